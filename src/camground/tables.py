@@ -75,6 +75,10 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("reason", pa.string()),
         ]
     ),
+    # Where the tokens of each distinct text lie in the feature cache.
+    "texts": pa.schema(
+        [_field("text", pa.string()), _field("start", pa.int64()), _field("length", pa.int32())]
+    ),
     "proposals": pa.schema(
         [
             _field("image_id", pa.string()),

@@ -1,0 +1,1 @@
+"""The grounder: backbone, language encoder, CAM encoder, transformer, fusion."""
