@@ -1,0 +1,1 @@
+"""Losses: contrastive matching, distillation of the CAM, reconstruction, attention mining."""

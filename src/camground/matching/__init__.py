@@ -1,0 +1,1 @@
+"""Image-text matching and the Grad-CAM of its score."""

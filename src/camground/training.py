@@ -1,0 +1,230 @@
+"""The training loop of the matcher and of the grounder, on a CPU or a GPU.
+
+AdamW with linear warm-up and cosine decay, gradient clipping, selection on a validation score that
+knows captions only, and a checkpoint after every epoch from which an interrupted run goes on to the
+very bytes that an uninterrupted one would have written: the random numbers of an epoch depend on the
+seed and the epoch alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from camground import tables
+from camground.errors import UserError
+from camground.progress import log
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """`batch_size` counts images, `per_image` their expressions; `warmup_share` is of all steps.
+
+    `precision`: float32, or bfloat16 autocast. `patience`: epochs without a better validation score
+    before training stops; 0 never stops early.
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    per_image: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_share: float = 0.1
+    clip_norm: float = 1.0
+    precision: str = "float32"
+    patience: int = 0
+
+
+def device() -> torch.device:
+    """The GPU when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def prepare(seed: int, threads: int) -> None:
+    """Fix the seeds and the number of threads of this process."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    # the math kernel alone has a double backward, which exact attention mining needs
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+
+
+@dataclass
+class Fit:
+    """What `fit` reports: the best validation score, its epoch, seconds, and all logged values."""
+
+    best_score: float
+    best_epoch: int
+    seconds: float
+    history: list[dict[str, Any]]
+
+
+def fit(
+    model: nn.Module,
+    batches: Callable[[np.random.Generator], Iterator[Any]],
+    steps_per_epoch: int,
+    losses: Callable[[Any, float], dict[str, Tensor]],
+    validate: Callable[[], dict[str, float]],
+    config: OptimiserConfig,
+    seed: int,
+    resume: Path | None = None,
+    label: str = "train",
+) -> Fit:
+    """Train `model` in place and leave the parameters of the best epoch in it.
+
+    `losses(batch, progress)` returns named scalars with their sum under "loss" (other names are
+    logged only); `progress` runs from 0 to 1 over training. `validate()` returns named values; the
+    epoch with the highest "score" wins.
+    """
+    where = device()
+    model.to(where)
+    groups = [
+        {"params": [p for p in model.parameters() if p.requires_grad and p.ndim > 1]},
+        {
+            "params": [p for p in model.parameters() if p.requires_grad and p.ndim <= 1],
+            "weight_decay": 0.0,
+        },
+    ]
+    optimiser = torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
+    total = max(1, config.epochs * steps_per_epoch)
+    warmup = max(1, round(config.warmup_share * total))
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    history: list[dict[str, Any]] = []
+    best_score, best_epoch, first, step, spent = -math.inf, -1, 0, 0, 0.0
+    best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    if resume is not None and resume.exists():
+        saved = torch.load(resume, map_location=where, weights_only=False)
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        schedule.load_state_dict(saved["schedule"])
+        best, history = saved["best"], saved["history"]
+        best_score, best_epoch = saved["best_score"], saved["best_epoch"]
+        first, step, spent = saved["epoch"] + 1, saved["step"], saved["seconds"]
+        log.info("%s: going on after epoch %d of %d", label, first, config.epochs)
+
+    began = time.monotonic()
+    for epoch in range(first, config.epochs):
+        if config.patience and epoch - best_epoch > config.patience:
+            log.info("%s: no better score for %d epochs, stopping", label, config.patience)
+            break
+        torch.manual_seed(seed * 100_003 + epoch)
+        rng = np.random.default_rng([seed, epoch])
+        model.train()
+        sums: dict[str, float] = {}
+        count = 0
+        for batch in batches(rng):
+            with torch.autocast(
+                where.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+            ):
+                values = losses(batch, step / total)
+            loss = values["loss"]
+            if not torch.isfinite(loss):
+                raise UserError(
+                    f"{label}: the loss is {loss.item()} at step {step}; lower the learning rate or"
+                    " the weight of the newest loss term"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimiser.step()
+            schedule.step()
+            step += 1
+            count += 1
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+            sums["gradient_norm"] = sums.get("gradient_norm", 0.0) + float(norm)
+        model.eval()
+        with torch.no_grad():
+            checked = validate()
+        means = {f"train/{name}": value / max(1, count) for name, value in sums.items()}
+        means |= {f"val/{name}": value for name, value in checked.items()}
+        means["learning_rate"] = optimiser.param_groups[0]["lr"]
+        history += [
+            {"step": step, "epoch": float(epoch + 1), "name": name, "value": float(value)}
+            for name, value in means.items()
+        ]
+        if checked["score"] > best_score:
+            best_score, best_epoch = checked["score"], epoch
+            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        seconds = spent + time.monotonic() - began
+        left = seconds / (epoch + 1) * (config.epochs - epoch - 1)
+        log.info(
+            "%s: epoch %d/%d, loss %.4f, val score %.4f, about %.0f s left",
+            label,
+            epoch + 1,
+            config.epochs,
+            means["train/loss"],
+            checked["score"],
+            left,
+        )
+        if resume is not None:
+            state = {
+                "model": model.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+                "best": best,
+                "history": history,
+                "best_score": best_score,
+                "best_epoch": best_epoch,
+                "epoch": epoch,
+                "step": step,
+                "seconds": seconds,
+            }
+            with tables.atomic(resume) as temporary:
+                torch.save(state, temporary)
+    model.load_state_dict(best)
+    model.eval()
+    return Fit(best_score, best_epoch, spent + time.monotonic() - began, history)
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, config: dict[str, Any], fitted: Fit, summary: dict[str, Any]
+) -> None:
+    """Write checkpoint.safetensors, the resolved config.yaml, history.parquet and summary.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with tables.atomic(folder / "checkpoint.safetensors") as temporary:
+        save_file(state, temporary)
+    with tables.atomic(folder / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+    tables.write("history", fitted.history, folder / "history.parquet")
+    summary = {
+        "best_score": fitted.best_score,
+        "best_epoch": fitted.best_epoch + 1,
+        "seconds": round(fitted.seconds, 2),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **summary,
+    }
+    with tables.atomic(folder / "summary.json") as temporary:
+        temporary.write_text(json.dumps(summary, indent=1))
+
+
+def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The resolved config and the parameters of a checkpoint folder."""
+    folder = Path(folder)
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        return config, load_file(folder / "checkpoint.safetensors")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: not a whole checkpoint ({error}); rerun its training") from None
