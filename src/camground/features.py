@@ -74,9 +74,7 @@ def cache_visual(config: FeaturesConfig, images: Path, folder: Path, threads: in
             batch = batch.to(device).float().contiguous(memory_format=torch.channels_last)
             with (
                 torch.inference_mode(),
-                torch.autocast(
-                    device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
-                ),
+                torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"),
             ):
                 found = backbone(batch)
             visual[start : start + len(batch)] = found.cpu().to(torch.float16).numpy()

@@ -99,7 +99,9 @@ def main() -> None:
     arguments.add_argument("--expressions", type=Path, required=True)
     arguments.add_argument("--features", type=Path, required=True)
     arguments.add_argument("--output-dir", type=Path, required=True)
-    arguments.add_argument("--resume-dir", type=Path, help="where to keep what a rerun goes on from")
+    arguments.add_argument(
+        "--resume-dir", type=Path, help="where to keep what a rerun goes on from"
+    )
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
     read = stage.read_config(given.config)

@@ -134,9 +134,7 @@ def fit(
         sums: dict[str, float] = {}
         count = 0
         for batch in batches(rng):
-            with torch.autocast(
-                where.type, torch.bfloat16, enabled=config.precision == "bfloat16"
-            ):
+            with torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 values = losses(batch, step / total)
             loss = values["loss"]
             if not torch.isfinite(loss):

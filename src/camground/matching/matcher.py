@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from camground.model.trunk import VisualTrunk
+from camground.model.words import TextProjection
+
 
 @dataclass(frozen=True)
 class MatcherConfig:
@@ -29,69 +32,6 @@ class MatcherConfig:
     dropout: float = 0.1
     word_share: float = 0.5
     temperature: float = 0.1
-
-
-def coordinates(height: int, width: int) -> Tensor:
-    """(6, H, W): x and y of the cells' centres in [-1, 1], their squares, product and radius."""
-    y = (torch.arange(height) + 0.5) / height * 2 - 1
-    x = (torch.arange(width) + 0.5) / width * 2 - 1
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([x, y, x * x, y * y, x * y, (x * x + y * y).sqrt()])
-
-
-class ResidualConv(nn.Module):
-    """x + pointwise(GELU(norm(depthwise 3x3))), the cheap convolution of a CPU-sized trunk."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        self.norm = nn.GroupNorm(1, width)
-        self.expand = nn.Conv2d(width, 2 * width, 1)
-        self.project = nn.Conv2d(2 * width, width, 1)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = functional.gelu(self.expand(self.norm(self.depthwise(x))))
-        return x + self.dropout(self.project(hidden))
-
-
-class VisualTrunk(nn.Module):
-    """(B, C, H, W) backbone features -> (B, width, H, W), unit root mean square in each cell."""
-
-    def __init__(self, channels: int, width: int, blocks: int, dropout: float) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(channels, width, 1)
-        self.place = nn.Conv2d(6, width, 1)
-        self.blocks = nn.ModuleList(ResidualConv(width, dropout) for _ in range(blocks))
-
-    def forward(self, features: Tensor) -> Tensor:
-        grid = coordinates(*features.shape[-2:]).to(features)
-        x = self.stem(features) + self.place(grid)
-        for block in self.blocks:
-            x = block(x)
-        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
-
-
-class TextProjection(nn.Module):
-    """Frozen token vectors -> token vectors of the joint space and each token's weight."""
-
-    def __init__(self, text_width: int, width: int, dropout: float) -> None:
-        super().__init__()
-        self.project = nn.Sequential(
-            nn.LayerNorm(text_width),
-            nn.Linear(text_width, width),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(width, width),
-        )
-        self.skip = nn.Linear(text_width, width)
-        self.weight = nn.Linear(text_width, 1)
-
-    def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens (B, T, text_width), mask (B, T) -> words (B, T, width), weights (B, T) summing to 1."""
-        words = self.skip(tokens) + self.project(tokens)
-        weights = self.weight(tokens).squeeze(-1).masked_fill(~mask, -torch.inf).softmax(-1)
-        return words, weights
 
 
 class Matcher(nn.Module):

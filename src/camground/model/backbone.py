@@ -77,7 +77,9 @@ class Backbone(nn.Module):
                     raise UserError(f"features.backbone.checkpoint: {error}") from None
                 self.body.load_state_dict(state, strict=False)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False
+        )
         self.channels = sum(self.body.feature_info.channels())
         self.requires_grad_(False)
         self.eval()

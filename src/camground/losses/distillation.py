@@ -1,0 +1,73 @@
+"""Distillation of the matcher's CAM into the proposals' scores.
+
+The teacher is a distribution over the proposals made from the CAM alone: how much of the map a proposal
+holds for its area (the ranking of ALBEF, Li et al. 2021, section 6: sum inside / area ** a), and how well
+it fits the box around the thresholded map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from camground.model.regions import cell_overlap
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """`weight` 0 switches it off. `threshold`: share of the map's maximum that its box is drawn around.
+    `exponent`: a of the ranking. `ranking` and `box`: weights of the two teachers' scores.
+
+    `temperature`: of the teacher's softmax, in units of those scores (the ranking is scaled to maximum
+    1, the box score is an IoU).
+    """
+
+    weight: float = 1.0
+    threshold: float = 0.4
+    exponent: float = 0.5
+    ranking: float = 1.0
+    box: float = 1.0
+    temperature: float = 0.1
+
+
+def ranking(cam: Tensor, boxes: Tensor, valid: Tensor, exponent: float) -> Tensor:
+    """sum of the map inside / area ** exponent, scaled to maximum 1 in each row: (P, K) in [0, 1].
+
+    cam (P, H, W) at least 0; boxes (P, K, 4) xyxy in [0, 1]; valid (P, K) bool.
+    """
+    mass = (cell_overlap(boxes, *cam.shape[-2:]) @ cam.flatten(1).unsqueeze(-1)).squeeze(-1)
+    area = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-3).prod(-1)
+    score = (mass / area**exponent).masked_fill(~valid, 0)
+    return score / score.amax(-1, keepdim=True).clamp(min=1e-6)
+
+
+def iou_with(boxes: Tensor, box: Tensor) -> Tensor:
+    """IoU (P, K) of boxes (P, K, 4) with one box a row (P, 4)."""
+    box = box.unsqueeze(1)
+    low = torch.maximum(boxes[..., :2], box[..., :2])
+    high = torch.minimum(boxes[..., 2:], box[..., 2:])
+    inter = (high - low).clamp(min=0).prod(-1)
+    areas = [(b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1) for b in (boxes, box)]
+    return inter / (areas[0] + areas[1] - inter).clamp(min=1e-6)
+
+
+def teacher(
+    config: DistillationConfig, cam: Tensor, cam_box: Tensor, boxes: Tensor, valid: Tensor
+) -> Tensor:
+    """The teacher's distribution (P, K) over proposals.
+
+    cam (P, H, W) in [0, 1]; cam_box (P, 4) around the thresholded map; boxes (P, K, 4); all xyxy in
+    [0, 1]. A row without any valid proposal is uniform.
+    """
+    score = config.ranking * ranking(cam, boxes, valid, config.exponent)
+    score = score + config.box * iou_with(boxes, cam_box)
+    return (score / config.temperature).masked_fill(~valid, -1e4).softmax(-1)
+
+
+def distillation(scores: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence of softmax(scores) (P, K) from the teacher's `target`."""
+    log_student = scores.masked_fill(~valid, -1e4).log_softmax(-1)
+    log_target = target.clamp(min=1e-8).log()
+    return (target * (log_target - log_student)).sum(-1).mean()

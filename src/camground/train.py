@@ -1,0 +1,171 @@
+"""Stage `train`: train the grounder of one variant and seed, from image-sentence pairs and CAMs alone.
+
+Selected on captions: the epoch whose contrastive loss plus distillation loss on the val split is lowest.
+No box of any target is among this stage's inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from camground import stage, tables
+from camground.errors import UserError
+from camground.feature_store import FeatureStore
+from camground.features import FeaturesConfig
+from camground.grounding_data import CamTable, GroundingData, ProposalTable
+from camground.losses import attention_mining as mining
+from camground.losses.contrastive import positives
+from camground.losses.distillation import distillation, teacher
+from camground.losses.objective import ImageErased, LossesConfig, Objective
+from camground.matcher import matching_scores, mean_scores
+from camground.model.backbone import Backbone
+from camground.model.grounder import Grounder, GrounderConfig
+from camground.pairs import Batch, Pairs
+from camground.photographs import load_square
+from camground.training import OptimiserConfig, device, fit, prepare, save_checkpoint
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`kinds`: the kinds of expressions to learn from."""
+
+    kinds: list[str] = field(default_factory=lambda: ["phrase"])
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    @classmethod
+    def parse(cls, section: dict[str, Any]) -> TrainConfig:
+        return cls(**{**section, "optimiser": OptimiserConfig(**section.get("optimiser", {}))})
+
+
+def load_grounder(saved: dict[str, Any], state: dict[str, Tensor], store: FeatureStore) -> Grounder:
+    """The grounder of a checkpoint's resolved config and parameters, in evaluation mode."""
+    model = Grounder(GrounderConfig.parse(saved["model"]), store.visual_channels, store.text_width)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def ground_batch(model: Grounder, batch: Any) -> tuple[Any, Tensor, Tensor]:
+    """Ground the own pairs of a loaded batch: `Grounded`, own CAM (M, H, W), final scores (M, K)."""
+    with torch.enable_grad():
+        visual = model.trunk(batch.features)[batch.owner].detach().requires_grad_()
+        proposals = batch.proposals.take(batch.owner)
+        read = model.read(batch.tokens, batch.tokens_mask)
+        seen = model.see_map(visual, proposals)
+        grounded = model.ground(seen, read, batch.cam, batch.cam_known)
+        cam = model.own_cam(grounded.image_logit, visual, "none").detach()
+    return grounded, cam, model.rescore(grounded, cam, proposals).detach()
+
+
+def pixel_eraser(store: FeatureStore, images: Path, fill: str, where: torch.device) -> ImageErased:
+    """Erase pixels and run the frozen backbone on what is left (GAIN, Li et al. 2018, eq. 3)."""
+    config = FeaturesConfig.parse(store.meta["config"])
+    backbone = Backbone(config.backbone).to(where)
+    paths = [tables.image_path(images, path) for path in tables.read("images", images)["path"]]
+
+    def erased(rows: np.ndarray, mask: Tensor) -> Tensor:
+        size = config.backbone.image_size
+        pixels = torch.stack([load_square(paths[row], size) for row in rows]).to(where).float()
+        return backbone(mining.erase(pixels, mask, fill))
+
+    return erased
+
+
+def main() -> None:
+    arguments = stage.parser("train", __doc__)
+    for name in ("images", "expressions", "proposals", "cams", "features", "output-dir"):
+        arguments.add_argument(f"--{name}", type=Path, required=True)
+    arguments.add_argument(
+        "--resume-dir", type=Path, help="where to keep what a rerun goes on from"
+    )
+    arguments.add_argument("--threads", type=int, default=1)
+    given = arguments.parse_args()
+    read = stage.read_config(given.config)
+    variant, seed = read["variant"], int(read["seed"])
+    config = TrainConfig.parse(read["train"])
+    model_config, losses_config = (
+        GrounderConfig.parse(read["model"]),
+        LossesConfig.parse(read["losses"]),
+    )
+    prepare(seed, given.threads)
+    where = device()
+    store = FeatureStore(given.features)
+    proposals = ProposalTable(given.images, given.proposals)
+    data = {}
+    for split in ("train", "val"):
+        pairs = Pairs(given.images, given.expressions, split, config.kinds)
+        if len(pairs.images) < 2:
+            raise UserError(
+                f"{given.expressions}: split {split!r} has {len(pairs.images)} images with"
+                f" expressions of the kinds {config.kinds}; training needs at least 2"
+            )
+        cams = CamTable(given.cams, pairs.expression_ids, losses_config.distillation.threshold)
+        data[split] = GroundingData(pairs, store, proposals, cams)
+    model = Grounder(model_config, store.visual_channels, store.text_width)
+    mining_config = losses_config.attention_mining
+    eraser = None
+    if mining_config.weight and mining_config.erase == "image":
+        eraser = pixel_eraser(store, given.images, mining_config.fill, where)
+    objective = Objective(model, losses_config, eraser)
+    optimiser = config.optimiser
+    checks = list(data["val"].pairs.epoch(optimiser.batch_size, 1, np.random.default_rng(0)))
+
+    def validate() -> dict[str, float]:
+        parts = []
+        for check in checks:
+            batch = data["val"].load(check, where)
+            seen, texts = (
+                model.see(batch.features, batch.proposals),
+                model.read(batch.tokens, batch.tokens_mask),
+            )
+            good = positives(batch.owner, batch.text_ids, len(batch.features))
+            values = matching_scores(model.match(seen, texts), good)
+            own = batch.proposals.take(batch.owner)
+            target = teacher(
+                losses_config.distillation, batch.cam, batch.cam_box, own.boxes, own.valid
+            )
+            values["distillation"] = float(
+                distillation(ground_batch(model, batch)[2], target, own.valid)
+            )
+            values["matching_score"] = values["score"]
+            values["score"] -= losses_config.distillation.weight * values["distillation"]
+            parts.append(values)
+        return mean_scores(parts)
+
+    def losses(batch: Batch, progress: float) -> dict[str, Tensor]:
+        return objective(data["train"].load(batch, where), progress)
+
+    resume = given.resume_dir / "resume.pt" if given.resume_dir else None
+    train_pairs = data["train"].pairs
+    fitted = fit(
+        model,
+        lambda rng: train_pairs.epoch(optimiser.batch_size, optimiser.per_image, rng),
+        train_pairs.batches_per_epoch(optimiser.batch_size),
+        losses,
+        validate,
+        optimiser,
+        seed,
+        resume,
+        label=f"{variant}/s{seed}",
+    )
+    resolved = {
+        "variant": variant,
+        "seed": seed,
+        "model": asdict(model_config),
+        "losses": asdict(losses_config),
+        "train": asdict(config),
+        "features": store.meta["config"],
+    }
+    counts = {"train_images": len(train_pairs.images), "train_expressions": len(train_pairs)}
+    save_checkpoint(given.output_dir, model, resolved, fitted, counts)
+    if resume is not None:
+        resume.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    stage.run("train", main)
