@@ -1,4 +1,4 @@
-"""A small made-up study as tables on disk, for the tests of `evaluate`, `baselines` and `ablation`."""
+"""A small made-up study as tables on disk, for tests of `evaluate`, `baselines`, `ablation`."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def predict(paths: dict[str, Path], path: Path, offset: float = 0.0, own_map: bo
     for target in tables.read("targets", paths["targets"]).itertuples():
         if expressions.loc[target.expression_id, "split"] == "train":
             continue
-        box = np.array(target.boxes_xyxy[0], dtype=float) + [offset, 0, offset, 0]
+        box = target.boxes_xyxy[0].astype(float) + np.array([offset, 0, offset, 0])
         rows.append(
             {
                 "expression_id": target.expression_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -38,17 +39,17 @@ class BoxLists:
         counts = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
         return cls(boxes_of(array.flatten()), counts.astype(np.int64))
 
-    @property
+    @cached_property
     def starts(self) -> np.ndarray:
         """(N,) position of each list's first box."""
         return np.cumsum(self.counts) - self.counts
 
-    @property
+    @cached_property
     def owner(self) -> np.ndarray:
         """(T,) number of the list that each box belongs to."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
-    @property
+    @cached_property
     def position(self) -> np.ndarray:
         """(T,) place of each box in its list, from 0."""
         return np.arange(len(self.boxes_xyxy)) - self.starts[self.owner]

@@ -54,7 +54,7 @@ class GroundTruth:
         """The N expression ids."""
         return pd.Index(self.rows["expression_id"])
 
-    @property
+    @cached_property
     def image_sizes(self) -> np.ndarray:
         """(N, 2) int: width and height of each expression's image."""
         return self.rows[["width", "height"]].to_numpy(dtype=np.int64)
