@@ -1,0 +1,50 @@
+"""camground: weakly supervised visual grounding, from data to the ablation table and the report.
+
+    snakemake --cores all                                       the study of config.yaml
+    snakemake --cores all no_cam_encoder                        one variant, all seeds
+    snakemake --cores all --forcerun no_cam_encoder             train it again; the table takes it in
+    snakemake --cores all --configfile configs/smoke.yaml       another study
+
+Stages: data -> proposals -> features -> matcher -> gradcam -> train -> predict -> evaluate ->
+ablation -> report -> tracking. Each has its file in rules/ and its module in src/camground.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/targets.smk"
+include: "rules/data.smk"
+include: "rules/proposals.smk"
+include: "rules/features.smk"
+include: "rules/matcher.smk"
+include: "rules/gradcam.smk"
+include: "rules/train.smk"
+include: "rules/predict.smk"
+include: "rules/evaluate.smk"
+include: "rules/ablation.smk"
+include: "rules/report.smk"
+include: "rules/tracking.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.ablation.output,
+        rules.report.output,
+        rules.tracking.output,
+
+
+onsuccess:
+    made = [path for path in (study("ablation.md"), REPORT) if Path(path).exists()]
+    if made:
+        logger.info(f"Results: {', '.join(made)}")

@@ -1,0 +1,144 @@
+"""What all rules share; no rule is defined here.
+
+Purpose: check the config before any job, name the study's files, cut out each stage's part of the
+config, list each stage's code, and say how long the run will still take.
+Inputs: the config.
+Outputs: none.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
+# The checkout's own package, so that the code that is listed as input is the code that is read.
+sys.path.insert(0, str(HOME / "src"))
+os.environ.update(PYTHONPATH=str(HOME / "src"))
+
+from camground.code_closure import code_files
+from camground.config import section, validate, variant_config, variants_to_run
+from camground.errors import UserError
+from camground.estimate import Estimate
+
+try:
+    validate(config)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+DATASET = config["dataset"]
+SEEDS = config["seeds"]
+VARIANTS = variants_to_run(config)
+# Those of `camground.baselines`; a test keeps the two in step.
+BASELINES = [
+    "random",
+    "centre",
+    "whole_image",
+    "largest",
+    "objectness",
+    "gradcam_ranking",
+    "gradcam_box",
+    "oracle",
+]
+REPORT = f"{config['results_dir']}/{config['report']['path']}"
+# More than a machine has are cut to its cores.
+ALL_CORES = 16
+# One job at a time on a graphics card; without a card a job claims none and they run side by side.
+GPU = int(shutil.which("nvidia-smi") is not None)
+
+
+wildcard_constraints:
+    variant="|".join(config["variants"]),
+    seed=r"\d+",
+
+
+def study(path):
+    """A file of this study."""
+    return f"{config['results_dir']}/{DATASET}/{path}"
+
+
+MADE_HERE = config["data"]["kind"] == "scenes"
+# What jobs that look at pixels need beside the images table.
+PICTURES = {"pictures": study("data/pictures")} if MADE_HERE else {}
+
+
+def code(stage):
+    """The files that `python -m camground.<stage>` runs, so that an edit reruns the stage."""
+    files = code_files(f"camground.{stage}", HOME / "src" / "camground")
+    here = Path.cwd()
+    return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
+
+
+def trained(variant, seed, file):
+    """A file of one training's folder."""
+    return study(f"{variant}/seed{seed}/{file}")
+
+
+def all_trained(file):
+    """That file of every training of the study."""
+    return [trained(variant, seed, file) for variant in VARIANTS for seed in SEEDS]
+
+
+def all_baselines(file):
+    """That file of every baseline; only `random` differs between seeds."""
+    return [
+        trained(name, seed, file)
+        for name in BASELINES
+        for seed in (SEEDS if name == "random" else SEEDS[:1])
+    ]
+
+
+def source_tables():
+    """The files of a folder of photographs; the photographs themselves are too many to list."""
+    if MADE_HERE:
+        return []
+    names = config["data"]["folder"]
+    files = [Path(config["data_root"], names[key]) for key in ("captions", "phrases") if names[key]]
+    return [str(file) for file in files if file.exists()]
+
+
+def train_config(wildcards):
+    """The sections of the variant's config that training reads."""
+    return section(
+        variant_config(config, wildcards.variant),
+        *("model", "losses", "train"),
+        variant=wildcards.variant,
+        seed=int(wildcards.seed),
+    )
+
+
+def results_of(variant):
+    """The input function of a variant's target: its metrics, for every seed."""
+
+    def metrics(wildcards):
+        # To force a target that writes nothing would rerun nothing, so a variant's name stands for
+        # its trainings. Input functions run before Snakemake decides what to run.
+        if any(rule.name == variant for rule in workflow.dag.forcerules):
+            workflow.dag.forcefiles.update(
+                trained(variant, seed, "train/checkpoint.safetensors") for seed in SEEDS
+            )
+        return [trained(variant, seed, "metrics.parquet") for seed in SEEDS]
+
+    return metrics
+
+
+# Relative cost of a job: its seconds on two cores in the default study, halved where it keeps one
+# core busy. The estimate of what is left follows from it and from the pace of the run.
+COSTS = {
+    "data": 20,
+    "proposals": 40,
+    "features": 60,
+    "matcher": 90,
+    "gradcam": 40,
+    "train": 40,
+    "predict": 5,
+    "evaluate": 5,
+    "baselines": 15,
+    "ablation": 15,
+    "report": 20,
+    "tracking": 30,
+}
+logger.addHandler(Estimate(COSTS, logger.info))

@@ -1,0 +1,46 @@
+"""Stage `data`.
+
+Purpose: make the scenes, or read a folder of photographs, into the tables that all stages share.
+Inputs: nothing for scenes; captions.csv and, if there, phrases.csv of `data_root` for a folder.
+Outputs: the tables images, expressions, targets (for evaluation alone) and rejected; the scenes'
+pictures.
+"""
+
+
+rule data:
+    input:
+        sources=source_tables(),
+        code=code("data"),
+    output:
+        **{name: directory(path) for name, path in PICTURES.items()},
+        images=study("data/images.parquet"),
+        expressions=study("data/expressions.parquet"),
+        targets=study("data/targets.parquet"),
+        rejected=study("data/rejected.parquet"),
+    log:
+        study("logs/data.log"),
+    benchmark:
+        study("benchmarks/data.tsv")
+    conda:
+        "../envs/camground.yaml"
+    threads: ALL_CORES
+    resources:
+        mem_mb=2000,
+    params:
+        config=section(
+            config,
+            "dataset",
+            "data_root",
+            "data.kind",
+            "data.seed",
+            "data.max_rejected_share",
+            f"data.{config['data']['kind']}",
+        ),
+        pictures=lambda wildcards, output: (f"--pictures {output.pictures}" if MADE_HERE else ""),
+    message:
+        "Data: tables and pictures of {params.config}"
+    shell:
+        "python -m camground.data --config {params.config:q}"
+        " --images {output.images:q} --expressions {output.expressions:q}"
+        " --targets {output.targets:q} --rejected {output.rejected:q} {params.pictures}"
+        " 2>&1 | tee {log:q} >&2"

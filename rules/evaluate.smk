@@ -1,0 +1,80 @@
+"""Stage `evaluate`, and the baselines that need no training.
+
+Purpose: measure predictions against the targets; run and measure the baselines in the same way.
+Inputs: the predictions, the tables images, expressions, proposals and cams, and the targets, which
+no earlier stage reads.
+Outputs: metrics and outcomes of each variant, baseline and seed; the baselines' predictions.
+"""
+
+
+rule evaluate:
+    input:
+        images=rules.data.output.images,
+        expressions=rules.data.output.expressions,
+        targets=rules.data.output.targets,
+        predictions=rules.predict.output.predictions,
+        proposals=rules.proposals.output.proposals,
+        cams=rules.gradcam.output.cams,
+        code=code("evaluate"),
+    output:
+        metrics=trained("{variant}", "{seed}", "metrics.parquet"),
+        outcomes=trained("{variant}", "{seed}", "outcomes.parquet"),
+    log:
+        study("logs/evaluate-{variant}-seed{seed}.log"),
+    benchmark:
+        study("benchmarks/evaluate-{variant}-seed{seed}.tsv")
+    conda:
+        "../envs/camground.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+    params:
+        config=lambda wildcards: section(
+            config,
+            *("dataset", "evaluate"),
+            variant=wildcards.variant,
+            seed=int(wildcards.seed),
+        ),
+    message:
+        "Evaluate {wildcards.variant}, seed {wildcards.seed}"
+    shell:
+        "python -m camground.evaluate --config {params.config:q}"
+        " --images {input.images:q} --expressions {input.expressions:q}"
+        " --targets {input.targets:q} --predictions {input.predictions:q}"
+        " --proposals {input.proposals:q} --cams {input.cams:q}"
+        " --metrics {output.metrics:q} --outcomes {output.outcomes:q}"
+        " 2>&1 | tee {log:q} >&2"
+
+
+rule baselines:
+    input:
+        images=rules.data.output.images,
+        expressions=rules.data.output.expressions,
+        targets=rules.data.output.targets,
+        proposals=rules.proposals.output.proposals,
+        cams=rules.gradcam.output.cams,
+        code=code("baselines"),
+    output:
+        predictions=all_baselines("predictions.parquet"),
+        metrics=all_baselines("metrics.parquet"),
+        outcomes=all_baselines("outcomes.parquet"),
+    log:
+        study("logs/baselines.log"),
+    benchmark:
+        study("benchmarks/baselines.tsv")
+    conda:
+        "../envs/camground.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+    params:
+        config=section(config, "dataset", "seeds", "evaluate", "baselines"),
+        root=lambda wildcards, output: Path(output.metrics[0]).parents[2],
+    message:
+        "Baselines"
+    shell:
+        "python -m camground.baselines --config {params.config:q}"
+        " --images {input.images:q} --expressions {input.expressions:q}"
+        " --targets {input.targets:q} --proposals {input.proposals:q}"
+        " --cams {input.cams:q} --output-root {params.root:q}"
+        " 2>&1 | tee {log:q} >&2"

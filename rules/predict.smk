@@ -1,0 +1,44 @@
+"""Stage `predict`.
+
+Purpose: the boxes, scores and own maps of a trained grounder on val and test.
+Inputs: the images, expressions, proposals and cams tables, the feature cache, a checkpoint; never
+targets.
+Outputs: the predictions table.
+"""
+
+
+rule predict:
+    input:
+        **FEATURES,
+        images=rules.data.output.images,
+        expressions=rules.data.output.expressions,
+        proposals=rules.proposals.output.proposals,
+        cams=rules.gradcam.output.cams,
+        checkpoint=rules.train.output.checkpoint,
+        config=rules.train.output.config,
+        code=code("predict"),
+    output:
+        predictions=trained("{variant}", "{seed}", "predictions.parquet"),
+    log:
+        study("logs/predict-{variant}-seed{seed}.log"),
+    benchmark:
+        study("benchmarks/predict-{variant}-seed{seed}.tsv")
+    conda:
+        "../envs/camground.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        gpu=GPU,
+    params:
+        config=section(config, "predict"),
+        features=subpath(input.features, parent=True),
+        checkpoint=subpath(input.checkpoint, parent=True),
+    message:
+        "Predict with {wildcards.variant}, seed {wildcards.seed}"
+    shell:
+        "python -m camground.predict --config {params.config:q}"
+        " --images {input.images:q} --expressions {input.expressions:q}"
+        " --proposals {input.proposals:q} --cams {input.cams:q}"
+        " --features {params.features:q} --checkpoint {params.checkpoint:q}"
+        " --output {output.predictions:q} --threads {threads}"
+        " 2>&1 | tee {log:q} >&2"

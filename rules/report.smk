@@ -1,0 +1,64 @@
+"""Stage `report`.
+
+Purpose: one HTML file that opens offline: the table, curves and a gallery of test images.
+Inputs: the ablation table; every method's metrics, outcomes and predictions; the trainings'
+histories; the tables of the data, among them the targets, for the true boxes.
+Outputs: the report.
+"""
+
+
+rule report:
+    input:
+        **PICTURES,
+        table=rules.ablation.output,
+        results=[
+            *all_trained("metrics.parquet"),
+            *all_trained("outcomes.parquet"),
+            *all_trained("predictions.parquet"),
+            *all_baselines("metrics.parquet"),
+            *all_baselines("outcomes.parquet"),
+            *all_baselines("predictions.parquet"),
+        ],
+        trainings=[
+            *all_trained("train/history.parquet"),
+            *all_trained("train/summary.json"),
+            rules.matcher.output.history,
+            rules.matcher.output.summary,
+        ],
+        images=rules.data.output.images,
+        expressions=rules.data.output.expressions,
+        targets=rules.data.output.targets,
+        rejected=rules.data.output.rejected,
+        proposals=rules.proposals.output.proposals,
+        cams=rules.gradcam.output.cams,
+        code=code("report"),
+    output:
+        html=report(
+            REPORT,
+            caption="../workflow/report/report.rst",
+            category="Results",
+            labels={"study": DATASET, "what": "report with pictures"},
+        ),
+    log:
+        study("logs/report.log"),
+    benchmark:
+        study("benchmarks/report.tsv")
+    conda:
+        "../envs/camground.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        config=section(
+            config,
+            *("dataset", "seeds", "report"),
+            variants=VARIANTS,
+            baselines=BASELINES,
+        ),
+        root=subpath(input.images, ancestor=2),
+    message:
+        "Report"
+    shell:
+        "python -m camground.report --config {params.config:q} --root {params.root:q}"
+        " --output {output.html:q}"
+        " 2>&1 | tee {log:q} >&2"

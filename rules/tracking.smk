@@ -1,0 +1,47 @@
+"""Stage `tracking`.
+
+Purpose: bring the MLflow store in line with the study's files, by a single writer.
+Inputs: summaries, histories, metrics, the ablation table and the report.
+Outputs: tracking.json, which lists what was written; the store itself (results_dir/mlflow.db, or
+what MLFLOW_TRACKING_URI names) is shared by all studies and can be made again from the files.
+"""
+
+
+rule tracking:
+    input:
+        trainings=[
+            *all_trained("train/checkpoint.safetensors"),
+            *all_trained("train/config.yaml"),
+            *all_trained("train/history.parquet"),
+            *all_trained("train/summary.json"),
+            *rules.matcher.output,
+        ],
+        metrics=all_trained("metrics.parquet") + all_baselines("metrics.parquet"),
+        table=rules.ablation.output,
+        report=rules.report.output.html,
+        code=code("tracking"),
+    output:
+        written=study("tracking.json"),
+    log:
+        study("logs/tracking.log"),
+    benchmark:
+        study("benchmarks/tracking.tsv")
+    conda:
+        "../envs/camground.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        config=section(
+            config,
+            *("dataset", "seeds", "tracking"),
+            variants=VARIANTS,
+            baselines=BASELINES,
+        ),
+        root=subpath(output.written, parent=True),
+    message:
+        "MLflow store"
+    shell:
+        "python -m camground.tracking ingest --config {params.config:q}"
+        " --root {params.root:q} --report {input.report:q} --output {output.written:q}"
+        " 2>&1 | tee {log:q} >&2"

@@ -1,0 +1,47 @@
+"""Stage `train`.
+
+Purpose: train the grounder of one variant with one seed, selected on captions.
+Inputs: the images, expressions, proposals and cams tables, the feature cache; never targets.
+Outputs: checkpoint, resolved config, history and summary. An interrupted training goes on from
+its resume folder.
+"""
+
+
+rule train:
+    input:
+        **FEATURES,
+        images=rules.data.output.images,
+        expressions=rules.data.output.expressions,
+        proposals=rules.proposals.output.proposals,
+        cams=rules.gradcam.output.cams,
+        code=code("train"),
+    output:
+        checkpoint=trained("{variant}", "{seed}", "train/checkpoint.safetensors"),
+        config=trained("{variant}", "{seed}", "train/config.yaml"),
+        history=trained("{variant}", "{seed}", "train/history.parquet"),
+        summary=trained("{variant}", "{seed}", "train/summary.json"),
+    log:
+        study("logs/train-{variant}-seed{seed}.log"),
+    benchmark:
+        study("benchmarks/train-{variant}-seed{seed}.tsv")
+    conda:
+        "../envs/camground.yaml"
+    # one, so that several trainings fill the cores: that wastes less than several threads in each
+    threads: 1
+    resources:
+        mem_mb=1500,
+        gpu=GPU,
+    params:
+        config=train_config,
+        features=subpath(input.features, parent=True),
+        folder=subpath(output.checkpoint, parent=True),
+        resume=study("resume/{variant}-seed{seed}"),
+    message:
+        "Train {wildcards.variant}, seed {wildcards.seed}"
+    shell:
+        "python -m camground.train --config {params.config:q}"
+        " --images {input.images:q} --expressions {input.expressions:q}"
+        " --proposals {input.proposals:q} --cams {input.cams:q}"
+        " --features {params.features:q} --output-dir {params.folder:q}"
+        " --resume-dir {params.resume:q} --threads {threads}"
+        " 2>&1 | tee {log:q} >&2"

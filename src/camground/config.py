@@ -1,0 +1,221 @@
+"""The config of a study: reading, merging, checking, and cutting out what each stage needs.
+
+A study is `config.yaml` with a study file's differences merged in. Every key is described by
+workflow/schemas/config.schema.yaml; a key that is not there is refused with the nearest known name.
+A variant is a named difference of `model`, `losses` and `train`, so that all variants share the data,
+the proposals, the matcher and its Grad-CAM.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from camground.errors import UserError
+
+Config = dict[str, Any]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
+DEFAULT = REPOSITORY / "config.yaml"
+VARIANT_SECTIONS = ("model", "losses", "train")
+# Names that a variant's target or folder would take from a rule, a baseline or a stage's folder.
+RESERVED = frozenset(
+    "all data proposals features matcher gradcam train predict evaluate baselines ablation"
+    " report tracking logs benchmarks figures"
+    " random centre whole_image largest objectness gradcam_ranking gradcam_box oracle".split()
+)
+
+
+def read_yaml(path: str | Path) -> Config:
+    """A YAML mapping; `UserError` names the file when it is none."""
+    try:
+        value = yaml.safe_load(Path(path).read_text()) or {}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must hold keys, not a {type(value).__name__}")
+    return value
+
+
+def merge(base: Mapping[str, Any], difference: Mapping[str, Any]) -> Config:
+    """`base` with `difference` laid over it, mappings key by key; both are left as they are."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in difference.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def load_config(study: str | Path | None = None, base: str | Path = DEFAULT) -> Config:
+    """The checked config of a study file (None: the default study)."""
+    config = read_yaml(base)
+    if study is not None:
+        config = merge(config, read_yaml(study))
+    validate(config)
+    return config
+
+
+@cache
+def schema() -> Config:
+    """The JSON schema of a study's config."""
+    return read_yaml(SCHEMA)
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """Check a study's config; one `UserError` names every wrong key by its dotted path."""
+    problems = [*schema_problems(config, schema())]
+    for name, difference in _mapping(config.get("variants")).items():
+        problems += _variant_problems(str(name), difference)
+    if not problems:
+        problems += _relation_problems(config)
+    if problems:
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        raise UserError("\n  ".join([f"the config has {count}:", *dict.fromkeys(problems)]))
+
+
+def schema_problems(value: Any, rules: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """What `value`, which stands at dotted `path`, breaks of the JSON schema `rules`."""
+    from jsonschema import Draft202012Validator
+
+    errors = Draft202012Validator(rules).iter_errors(value)
+    for error in sorted(errors, key=lambda error: list(map(str, error.absolute_path))):
+        at = _dotted(path, *error.absolute_path)
+        if error.validator == "additionalProperties":
+            for key in error.instance:
+                if key not in error.schema.get("properties", {}):
+                    yield unknown_key(_dotted(at, key), error.schema.get("properties", {}))
+        elif error.validator == "propertyNames":
+            yield f"{at}: {error.instance!r} cannot be a name; use a-z, 0-9 and _"
+        elif error.validator == "type" and _is_number_text(error.instance):
+            yield f"{at}: {error.instance!r} is text to YAML; numbers need a point, as 1.0e-4"
+        else:
+            yield f"{at or 'config'}: {error.message}"
+
+
+def unknown_key(path: str, known: Mapping[str, Any]) -> str:
+    """The complaint about `path`, with the nearest of its `known` siblings or of all other keys."""
+    key = path.rpartition(".")[2]
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    if not near:
+        elsewhere = {full.rpartition(".")[2]: full for full in keys(schema())}
+        near = [elsewhere[name] for name in difflib.get_close_matches(key, elsewhere, n=1)]
+    if near:
+        return f"{path}: unknown key; did you mean `{near[0]}`?"
+    return f"{path}: unknown key; known here: {', '.join(known) or 'none'}"
+
+
+def keys(rules: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """The dotted path of every key that a schema describes."""
+    for name, inner in rules.get("properties", {}).items():
+        yield _dotted(path, name)
+        yield from keys(inner, _dotted(path, name))
+
+
+def variant_config(config: Mapping[str, Any], name: str) -> Config:
+    """The config with the named variant's differences merged in."""
+    variants = config["variants"]
+    if name not in variants:
+        raise UserError(unknown_key(f"variants.{name}", variants))
+    problems = _variant_problems(name, variants[name])
+    if problems:
+        raise UserError("\n  ".join([f"variant {name}:", *problems]))
+    return merge(config, variants[name])
+
+
+def variants_to_run(config: Mapping[str, Any]) -> list[str]:
+    """The variants of the study's table, in order: `variants_to_run`, or all that are defined."""
+    return list(config["variants_to_run"] or config["variants"])
+
+
+def section(config: Mapping[str, Any], *names: str, **extra: Any) -> str:
+    """The named sections and `extra` as JSON text with sorted keys: a stage's `--config`.
+
+    A section in full is `name`; one key of a section is `section.key`, at its place.
+    """
+    chosen: Config = {}
+    for name in names:
+        source, target = config, chosen
+        *parents, last = name.split(".")
+        for parent in parents:
+            source, target = source[parent], target.setdefault(parent, {})
+        target[last] = source[last]
+    return json.dumps(chosen | extra, sort_keys=True)
+
+
+def digest(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that are the same for equal configs, whatever their order."""
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _variant_problems(name: str, difference: Any) -> list[str]:
+    if not isinstance(difference, Mapping):
+        return []  # the schema has said so
+    problems = []
+    path = f"variants.{name}"
+    if name in RESERVED:
+        problems.append(f"{path}: the name is taken by a stage or a baseline; choose another")
+    for key, value in difference.items():
+        if key in VARIANT_SECTIONS:
+            problems += schema_problems(value, schema()["properties"][key], f"{path}.{key}")
+        elif key in schema()["properties"]:
+            allowed = ", ".join(VARIANT_SECTIONS)
+            problems.append(f"{path}.{key}: a variant may change only {allowed}")
+        else:
+            known = {section: None for section in VARIANT_SECTIONS}
+            problems.append(unknown_key(f"{path}.{key}", known))
+    return problems
+
+
+def _relation_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """What no single key shows: keys that must fit each other."""
+    variants, ablation = config["variants"], config["ablation"]
+    for name in config["variants_to_run"] or []:
+        if name not in variants:
+            yield unknown_key(f"variants_to_run.{name}", variants)
+    if ablation["reference"] not in variants_to_run(config):
+        yield f"ablation.reference: {ablation['reference']!r} is none of the variants that run"
+    scenes = config["data"]["scenes"]
+    if scenes["min_objects"] > scenes["max_objects"]:
+        yield "data.scenes.min_objects: is above data.scenes.max_objects"
+    for key in ("size_edges", "word_edges"):
+        edges = config["evaluate"][key]
+        if edges != sorted(set(edges)):
+            yield f"evaluate.{key}: must ascend"
+    if config["data"]["kind"] == "folder":
+        root = config["data_root"]
+        if root is None:
+            yield "data_root: data.kind is folder, so give the folder: --config data_root=DIR"
+        elif not Path(root).is_dir():
+            yield f"data_root: no folder {root}"
+
+
+def _dotted(*parts: Any) -> str:
+    return ".".join(str(part) for part in parts if part != "")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_number_text(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
