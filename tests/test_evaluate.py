@@ -113,6 +113,43 @@ def test_protocols_change_what_they_say(paths: dict[str, Path], tmp_path: Path) 
     assert value(merged, "iou") < plain
 
 
+def with_targets(paths: dict[str, Path], folder: Path, boxes: list) -> dict[str, Path]:
+    """The study with the same target boxes for every expression."""
+    targets = tables.read("targets", paths["targets"])
+    targets["boxes_xyxy"], targets["mask"] = [boxes] * len(targets), None
+    tables.write("targets", targets, folder / "targets.parquet")
+    return {**paths, "targets": folder / "targets.parquet"}
+
+
+def test_the_legacy_pixel_gives_nothing_to_a_lost_prediction(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    changed = with_targets(paths, tmp_path, [[0, 0, 4, 4]])
+    rows = predictions(paths, tmp_path).iloc[:0]
+    means = results(changed, rows, legacy_iou=True)[1]
+    for metric in ("iou", "acc@0.25", "pointing", "right_object"):
+        assert value(means, metric) == 0, metric
+
+
+def test_pointing_between_the_boxes_is_wrong_when_they_are_merged_too(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    changed = with_targets(paths, tmp_path, [[0, 0, 4, 4], [40, 40, 44, 44]])
+    rows = predictions(paths, tmp_path, own_map=False)
+    rows["box_xyxy"] = [[0, 0, 44, 44]] * len(rows)
+    means = results(changed, rows, multiple_boxes="merged_box")[1]
+    assert value(means, "iou") == 1
+    assert value(means, "pointing") == 0
+
+
+def test_groups_by_size_are_open_above(paths: dict[str, Path], tmp_path: Path) -> None:
+    # 48 x 32 of 96 x 64 pixels is a quarter of the image.
+    changed = with_targets(paths, tmp_path, [[0, 0, 48, 32], [0, 0, 4, 4]])
+    for edges, name in (([0.1, 0.2], "large"), ([0.1, 0.25], "large"), ([0.25, 0.3], "medium")):
+        assert set(truth_of(changed, size_edges=edges).groups["size"]) == {name}
+    assert set(truth_of(changed, size_edges=[0.26, 0.3]).groups["size"]) == {"small"}
+
+
 def test_boxes_stand_in_for_masks(paths: dict[str, Path], tmp_path: Path) -> None:
     truth = truth_of(paths)
     with_mask = [i for i, mask in enumerate(truth.masks) if mask is not None]

@@ -1,4 +1,4 @@
-"""Paired bootstrap by image, Holm, deviation."""
+"""Paired bootstrap by image and Holm's adjustment."""
 
 from __future__ import annotations
 

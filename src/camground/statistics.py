@@ -1,4 +1,4 @@
-"""Is a difference between two methods more than chance? Paired bootstrap by image, Holm, deviation.
+"""Is a difference between two methods more than chance? Paired bootstrap by image, Holm.
 
 Expressions of one image are not independent, so images are resampled, not expressions; methods
 share each resample, so what makes an image hard for all cancels out; seeds are averaged inside one.
@@ -86,8 +86,3 @@ def holm(p: np.ndarray) -> np.ndarray:
     if known.any():
         out[known] = multipletests(p[known], method="holm")[1]
     return out
-
-
-def deviation(values: np.ndarray) -> float:
-    """Sample deviation (ddof 1) of values (S,), one a seed; nan with fewer than two."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
