@@ -116,7 +116,7 @@ def results_of(variant):
     def metrics(wildcards):
         # To force a target that writes nothing would rerun nothing, so a variant's name stands for
         # its trainings. Input functions run before Snakemake decides what to run.
-        if any(rule.name == variant for rule in workflow.dag.forcerules):
+        if any(forced.name == variant for forced in workflow.dag.forcerules):
             workflow.dag.forcefiles.update(
                 trained(variant, seed, "train/checkpoint.safetensors") for seed in SEEDS
             )

@@ -36,11 +36,11 @@ rule data:
             "data.max_rejected_share",
             f"data.{config['data']['kind']}",
         ),
-        pictures=lambda wildcards, output: (f"--pictures {output.pictures}" if MADE_HERE else ""),
+        pictures=lambda wildcards, output: ["--pictures", output.pictures] if MADE_HERE else [],
     message:
-        "Data: tables and pictures of {params.config}"
+        f"Data set {DATASET}: tables and pictures"
     shell:
         "python -m camground.data --config {params.config:q}"
         " --images {output.images:q} --expressions {output.expressions:q}"
-        " --targets {output.targets:q} --rejected {output.rejected:q} {params.pictures}"
+        " --targets {output.targets:q} --rejected {output.rejected:q} {params.pictures:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -153,12 +152,6 @@ def section(config: Mapping[str, Any], *names: str, **extra: Any) -> str:
             source, target = source[parent], target.setdefault(parent, {})
         target[last] = source[last]
     return json.dumps(chosen | extra, sort_keys=True)
-
-
-def digest(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that are the same for equal configs, whatever their order."""
-    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _variant_problems(name: str, difference: Any) -> list[str]:
