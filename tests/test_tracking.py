@@ -18,8 +18,9 @@ import pytest
 import fake_study
 from camground import tables
 from camground.errors import UserError
+from camground.provenance import config_digest, file_digest, git_sha
 from camground.tracking import records
-from camground.tracking.ingest import git_sha, headline_checkpoint, ingest
+from camground.tracking.ingest import headline_checkpoint, ingest
 from camground.tracking.store import connect, experiment_id, find_store
 
 OPTIONS = {
@@ -119,7 +120,7 @@ def test_a_study_becomes_parents_children_params_curves_and_inputs(root: Path) -
         entry.dataset.name: (entry.dataset.digest, entry.tags[0].value)
         for entry in child.inputs.dataset_inputs
     }
-    digest = records.file_digest(root / "data" / "images.parquet")
+    digest = file_digest(root / "data" / "images.parquet")
     assert inputs["toy/images"] == (digest, "training")
     assert inputs["toy/targets"][1] == "evaluation"
     assert [name for name, (_, use) in inputs.items() if use == "evaluation"] == ["toy/targets"]
@@ -220,7 +221,7 @@ def test_params_are_flat_and_within_the_limits_of_mlflow() -> None:
     assert flat["e"] == "null"
     assert flat["f"] == "text"
     assert len(flat["d"]) == records.MAX_PARAM_LENGTH
-    assert records.config_digest({"a": 1, "b": 2}) == records.config_digest({"b": 2, "a": 1})
+    assert config_digest({"a": 1, "b": 2}) == config_digest({"b": 2, "a": 1})
 
 
 def test_outside_git_the_sha_is_unknown(tmp_path: Path) -> None:

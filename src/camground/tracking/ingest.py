@@ -3,7 +3,6 @@ was rerun supersedes the old one (found by its tag `job_key`), so nothing is dou
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from camground import tables
 from camground.progress import log, track
+from camground.provenance import config_digest, git_sha
 from camground.tracking import records
 from camground.tracking.records import Run
 from camground.tracking.store import Store, connect, experiment_id
@@ -20,24 +20,6 @@ if TYPE_CHECKING:
 
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
-
-
-def git_sha(folder: Path | None = None) -> str:
-    """The commit that the code is at, `-dirty` when files differ from it; "unknown" outside git."""
-    where = folder or Path(__file__).parent
-    try:
-        sha = _git(where, "rev-parse", "--short=12", "HEAD")
-        changed = _git(where, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return f"{sha}-dirty" if changed else sha
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=20
-    )
-    return done.stdout.strip()
 
 
 class Ingest:
@@ -66,7 +48,7 @@ class Ingest:
     def put(self, run: Run, inputs: Mapping[str, Sequence[dict[str, str]]]) -> str:
         """Make `run` the only live run of its key; `inputs` maps context -> datasets. Returns its
         id."""
-        digest = run.digest + records.config_digest(dict(inputs))
+        digest = run.digest + config_digest(dict(inputs))
         parent = self.runs[run.parent] if run.parent else None
         unchanged = [
             old

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import camground
-from camground.tracking import records
+from camground.provenance import file_digest
 from camground.tracking.store import import_mlflow
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def log_headline(
     that it can be served where camground is not installed.
     """
     mlflow = import_mlflow()
-    digest = records.file_digest(checkpoint / "checkpoint.safetensors")
+    digest = file_digest(checkpoint / "checkpoint.safetensors")
     for old in client.search_logged_models([experiment], filter_string=f"name = '{MODEL_NAME}'"):
         if old.tags.get("checkpoint_digest") == digest and old.source_run_id == run_id:
             return f"models:/{old.model_id}"

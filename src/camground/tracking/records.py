@@ -17,6 +17,7 @@ import yaml
 
 from camground import tables
 from camground.errors import UserError
+from camground.provenance import config_digest, file_digest
 
 # MLflow's limits; a value beyond them would fail the whole batch.
 MAX_PARAM_LENGTH = 6000
@@ -61,19 +62,6 @@ class Run:
         for path in self.files:
             hasher.update(path.name.encode() + file_digest(path).encode())
         return hasher.hexdigest()[:32]
-
-
-def file_digest(path: str | Path) -> str:
-    """The first 32 hex digits of a file's SHA-256 (an MLflow dataset digest has at most 36
-    letters)."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def config_digest(config: Mapping[str, Any]) -> str:
-    """12 hex digits that depend on the keys and values of `config`, not on their order."""
-    text = json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -218,9 +206,12 @@ def study(root: Path, config: Mapping[str, Any], groups: Iterable[str]) -> list[
         for variant in names:
             parent = Run(f"{dataset}/{stage}/{variant}", variant, stage, variant, None)
             parent.metrics = ablation_metrics(ablation, variant)
-            children = []
+            children: list[Run] = []
             for seed in config["seeds"]:
                 folder = root / variant / f"seed{seed}"
+                # A baseline without chance has the first seed alone.
+                if stage == "baselines" and children and not folder.exists():
+                    continue
                 key, name = f"{parent.key}/s{seed}", f"{stage}/{variant}/s{seed}"
                 if stage == "train":
                     run = trained(folder / "train", stage, key, name, variant)
