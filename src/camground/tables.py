@@ -211,10 +211,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
-    os.chmod(temporary, 0o644)
+    Path(temporary).chmod(0o644)
     try:
         yield Path(temporary)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -251,9 +251,13 @@ def _checked(name: str, path: str | Path) -> pq.ParquetFile:
     try:
         parquet = pq.ParquetFile(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the stage that writes `{name}` has not run") from None
+        raise UserError(
+            f"{path}: no such file; the stage that writes `{name}` has not run"
+        ) from None
     except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a readable Parquet file ({error}); delete it and rerun") from None
+        raise UserError(
+            f"{path}: not a readable Parquet file ({error}); delete it and rerun"
+        ) from None
     metadata = parquet.schema_arrow.metadata or {}
     found = metadata.get(b"camground.table", b"?").decode()
     version = metadata.get(b"camground.version", b"?").decode()

@@ -70,11 +70,9 @@ class MatcherCam:
             raise UserError(f"gradcam.method: {method!r} is not one of {sorted(METHODS)}")
         self._scored = _PairedScore(matcher, layer)
         cam_class = getattr(import_module("pytorch_grad_cam"), METHODS[method])
-        self._cam = cam_class(
-            model=self._scored,
-            target_layers=[self._scored.target_layer],
-            compute_input_gradient=True,
-        )
+        self._cam = cam_class(model=self._scored, target_layers=[self._scored.target_layer])
+        # set here, since not every method's constructor passes it on
+        self._cam.compute_input_gradient = True
 
     def __enter__(self) -> MatcherCam:
         return self

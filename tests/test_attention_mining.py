@@ -1,0 +1,173 @@
+"""Attention mining: the second-order gradient against finite differences, and what its parts mean."""
+
+import pytest
+import torch
+
+from test_grounder import make_inputs, make_model
+
+from camground.grounding_data import Loaded
+from camground.losses import attention_mining as mining
+from camground.losses.objective import LossesConfig, Objective
+
+
+def mined_score(model, features, proposals, tokens, mask, cam, order="exact"):
+    """S(I*, q) as a function of the parameters, through the model's own Grad-CAM."""
+    visual = model.trunk(features)
+    grounded = model.ground(model.see_map(visual, proposals), model.read(tokens, mask), cam)
+    own = model.own_cam(grounded.image_logit, visual, order)
+    soft = mining.soft_mask(own, 6.0, 0.4)
+    erased = mining.erase(features, soft, "mean")
+    return model(erased, proposals, tokens, mask).sigmoid().sum()
+
+
+@pytest.mark.parametrize("name", ["trunk.stem.weight", "fusion.score.1.weight", "text.skip.weight"])
+def test_exact_gradient_equals_finite_differences(name):
+    model = make_model()
+    inputs = make_inputs()
+    parameter = dict(model.named_parameters())[name]
+    (exact,) = torch.autograd.grad(mined_score(model, *inputs), parameter)
+    direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)).double()
+    step = 1e-6
+    with torch.no_grad():
+        parameter += step * direction
+    above = mined_score(model, *inputs).item()
+    with torch.no_grad():
+        parameter -= 2 * step * direction
+    below = mined_score(model, *inputs).item()
+    numeric = (above - below) / (2 * step)
+    assert (exact * direction).sum().item() == pytest.approx(numeric, rel=1e-4, abs=1e-8)
+
+
+def test_first_order_gradient_differs_from_the_exact_one():
+    model = make_model()
+    inputs = make_inputs()
+    exact, first = (
+        torch.autograd.grad(mined_score(model, *inputs, order=order), model.trunk.stem.weight)[0]
+        for order in ("exact", "first")
+    )
+    assert not torch.allclose(exact, first, rtol=1e-3)
+
+
+def test_own_cam_is_the_textbook_grad_cam():
+    model = make_model()
+    features, proposals, tokens, mask, cam = make_inputs()
+    visual = model.trunk(features)
+    logit = model.ground(
+        model.see_map(visual, proposals), model.read(tokens, mask), cam
+    ).image_logit
+    own = model.own_cam(logit, visual)
+    for row in range(len(logit)):
+        (gradient,) = torch.autograd.grad(logit[row], visual, retain_graph=True)
+        by_hand = torch.zeros(visual.shape[-2:]).double()
+        for channel in range(visual.shape[1]):
+            by_hand += gradient[row, channel].mean() * visual[row, channel]
+        assert torch.allclose(own[row], by_hand.clamp(min=0), atol=1e-12)
+
+
+def test_soft_mask_and_erase():
+    cam = torch.zeros(1, 4, 4)
+    cam[0, 1, 1] = 5.0
+    soft = mining.soft_mask(cam, 50.0, 0.5)
+    assert soft[0, 1, 1] > 0.99
+    assert soft[0, 0, 0] < 0.01
+    x = torch.randn(1, 3, 4, 4)
+    erased = mining.erase(x, (cam > 0).float(), "mean")
+    assert torch.allclose(erased[0, :, 1, 1], x.mean((2, 3))[0])
+    assert torch.equal(erased[0, :, 0], x[0, :, 0])
+    blurred = mining.erase(x, torch.ones(1, 2, 2), "blur")
+    assert blurred.shape == x.shape
+    assert blurred.var() < x.var()
+
+
+def test_size_penalty_only_above_the_limit():
+    assert mining.size_penalty(torch.full((2, 4, 4), 0.2), 0.3) == 0
+    assert mining.size_penalty(torch.full((2, 4, 4), 0.8), 0.3) == pytest.approx(0.5)
+
+
+def loaded(owner=(0, 1, 2)):
+    features, proposals, tokens, mask, cam = make_inputs()
+    owner = torch.tensor(owner)
+    images = owner.unique()
+    return Loaded(
+        features=features[images],
+        proposals=proposals.take(images),
+        tokens=tokens,
+        tokens_mask=mask,
+        owner=owner,
+        text_ids=torch.arange(3),
+        cam=cam,
+        cam_known=torch.ones(3, dtype=torch.bool),
+        cam_box=torch.tensor([[0.1, 0.1, 0.5, 0.6]] * 3).double(),
+        image_rows=owner.numpy(),
+    )
+
+
+def gradients(scorer):
+    model = make_model().train()
+    losses = LossesConfig.parse(
+        {
+            "contrastive": 0.0,
+            "matching": 0.0,
+            "distillation": {"weight": 0.0},
+            "attention_mining": {"scorer": scorer, "weight": 1.0, "warmup": 0.0, "order": "exact"},
+        }
+    )
+    torch.manual_seed(0)
+    values = Objective(model, losses)(loaded(), 1.0)
+    values["loss"].backward()
+    return values, {name: p.grad for name, p in model.named_parameters()}
+
+
+def test_a_frozen_scorer_still_mines_through_the_mask():
+    values, frozen = gradients("frozen")
+    _, live = gradients("live")
+    assert 0 < values["erased_score"] < 1
+    assert frozen["trunk.stem.weight"].abs().sum() > 0
+    assert not torch.allclose(frozen["trunk.stem.weight"], live["trunk.stem.weight"])
+    # the bias enters S(I*) but not the mask
+    assert live["image_bias"].abs() > 0
+    assert frozen["image_bias"] is None or frozen["image_bias"].abs() < 1e-12
+
+
+def test_mining_reduces_what_is_left_after_erasing():
+    """A few steps on the mining loss alone, with a frozen scorer, must lower S(I*, q)."""
+    torch.manual_seed(0)
+    model = make_model().train()
+    losses = LossesConfig.parse(
+        {
+            "contrastive": 0.0,
+            "matching": 0.0,
+            "distillation": {"weight": 0.0},
+            "attention_mining": {
+                "weight": 1.0,
+                "warmup": 0.0,
+                "size_weight": 0.0,
+                "omega": 5.0,
+                "scorer": "frozen",
+            },
+        }
+    )
+    objective = Objective(model, losses)
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    seen = []
+    for _ in range(40):
+        values = objective(loaded(), 1.0)
+        optimiser.zero_grad()
+        values["loss"].backward()
+        optimiser.step()
+        seen.append((values["erased_score"].item(), values["image_score"].item()))
+    assert seen[-1][0] < seen[0][0]
+
+
+def test_all_terms_are_logged_and_finite_with_several_texts_an_image():
+    model = make_model().train()
+    values = Objective(model, LossesConfig())(loaded(owner=(0, 0, 1)), 0.5)
+    assert {
+        "loss",
+        "contrastive",
+        "matching",
+        "distillation",
+        "erased_score",
+        "size_penalty",
+    } <= set(values)
+    assert all(torch.isfinite(value) for value in values.values())

