@@ -28,9 +28,13 @@ DEFAULT = REPOSITORY / "config.yaml"
 VARIANT_SECTIONS = ("model", "losses", "train")
 # Names that a variant's target or folder would take from a rule, a baseline or a stage's folder.
 RESERVED = frozenset(
-    "all data proposals features matcher gradcam train predict evaluate baselines ablation"
-    " report tracking logs benchmarks figures"
-    " random centre whole_image largest objectness gradcam_ranking gradcam_box oracle".split()
+    (
+        *("all", "data", "proposals", "features", "matcher", "gradcam", "train", "predict"),
+        *("evaluate", "baselines", "ablation", "report", "tracking"),
+        *("logs", "benchmarks", "figures", "resume"),
+        *("random", "centre", "whole_image", "largest", "objectness"),
+        *("gradcam_ranking", "gradcam_box", "oracle"),
+    )
 )
 
 
@@ -96,7 +100,7 @@ def schema_problems(value: Any, rules: Mapping[str, Any], path: str = "") -> Ite
             for key in error.instance:
                 if key not in error.schema.get("properties", {}):
                     yield unknown_key(_dotted(at, key), error.schema.get("properties", {}))
-        elif error.validator == "propertyNames":
+        elif "propertyNames" in error.absolute_schema_path:
             yield f"{at}: {error.instance!r} cannot be a name; use a-z, 0-9 and _"
         elif error.validator == "type" and _is_number_text(error.instance):
             yield f"{at}: {error.instance!r} is text to YAML; numbers need a point, as 1.0e-4"
@@ -168,7 +172,7 @@ def _variant_problems(name: str, difference: Any) -> list[str]:
             allowed = ", ".join(VARIANT_SECTIONS)
             problems.append(f"{path}.{key}: a variant may change only {allowed}")
         else:
-            known = {section: None for section in VARIANT_SECTIONS}
+            known = dict.fromkeys(VARIANT_SECTIONS)
             problems.append(unknown_key(f"{path}.{key}", known))
     return problems
 

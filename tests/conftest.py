@@ -1,0 +1,108 @@
+"""Fixtures that several test files share: the checkout, a copy of it to run in, the smoke study."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PARTS = ("Snakefile", "config.yaml", "configs", "envs", "profiles", "rules", "src", "workflow")
+
+
+@dataclass
+class Run:
+    """What a `snakemake` call gave: exit status, all it printed, seconds."""
+
+    status: int
+    text: str
+    seconds: float
+
+    @property
+    def jobs(self) -> dict[str, int]:
+        """Jobs by rule, without the targets that only gather files; empty: nothing to be done."""
+        found = re.search(r"^job +count\n[- ]+\n(.*?)^total +\d+$", self.text, re.M | re.S)
+        if not found:
+            assert "Nothing to be done" in self.text, self.text
+            return {}
+        rows = dict(line.split() for line in found[1].splitlines())
+        return {name: int(count) for name, count in rows.items() if name != "all"}
+
+
+@dataclass
+class Workflow:
+    """A copy of the workflow in its own folder, so that a test may edit it."""
+
+    folder: Path
+
+    def snakemake(self, *arguments: str) -> Run:
+        """Run the real `snakemake` with these arguments in the folder."""
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "MLFLOW_TRACKING_URI": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+        return Run(done.returncode, done.stdout, time.monotonic() - start)
+
+    def dry(self, *arguments: str) -> Run:
+        """What would run, without running it."""
+        return self.snakemake("--dry-run", "--cores", "2", *arguments)
+
+    def run(self, *arguments: str) -> Run:
+        """Run with two cores; the test fails unless it succeeds."""
+        done = self.snakemake("--cores", "2", *arguments)
+        assert done.status == 0, done.text
+        return done
+
+
+def copy_workflow(folder: Path) -> Workflow:
+    """The checkout's workflow, copied with its times into `folder`."""
+    for part in PARTS:
+        source = REPOSITORY / part
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(source, folder / part, ignore=ignore)
+        else:
+            shutil.copy2(source, folder / part)
+    return Workflow(folder)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def workflow(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A copy that has run nothing: for dry runs alone."""
+    return copy_workflow(tmp_path_factory.mktemp("workflow"))
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, Run]:
+    """A copy in which configs/smoke.yaml has run, and that run. Leave its files as they are."""
+    made = copy_workflow(tmp_path_factory.mktemp("smoke"))
+    return made, made.run("--configfile", "configs/smoke.yaml")
+
+
+@pytest.fixture
+def smoke_copy(smoke: tuple[Workflow, Run], tmp_path: Path) -> Callable[[], Workflow]:
+    """Makes a copy of the finished smoke study, times and records too, for a test that edits it."""
+
+    def make() -> Workflow:
+        return Workflow(shutil.copytree(smoke[0].folder, tmp_path / "copy"))
+
+    return make
