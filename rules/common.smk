@@ -17,7 +17,12 @@ from snakemake.logging import logger
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 # The checkout's own package, so that the code that is listed as input is the code that is read.
 sys.path.insert(0, str(HOME / "src"))
-os.environ.update(PYTHONPATH=str(HOME / "src"))
+# Jobs run under the Python that runs Snakemake, its environment activated or not. (`--sdm conda`
+# activates its own environment later and so wins.)
+os.environ.update(
+    PYTHONPATH=str(HOME / "src"),
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+)
 
 from camground.code_closure import code_files
 from camground.config import section, validate, variant_config, variants_to_run
