@@ -58,7 +58,7 @@ def root(study: Path, tmp_path: Path) -> Path:
 def live_runs(results: Path) -> dict[str, Any]:
     """The live runs by job key; fails when a key has two."""
     client = connect(find_store(results))
-    experiment = client.get_experiment_by_name("toy/detected")
+    experiment = client.get_experiment_by_name("toy-detected")
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     keys = [run.data.tags["job_key"] for run in runs]
     assert len(keys) == len(set(keys))
@@ -105,6 +105,8 @@ def test_a_study_becomes_parents_children_params_curves_and_inputs(root: Path) -
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     wanted = {"stage": "train", "variant": "full", "seed": "1"}
     assert wanted.items() <= child.data.tags.items()
+    assert "test_deviation/acc_0.5" in parent.data.metrics
+    assert "test_difference/acc_0.5" in runs["toy/train/baseline"].data.metrics
     assert {"git_sha", "config_sha"} <= child.data.tags.keys()
     assert child.data.params["model.cam_encoder.on"] == "true"
     written = tables.read("metrics", root / "full" / "seed1" / "metrics.parquet")

@@ -164,5 +164,5 @@ def heat_uri(heat: np.ndarray) -> str:
     """A map as a PNG `data:` address, to be stretched over the photograph."""
     buffer = io.BytesIO()
     rgba = Image.fromarray(heat_rgba(enlarged(heat)), mode="RGBA")
-    rgba.quantize(64, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG", optimize=True)
+    rgba.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -150,9 +150,9 @@ def experiment_tags(config: Mapping[str, Any], protocol: str) -> dict[str, str]:
         "mlflow.experimentKind": "custom_model_development",
         "mlflow.note.content": (
             f"Weakly supervised grounding on **{config['dataset']}**, {protocol} proposals."
-            " A parent run a variant or baseline (means over seeds, `difference_` from the headline"
-            " variant), a child a seed. The run `ablation` holds the table, the report and the"
-            " pictures. Written from the result files by `python -m camground.tracking ingest`."
+            " A parent run a variant or baseline (means over seeds), a child a seed. The run"
+            " `ablation` holds the table, the report and the pictures. Written from the result files"
+            " by `python -m camground.tracking ingest`."
         ),
     }
 
@@ -206,7 +206,7 @@ def ingest(
     inputs = study_datasets(root)
     client = connect(store)
     protocol = records.protocol(root)
-    name = options.get("experiment") or f"{config['dataset']}/{protocol}"
+    name = options.get("experiment") or f"{config['dataset']}-{protocol}"
     experiment = experiment_id(client, store, name)
     for key, value in experiment_tags(config, protocol).items():
         client.set_experiment_tag(experiment, key, value)

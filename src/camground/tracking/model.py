@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,9 @@ def log_headline(
             return f"models:/{old.model_id}"
         client.delete_logged_model(old.model_id)
     mlflow.set_experiment(experiment_id=experiment)
-    with mlflow.start_run(run_id=run_id):
+    with warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
+        # An example would have to be run through the model; the signature is stated, not inferred.
+        warnings.filterwarnings("ignore", message=".*input example was not provided")
         logged = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(Path(__file__).with_name("served_model.py")),

@@ -158,7 +158,7 @@ def trained(folder: Path, stage: str, key: str, name: str, variant: str) -> Run:
     run.params = flatten(config)
     run.metrics = history_metrics(folder / "history.parquet", stage)
     run.metrics += [
-        Metric(allowed(f"summary/{k}"), float(v)) for k, v in summary.items() if _is_number(v)
+        Metric(allowed(f"training/{k}"), float(v)) for k, v in summary.items() if _is_number(v)
     ]
     run.files = [folder / "config.yaml", folder / "summary.json"]
     run.tags = {"config_sha": config_digest(config)}
@@ -187,8 +187,9 @@ def ablation_metrics(rows: Iterable[Mapping[str, Any]], variant: str) -> list[Me
             continue
         name = metric_name(row["split"], row["metric"], "all")
         found.append(Metric(name, row["mean"]))
+        section, _, metric = name.partition("/")
         found += [
-            Metric(f"{part}_{name}", row[part])
+            Metric(f"{section}_{part}/{metric}", row[part])
             for part in ("deviation", "difference", "p_holm")
             if row[part] is not None
         ]
