@@ -21,14 +21,15 @@ sys.path.insert(0, str(HOME / "src"))
 # activates its own environment later and so wins.)
 os.environ.update(
     PYTHONPATH=str(HOME / "src"),
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
 )
 
 from camground.code_closure import code_files
-from camground.config import section, validate, variant_config, variants_to_run
+from camground.config import section, typed, validate, variant_config, variants_to_run
 from camground.errors import UserError
 from camground.estimate import Estimate
 
+config.update(typed(config))
 try:
     validate(config)
 except UserError as error:

@@ -19,6 +19,7 @@ from camground.config import (
     read_yaml,
     schema,
     section,
+    typed,
     validate,
     variant_config,
     variants_to_run,
@@ -43,7 +44,7 @@ def objects(rules: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
 
 
 def refusal(difference: str) -> str:
-    config = merge(load_config(), yaml.safe_load(difference))
+    config = typed(merge(load_config(), yaml.safe_load(difference)))
     with pytest.raises(UserError) as caught:
         validate(config)
     return str(caught.value)
@@ -95,7 +96,7 @@ def test_a_study_is_only_its_difference() -> None:
         ("proposals: {count: 0}", "proposals.count: 0 is less than the minimum of 1"),
         ("proposals: {count: many}", "proposals.count: 'many' is not of type 'integer'"),
         ("proposals: {mode: fats}", "proposals.mode: 'fats' is not one of ['fast', 'quality']"),
-        ("train: {optimiser: {learning_rate: 1e-4}}", "numbers need a point, as 1.0e-4"),
+        ("train: {optimiser: {learning_rate: fast}}", "learning_rate: 'fast' is not of type"),
         ("seeds: [1, 1]", "seeds: [1, 1] has non-unique elements"),
         ("data: null", "data: None is not of type 'object'"),
         ("variants: {new: {modle: {}}}", "variants.new.modle: unknown key; did you mean `model`?"),
@@ -116,6 +117,30 @@ def test_a_study_is_only_its_difference() -> None:
 )
 def test_a_mistake_is_named(difference: str, said: str) -> None:
     assert said in refusal(difference)
+
+
+def test_text_becomes_what_the_schema_wants() -> None:
+    given = {
+        "seeds": ["0", "7"],
+        "data_root": "12",
+        "features": {"backbone": {"output_stride": "16"}},
+        "train": {"optimiser": {"learning_rate": "1e-4", "epochs": "3"}},
+        "variants": {"new": {"model": {"own_map": "false", "width": "8"}}},
+        "variants_to_run": "null",
+        "losses": {"contrastive": "much"},
+        "no_such_key": "1",
+    }
+    assert typed(given) == {
+        "seeds": [0, 7],
+        "data_root": "12",
+        "features": {"backbone": {"output_stride": 16}},
+        "train": {"optimiser": {"learning_rate": 0.0001, "epochs": 3}},
+        "variants": {"new": {"model": {"own_map": False, "width": 8}}},
+        "variants_to_run": None,
+        "losses": {"contrastive": "much"},
+        "no_such_key": "1",
+    }
+    assert typed(load_config()) == load_config()
 
 
 def test_all_mistakes_are_told_at_once() -> None:

@@ -67,8 +67,39 @@ def load_config(study: str | Path | None = None, base: str | Path = DEFAULT) -> 
     config = read_yaml(base)
     if study is not None:
         config = merge(config, read_yaml(study))
+    config = typed(config)
     validate(config)
     return config
+
+
+def typed(config: Mapping[str, Any]) -> Config:
+    """The config with text made the number, truth value or null that the schema wants in its place.
+
+    `snakemake --config` gives everything inside {} and [] as text, and YAML takes 1e-4 for text.
+    What does not fit stays as it is, for `validate` to name.
+    """
+    rules = schema()
+    made: Config = _typed(config, rules)
+    for difference in _mapping(made.get("variants")).values():
+        for key, value in _mapping(difference).items():
+            difference[key] = _typed(value, rules["properties"].get(key, {}))
+    return made
+
+
+def _typed(value: Any, rules: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        inner = rules.get("properties", {})
+        return {key: _typed(item, inner.get(key, {})) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_typed(item, rules.get("items", {})) for item in value]
+    if not isinstance(value, str) or not rules or "string" in rules.get("type", ""):
+        return value
+    if "enum" in rules:
+        return next((option for option in rules["enum"] if str(option) == value), value)
+    if _is_number_text(value):
+        number = float(value)
+        return int(value) if value.strip("+-").isdecimal() else number
+    return {"true": True, "false": False, "null": None}.get(value.lower(), value)
 
 
 @cache
@@ -102,8 +133,6 @@ def schema_problems(value: Any, rules: Mapping[str, Any], path: str = "") -> Ite
                     yield unknown_key(_dotted(at, key), error.schema.get("properties", {}))
         elif "propertyNames" in error.absolute_schema_path:
             yield f"{at}: {error.instance!r} cannot be a name; use a-z, 0-9 and _"
-        elif error.validator == "type" and _is_number_text(error.instance):
-            yield f"{at}: {error.instance!r} is text to YAML; numbers need a point, as 1.0e-4"
         else:
             yield f"{at or 'config'}: {error.message}"
 
