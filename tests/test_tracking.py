@@ -216,6 +216,18 @@ def test_the_environment_overrides_the_config(monkeypatch: pytest.MonkeyPatch) -
         find_store("r")
 
 
+def test_a_store_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(UserError, match=r"mlflow\.db: not usable"):
+        connect(find_store(tmp_path))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9 cannot be reached"):
+        connect(find_store(tmp_path))
+
+
 def test_params_are_flat_and_within_the_limits_of_mlflow() -> None:
     flat = records.flatten({"a": {"b+": [1, 2], "c": {}}, "d": "x" * 9000, "e": None, "f": "text"})
     assert flat["a.b_plus"] == "[1, 2]"

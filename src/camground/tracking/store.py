@@ -73,6 +73,8 @@ def import_mlflow() -> Any:
     # Server-side jobs are not used here and start processes of their own.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # A server that is down is reported after seconds, not minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow
 
@@ -91,11 +93,20 @@ def initialise(store: Store) -> None:
         return
     import_mlflow()
     from filelock import FileLock
+    from mlflow.exceptions import MlflowException
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy.exc import SQLAlchemyError
 
     store.artifacts.mkdir(parents=True, exist_ok=True)
     with FileLock(store.database.with_name(f".{store.database.name}.lock"), timeout=300):
-        SqlAlchemyStore(store.uri, f"{SCHEME}:/").engine.dispose()
+        try:
+            SqlAlchemyStore(store.uri, f"{SCHEME}:/").engine.dispose()
+        except (MlflowException, SQLAlchemyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"{store.database}: not usable as an MLflow store ({reason}); run `mlflow db upgrade"
+                f" {store.uri}`, or delete it with {ARTIFACTS}/ and it is rebuilt from the results"
+            ) from None
 
 
 def connect(store: Store) -> MlflowClient:
@@ -107,7 +118,16 @@ def connect(store: Store) -> MlflowClient:
     mlflow.set_registry_uri(store.uri)
     if store.artifacts is not None:
         _resolve_artifacts_to(store.artifacts)
-    return mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
+    client = mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
+    try:
+        client.search_experiments(max_results=1)
+    except mlflow.MlflowException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"MLflow store {store.public_name} cannot be reached ({reason}); start the server, or"
+            " unset MLFLOW_TRACKING_URI and config key tracking.uri to use the local store"
+        ) from None
+    return client
 
 
 def experiment_id(client: MlflowClient, store: Store, name: str) -> str:
