@@ -50,7 +50,7 @@ CAUSE_COLOURS = {
     "right": "#12a37a",
     "wrong extent": "#e8c14d",
     "wrong object": "#e8870c",
-    "no proposal": "#8a94a6",
+    "proposal missing": "#8a94a6",
 }
 
 
@@ -187,19 +187,20 @@ def accuracy(results: Results) -> Figure:
     drawn = left.barh(places, means, height=0.62, color=bars)
     for bar, name in zip(drawn, names, strict=True):
         bar.set_alpha(1.0 if name in palette else 0.55)
+    limit = min(108.0, max(1.12 * float(means.max(initial=0.0)), 5.0))
     for place, name, mean in zip(places, names, means, strict=True):
         seeds = 100 * np.array(results.seed_values(name, metric))
         if len(seeds) > 1:
             left.plot(seeds, np.full(len(seeds), place), "|", color=_ink(), ms=9, mew=1.3)
         left.text(
-            max(mean, *seeds, 0) + 1.2,
+            max(mean, *seeds, 0) + 0.012 * limit,
             place,
             f"{mean:.1f}",
             va="center",
             color=_ink(),
             fontsize=9.5,
         )
-    left.set_xlim(0, min(108, max(means.max(initial=1.0) * 1.12, 10)))
+    left.set_xlim(0, limit)
     left.set_title(f"{heading(metric)}, per cent (marks: seeds)")
     for label, name in zip(left.get_yticklabels(), names, strict=True):
         label.set_color(_ink() if name in palette else _soft())
@@ -265,6 +266,7 @@ def curves(results: Results) -> Figure:
         axes.set_title(name)
     for axes in panels:
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     _legend(figure, panels)
     return figure
 
@@ -303,7 +305,9 @@ def by_group(results: Results) -> Figure | None:
             marker = "o-" if name in palette else ("^:" if name == BOUND else "s--")
             colour = palette.get(name, NEUTRAL)
             places, shares = zip(*points, strict=True)
-            axes.plot(places, shares, marker, color=colour, label=name, lw=1.0, ms=5.5)
+            axes.plot(
+                places, shares, marker, color=colour, label=name, lw=1.0, ms=5.5, clip_on=False
+            )
         counts = [results.ablation.get((results.reference, metric, f"{key}={v}")) for v in values]
         labels = [
             f"{value}\nn {row['n']}" if row else value

@@ -83,10 +83,19 @@ def rows(results: Results) -> list[Row]:
                 cells.append(Cell(ABSENT, "", False))
                 continue
             deviation = "" if row["deviation"] is None else percent(row["deviation"])
-            cells.append(Cell(percent(row["mean"]), deviation, best[metric] == name))
+            cells.append(
+                Cell(percent(row["mean"]), deviation, _is_best(results, name, metric, best))
+            )
         kind = "variant" if name in results.variants else "bound" if name == BOUND else "baseline"
         made.append(_with_difference(results, name, kind, cells))
     return made
+
+
+def _is_best(results: Results, name: str, metric: str, best: dict[str, str | None]) -> bool:
+    """Whether a method has its column's highest mean, ties included; nobody has in a column of 0."""
+    top = best[metric]
+    value = results.mean(name, metric)
+    return name != BOUND and top is not None and bool(value) and value == results.mean(top, metric)
 
 
 def _with_difference(results: Results, name: str, kind: str, cells: list[Cell]) -> Row:

@@ -16,7 +16,7 @@ from camground.report.main_table import BOUND, best_of, heading, rows, verdict_s
 from camground.report.results import Results
 
 CAUSE_NOTES = {
-    "no proposal": "no proposal reaches IoU 0.5: no choice could have been right",
+    "proposal missing": "no proposal reaches IoU 0.5: no choice could have been right",
     "wrong object": "the chosen box overlaps another object more than the one that is meant",
     "wrong extent": "the right object, but the box is too big, too small or shifted",
 }

@@ -19,7 +19,7 @@ from camground import tables
 from camground.errors import UserError
 
 # Why an answer is wrong, in the order in which the causes are tried.
-CAUSES = ("no proposal", "wrong object", "wrong extent")
+CAUSES = ("proposal missing", "wrong object", "wrong extent")
 # Below this IoU a box is of something else, where the image's objects are not known.
 SAME_PLACE_IOU = 0.1
 
@@ -27,11 +27,11 @@ SAME_PLACE_IOU = 0.1
 def failure_cause(outcomes: Mapping[str, float]) -> str:
     """Why one expression's answer is wrong (or would be), from its outcomes by name.
 
-    `no proposal`: none reaches IoU 0.5 with the true box. `wrong object`: the box overlaps another
-    object more, or, where objects are not known, hardly the true box. Else `wrong extent`.
+    `proposal missing`: none reaches IoU 0.5 with the true box. `wrong object`: the box overlaps
+    another object more, or, where objects are not known, hardly the true box. Else `wrong extent`.
     """
     if outcomes.get("recall@0.5", 1.0) == 0:
-        return "no proposal"
+        return "proposal missing"
     right = outcomes.get("right_object")
     if right is None:
         right = float(outcomes.get("iou", 0.0) >= SAME_PLACE_IOU)
