@@ -16,7 +16,7 @@ from PIL import Image
 import fake_study
 from camground import tables
 from camground.errors import UserError
-from camground.report import charts, gallery, main_table
+from camground.report import gallery, main_table, theme
 from camground.report.__main__ import main
 from camground.report.results import Results, failure_cause
 
@@ -107,7 +107,7 @@ def test_no_path_of_this_machine_in_the_page(page: str, root: Path) -> None:
 
 def test_charts_follow_the_theme(page: str) -> None:
     assert "var(--ink)" in page
-    for colour in charts.VARIABLES:
+    for colour in theme.VARIABLES:
         assert colour not in page
 
 

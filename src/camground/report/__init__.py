@@ -3,7 +3,8 @@ rule.
 
 - `results`: the files below R/D as what the page shows (pure reading)
 - `main_table`: the ablation table's rows as cells
-- `charts`: matplotlib figures, as SVG that follows the page's theme and as PNG
+- `charts`, `contact_sheet`: matplotlib figures
+- `theme`: their colours, and figures as PNG and as SVG that follows the page's theme
 - `gallery`: which expressions are shown, why each failed, pictures and heat maps
 - `page`: everything into `template.html`
 """

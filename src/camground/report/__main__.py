@@ -11,6 +11,7 @@ from camground.report import charts, gallery
 from camground.report.contact_sheet import contact_sheet
 from camground.report.page import render
 from camground.report.results import Results
+from camground.report.theme import to_png
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     for name, draw in track(list(pictures.items()), "figures"):
         with tables.atomic(figures / f"{name}.png") as path:
-            path.write_bytes(charts.to_png(draw))
+            path.write_bytes(to_png(draw))
     with tables.atomic(options.output) as path:
         path.write_text(page, encoding="utf-8")
     log.info("%s: %.1f MB", options.output, options.output.stat().st_size / 1e6)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from camground.report.charts import CAUSE_COLOURS
 from camground.report.gallery import Card, enlarged, heat_rgba, open_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRUE, CHOSEN, PROPOSAL = "#18e0c8", "#ff6a1a", "#ffffff"
+TRUE, CHOSEN = "#18e0c8", "#ff6a1a"
+RIGHT, WRONG = "#0b7a5c", "#9a5a00"
 
 
 def _outline(axes: Axes, box: list[float], colour: str, dashed: bool, width: float) -> None:
@@ -49,8 +49,6 @@ def contact_sheet(cards: list[Card], rows: int = 4) -> Figure:
         Line2D([], [], color=TRUE, lw=2.5, ls="--", label="true box"),
         Line2D([], [], color=CHOSEN, lw=2.5, label="chosen box"),
     ]
-    for handle in handles:
-        handle.set_path_effects([])
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
@@ -84,8 +82,4 @@ def _draw(axes: list[Axes], card: Card) -> None:
         panel.set_ylim(card.height, 0)
         panel.set_xlabel(title, fontsize=8.5)
     shown = "\n".join(textwrap.wrap(f"“{card.text}”", 62)[:2])
-    axes[0].set_title(shown, fontsize=9, color=_title_colour(card))
-
-
-def _title_colour(card: Card) -> str:
-    return "#0b7a5c" if card.right else ("#9a5a00" if card.cause in CAUSE_COLOURS else "#000000")
+    axes[0].set_title(shown, fontsize=9, color=RIGHT if card.right else WRONG)

@@ -14,6 +14,7 @@ from camground.report import charts, gallery
 from camground.report.gallery import Card
 from camground.report.main_table import BOUND, best_of, heading, rows, verdict_sentences
 from camground.report.results import Results
+from camground.report.theme import CAUSE_COLOURS, to_svg
 
 CAUSE_NOTES = {
     "proposal missing": "no proposal reaches IoU 0.5: no choice could have been right",
@@ -111,11 +112,11 @@ def render(results: Results, cards: list[Card], counts: dict[str, int]) -> str:
     pictures, names = _pictures(cards, options["gallery"]["picture_width"])
     shown = [_card(card, names) for card in cards]
     drawn = {
-        "accuracy": charts.to_svg(lambda: charts.accuracy(results)),
-        "causes": charts.to_svg(lambda: charts.causes(results)),
-        "groups": charts.to_svg(lambda: charts.by_group(results)),
-        "cam": charts.to_svg(lambda: charts.cam_quality(results)),
-        "curves": charts.to_svg(lambda: charts.curves(results)),
+        "accuracy": to_svg(lambda: charts.accuracy(results)),
+        "causes": to_svg(lambda: charts.causes(results)),
+        "groups": to_svg(lambda: charts.by_group(results)),
+        "cam": to_svg(lambda: charts.cam_quality(results)),
+        "curves": to_svg(lambda: charts.curves(results)),
     }
     facts = {
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -151,6 +152,6 @@ def render(results: Results, cards: list[Card], counts: dict[str, int]) -> str:
         gallery=options["gallery"],
         gallery_seed=results.config["seeds"][0],
         causes=CAUSE_NOTES,
-        cause_colours=charts.CAUSE_COLOURS,
+        cause_colours=CAUSE_COLOURS,
         resolved=yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True),
     )

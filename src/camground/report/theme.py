@@ -1,0 +1,118 @@
+"""Colours and type of the charts, and charts as PNG and as SVG that follows the page's theme.
+
+Ink, grid and ground are drawn in marker colours that `to_svg` replaces by the page's CSS variables, so
+a chart is readable on a light and on a dark page. Series keep their colours on both.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of everything that is not a series."""
+
+    ink: str
+    soft: str
+    grid: str
+    ground: str
+
+
+PAPER = Theme("#1c2430", "#667085", "#e3e7ee", "#ffffff")
+# Colours that occur nowhere else, so that text replacement is safe.
+MARKERS = Theme("#010203", "#040506", "#070809", "#0a0b0c")
+VARIABLES = {
+    MARKERS.ink: "var(--ink)",
+    MARKERS.soft: "var(--soft)",
+    MARKERS.grid: "var(--grid)",
+    MARKERS.ground: "var(--card)",
+}
+# Told apart on white and on near black, and by most colour-blind readers (after Okabe and Ito).
+SERIES = ("#2f7de1", "#e8870c", "#12a37a", "#d1538f", "#8b6fe0", "#b59a00", "#27a9c9", "#d9534f")
+NEUTRAL = "#8a94a6"
+CAUSE_COLOURS = {
+    "right": "#12a37a",
+    "wrong extent": "#e8c14d",
+    "wrong object": "#e8870c",
+    "proposal missing": "#8a94a6",
+}
+
+
+@contextmanager
+def style(theme: Theme) -> Iterator[None]:
+    """Matplotlib settings of a theme, without a display."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with matplotlib.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "camground",
+            "font.size": 10,
+            "text.color": theme.ink,
+            "axes.labelcolor": theme.soft,
+            "axes.edgecolor": theme.grid,
+            "axes.titlecolor": theme.ink,
+            "axes.titlesize": 10.5,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.facecolor": "none",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": theme.grid,
+            "grid.linewidth": 0.8,
+            "xtick.color": theme.soft,
+            "ytick.color": theme.soft,
+            "legend.frameon": False,
+            "figure.facecolor": theme.ground if theme is PAPER else "none",
+        }
+    ):
+        yield
+
+
+def to_svg(draw: Callable[[], Figure | None]) -> str:
+    """A chart as inline SVG in the page's colours and font, as wide as its container; "" for None."""
+    import matplotlib.pyplot as plt
+
+    with style(MARKERS):
+        figure = draw()
+        if figure is None:
+            return ""
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        plt.close(figure)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, variable)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    # Only the first `px`: the shorthand's size; then the family up to the end of the property.
+    text = re.sub(r"(font: [^;\"]*?\dpx )[^;\"]+", r"\1system-ui, sans-serif", text)
+    return re.sub(r'(<svg[^>]*?) width="[^"]+"', r"\1", text, count=1).replace(
+        ' height="', ' data-height="', 1
+    )
+
+
+def to_png(draw: Callable[[], Figure], theme: Theme = PAPER) -> bytes:
+    """A chart as PNG on white, for documents."""
+    import matplotlib.pyplot as plt
+
+    with style(theme):
+        figure = draw()
+        buffer = io.BytesIO()
+        figure.savefig(
+            buffer, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None}
+        )
+        plt.close(figure)
+    return buffer.getvalue()
