@@ -86,7 +86,9 @@ def cache_visual(config: FeaturesConfig, images: Path, folder: Path, threads: in
 
 def cache_language(config: FeaturesConfig, expressions: Path, folder: Path) -> int:
     """Write `tokens.npy` and `texts.parquet` for the distinct texts; returns the tokens' width."""
-    texts = sorted(set(tables.read("expressions", expressions, ["text"])["text"]), key=len)
+    found = set(tables.read("expressions", expressions, ["text"])["text"])
+    # by text too: a set's own order differs between runs, and with it the batches and their rounding
+    texts = sorted(found, key=lambda text: (len(text), text))
     if not texts:
         raise UserError(f"{expressions}: no expressions; check the data stage")
     encoder = LanguageEncoder(config.language)
