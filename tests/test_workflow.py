@@ -100,9 +100,9 @@ def test_a_config_error_stops_before_any_job(
     assert not (workflow.folder / "results").exists()
 
 
-def rule_inputs(workflow: Workflow) -> dict[str, set[str]]:
+def rule_inputs(workflow: Workflow, *arguments: str) -> dict[str, set[str]]:
     """The input files of each rule, as `snakemake --filegraph` draws them."""
-    graph = workflow.snakemake("--filegraph").text
+    graph = workflow.snakemake("--filegraph", *arguments).text
     found = {}
     for node in graph.split("label=<")[1:]:
         name = re.search(r'point-size="18">(\w+)<', node)
@@ -112,12 +112,18 @@ def rule_inputs(workflow: Workflow) -> dict[str, set[str]]:
     return found
 
 
+def readers_of_targets(inputs: dict[str, set[str]]) -> set[str]:
+    return {name for name, files in inputs.items() if any("targets" in file for file in files)}
+
+
 def test_label_firewall_of_the_rules(workflow: Workflow) -> None:
     """No stage before evaluation has targets among its inputs."""
     inputs = rule_inputs(workflow)
-    readers = {name for name, files in inputs.items() if any("targets" in f for f in files)}
-    assert readers == {"evaluate", "baselines", "report"}
+    assert readers_of_targets(inputs) == {"evaluate", "baselines", "report"}
     assert any("expressions" in file for file in inputs["train"])
+    # the one protocol that opens it, and only for the objects' boxes
+    protocol = rule_inputs(workflow, "--config", "proposals={method: ground_truth}")
+    assert readers_of_targets(protocol) == {"evaluate", "baselines", "report", "proposals"}
 
 
 def test_baselines_of_the_workflow_are_those_of_the_code() -> None:
