@@ -1,0 +1,1 @@
+"""Stage `proposals`: class-agnostic candidate boxes of every image, best first."""

@@ -1,0 +1,109 @@
+"""All boxes that grouping finds in a picture, with the evidence for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from camground.boxes import area
+from camground.proposals import evidence
+from camground.proposals.grouping import Strategy, group
+from camground.proposals.segmentation import measure_leaves, measure_pixels, segment
+
+NAMES = (
+    *evidence.NAMES,
+    "agreement",  # share of the groupings that have this box, to an IoU of AGREES
+    "echo",  # mean over the groupings of the IoU with their nearest box
+)
+AGREES = 0.8
+LEAF_SHARE = 20 / 128**2  # of the picture: the smallest leaf
+SMALLEST_SIDE = 3  # pixels; a thinner picture has no inside
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """space: lab or hsv, as OpenCV scales them to 8 bits. scale: k of Felzenszwalb and Huttenlocher;
+    larger means larger leaves."""
+
+    space: str
+    scale: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """Every strategy groups the leaves of every segmentation."""
+
+    segmentations: Sequence[Segmentation]
+    strategies: Sequence[Strategy]
+
+
+ALL_CUES = Strategy(colour=1, texture=1, size=1, fill=1, boundary=2)
+SIZE_AND_FILL = Strategy(colour=0, texture=0, size=1, fill=1, boundary=0)
+EDGES = Strategy(colour=0, texture=0, size=1, fill=1, boundary=2)
+# The two spaces err differently: L*a*b* merges shaded surfaces, HSV parts equally light hues.
+SEARCHES = {
+    "fast": Search((Segmentation("lab", 100), Segmentation("hsv", 200)), (ALL_CUES, SIZE_AND_FILL)),
+    "quality": Search(
+        (Segmentation("lab", 50), Segmentation("lab", 200), Segmentation("hsv", 200)),
+        (ALL_CUES, SIZE_AND_FILL, EDGES),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Distinct boxes xyxy (M, 4) int in pixels, sorted, and their evidence (M, len(NAMES))."""
+
+    boxes_xyxy: np.ndarray
+    evidence: np.ndarray
+
+
+def find(rgb: np.ndarray, search: Search) -> Candidates:
+    """Candidates of a picture (h, w, 3) uint8 RGB; the last row is the whole picture.
+
+    Of regions with the same box the first found speaks for it.
+    """
+    height, width = rgb.shape[:2]
+    whole = np.array([[0, 0, width, height]])
+    if min(height, width) < SMALLEST_SIDE:
+        return Candidates(whole, np.zeros((1, len(NAMES))))
+    pixels = measure_pixels(rgb)
+    smallest = max(round(height * width * LEAF_SHARE), 2)
+    boxes: list[np.ndarray] = []
+    rows: list[np.ndarray] = []
+    origin: list[np.ndarray] = []
+    for segmentation in search.segmentations:
+        picture = (
+            pixels.lab if segmentation.space == "lab" else cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
+        )
+        labels = segment(picture, sigma=0.8, scale=segmentation.scale, min_pixels=smallest)
+        leaves = measure_leaves(labels, pixels)
+        for strategy in search.strategies:
+            tree = group(leaves, strategy)
+            origin.append(np.full(len(tree.parent), len(origin)))
+            boxes.append(tree.boxes_xyxy)
+            rows.append(evidence.measure(leaves, tree))
+    found, first, which = np.unique(
+        np.concatenate(boxes), axis=0, return_index=True, return_inverse=True
+    )
+    member = np.zeros((len(found), len(origin)), dtype=bool)
+    member[which.ravel(), np.concatenate(origin)] = True
+    measured = np.hstack([np.concatenate(rows)[first], _agreement(found, member)])
+    is_whole = (found == whole).all(axis=1)
+    order = np.argsort(is_whole, kind="stable")
+    return Candidates(found[order], measured[order])
+
+
+def _agreement(boxes_xyxy: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """`agreement` and `echo` (M, 2) of boxes (M, 4) that groupings (M, G) bool have in common."""
+    low_x, low_y, high_x, high_y = boxes_xyxy.T.astype(np.float32)
+    wide = np.minimum(high_x[:, None], high_x) - np.maximum(low_x[:, None], low_x)
+    tall = np.minimum(high_y[:, None], high_y) - np.maximum(low_y[:, None], low_y)
+    inter = np.maximum(wide, 0) * np.maximum(tall, 0)
+    areas = area(boxes_xyxy).astype(np.float32)
+    iou = inter / (areas[:, None] + areas - inter)
+    nearest = np.column_stack([iou[:, has].max(axis=1) for has in member.T])
+    return np.column_stack([(nearest > AGREES).mean(axis=1), nearest.mean(axis=1)])

@@ -1,0 +1,81 @@
+"""Proposals of one picture: selective search, ranked by objectness, thinned by suppression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from camground.boxes import area
+from camground.errors import UserError
+from camground.proposals.candidates import SEARCHES, find
+from camground.proposals.nms import suppress
+from camground.proposals.objectness import objectness
+from camground.proposals.settings import Settings
+
+FOUND, WHOLE = "selective_search", "whole_image"
+NEARLY_WHOLE = 0.9  # share of the picture from which a box only repeats the whole
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """boxes_xyxy (K, 4) float32 pixels of the original image, objectness (K,) float32 in [0, 1], not
+    increasing, sources K names; K is at least 1."""
+
+    boxes_xyxy: np.ndarray
+    objectness: np.ndarray
+    sources: list[str]
+
+
+def load(path: str | Path, longest: int, size: tuple[int, int]) -> np.ndarray:
+    """A photograph as (h, w, 3) uint8 RGB with its longest side at most `longest` pixels.
+
+    `size` is the width and height that the `images` table gives. Raises `UserError` for a file that
+    cannot be read or has another size.
+    """
+    try:
+        with Image.open(path) as picture:
+            if picture.size != tuple(size):
+                found, known = ("x".join(map(str, one)) for one in (picture.size, size))
+                raise UserError(
+                    f"{path}: is {found} pixels but {known} in the images table; rerun `data`"
+                )
+            shrink = min(1.0, longest / max(size))
+            small = (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
+            # A JPEG decoder can leave out what would be averaged away; other formats ignore this.
+            picture.draft("RGB", (2 * small[0], 2 * small[1]))
+            rgb = picture.convert("RGB")
+            if rgb.size != small:
+                rgb = rgb.resize(small, Image.Resampling.BOX)
+            return np.array(rgb)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a photograph ({error})") from None
+
+
+def propose(rgb: np.ndarray, settings: Settings, size: tuple[int, int]) -> Proposals:
+    """Proposals of a picture (h, w, 3) uint8 RGB that stands for an image of `size` (width, height).
+
+    At most `settings.count`. The whole image is one of them if `settings.whole_image` or if nothing
+    else is found; its objectness is by the same formula, and it neither suppresses nor is suppressed.
+    """
+    height, width = rgb.shape[:2]
+    candidates = find(rgb, SEARCHES[settings.mode])
+    scores = objectness(candidates.evidence)
+    sides = candidates.boxes_xyxy[:, 2:] - candidates.boxes_xyxy[:, :2]
+    usable = (sides >= settings.min_size * np.array([width, height])).all(axis=1)
+    usable &= area(candidates.boxes_xyxy) <= NEARLY_WHOLE * width * height
+    index = np.flatnonzero(usable)
+    room = settings.count - settings.whole_image
+    kept = index[suppress(candidates.boxes_xyxy[index], scores[index], settings.nms_iou, room)]
+    whole = len(scores) - 1
+    if settings.whole_image or not kept.size:
+        kept = np.append(kept, whole)
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+    scale = np.array([size[0] / width, size[1] / height] * 2)
+    return Proposals(
+        boxes_xyxy=(candidates.boxes_xyxy[kept] * scale).astype(np.float32),
+        objectness=scores[kept].astype(np.float32),
+        sources=[WHOLE if one == whole else FOUND for one in kept],
+    )
