@@ -40,11 +40,18 @@ def contact_sheet(cards: list[Card], rows: int = 4) -> Figure:
     figure, grid = plt.subplots(
         height, 6, figsize=(12, 2.45 * height + 0.7), squeeze=False, layout="constrained"
     )
+    figure.get_layout_engine().set(h_pad=0.16, hspace=0.0)  # type: ignore[union-attr, call-arg]
     for axes in grid.flat:
         axes.set_axis_off()
     for side, column in ((right, 0), (wrong, 3)):
         for line, card in enumerate(side):
             _draw(list(grid[line, column : column + 3]), card)
+    figure.suptitle(
+        "The first right answers (left) and the first wrong ones (right) in hash order",
+        x=0.008,
+        ha="left",
+        fontsize=10,
+    )
     handles = [
         Line2D([], [], color=TRUE, lw=2.5, ls="--", label="true box"),
         Line2D([], [], color=CHOSEN, lw=2.5, label="chosen box"),
@@ -81,5 +88,16 @@ def _draw(axes: list[Axes], card: Card) -> None:
         panel.set_xlim(0, card.width)
         panel.set_ylim(card.height, 0)
         panel.set_xlabel(title, fontsize=8.5)
-    shown = "\n".join(textwrap.wrap(f"“{card.text}”", 62)[:2])
-    axes[0].set_title(shown, fontsize=9, color=RIGHT if card.right else WRONG)
+    shown = textwrap.shorten(f"“{card.text}”", 72, placeholder=" …”")
+    # Not the axes' title: as wide as three panels, that would widen the first one's column.
+    label = axes[0].annotate(
+        shown,
+        (0, 1),
+        xytext=(0, 5),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=9,
+        fontweight="bold",
+        color=RIGHT if card.right else WRONG,
+    )
+    label.set_in_layout(False)
