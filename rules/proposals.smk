@@ -6,7 +6,7 @@ protocol of evaluation studies that gives every method the objects' boxes, not w
 Outputs: the proposals table.
 """
 
-# Named boxes are read under that protocol alone: the label firewall.
+# Targets are read under that protocol alone: the label firewall.
 OBJECTS = (
     {"targets": rules.data.output.targets, "expressions": rules.data.output.expressions}
     if config["proposals"]["method"] == "ground_truth"

@@ -145,6 +145,7 @@ def test_baselines_of_the_workflow_are_those_of_the_code() -> None:
 @pytest.mark.workflow
 def test_smoke_is_quick_and_whole(smoke: tuple[Workflow, Run]) -> None:
     workflow, run = smoke
+    # under two minutes on a core of its own, so less on two
     assert run.seconds < 120
     root = workflow.folder / "results" / "smoke"
     for name in ("ablation.csv", "ablation.md", "ablation.tex", "report.html", "tracking.json"):
