@@ -3,7 +3,7 @@
 Purpose: one HTML file that opens offline: the table, curves and a gallery of test images.
 Inputs: the ablation table; every method's metrics, outcomes and predictions; the trainings'
 histories; the tables of the data, among them the targets, for the true boxes.
-Outputs: the report.
+Outputs: the report, and its figures as pictures.
 """
 
 
@@ -39,6 +39,13 @@ rule report:
             category="Results",
             labels={"study": DATASET, "what": "report with pictures"},
         ),
+        figures=report(
+            directory(study("figures")),
+            patterns=["{figure}.png"],
+            caption="../workflow/report/figure.rst",
+            category="Figures",
+            labels={"study": DATASET, "what": "{figure}"},
+        ),
     log:
         study("logs/report.log"),
     benchmark:
@@ -60,5 +67,5 @@ rule report:
         "Report"
     shell:
         "python -m camground.report --config {params.config:q} --root {params.root:q}"
-        " --output {output.html:q}"
+        " --output {output.html:q} --figures {output.figures:q}"
         " 2>&1 | tee {log:q} >&2"

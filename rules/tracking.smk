@@ -19,6 +19,7 @@ rule tracking:
         metrics=all_trained("metrics.parquet") + all_baselines("metrics.parquet"),
         table=rules.ablation.output,
         report=rules.report.output.html,
+        figures=rules.report.output.figures,
         code=code("tracking"),
     output:
         written=study("tracking.json"),
