@@ -169,10 +169,10 @@ def test_sums_over_leaves_equal_measurements_of_the_region() -> None:
     labels = segment(pixels.lab, sigma=0.8, scale=100, min_pixels=20)
     leaves = measure_leaves(labels, pixels)
     tree = group(leaves, Strategy(colour=1, texture=1, size=1, fill=1, boundary=1))
-    assert len(tree.parent) == 2 * len(leaves) - 1
-    assert (tree.parent == -1).sum() == 1
+    assert len(tree.members) == 2 * len(leaves) - 1
+    assert tree.members[-1].all()
     measured = evidence.measure(leaves, tree)
-    for region in range(0, len(tree.parent), 7):
+    for region in range(0, len(tree.members), 7):
         mask = tree.members[region][labels]
         ys, xs = np.nonzero(mask)
         box = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
@@ -235,7 +235,7 @@ def test_a_large_jpeg_is_read_small_and_its_boxes_are_of_full_size(tmp_path: Pat
     small = load(tmp_path / "a.jpg", 128, (1200, 900))
     assert small.shape == (96, 128, 3)
     found = propose(small, settings_with(), (1200, 900))
-    assert pairwise_iou(np.array([[400, 300, 1000, 600]]), found.boxes_xyxy).max() > 0.9
+    assert pairwise_iou(np.array([[400, 300, 1000, 600]]), found.boxes_xyxy).max() > 0.85
 
 
 def test_an_unreadable_picture_is_named_and_nothing_is_written(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def find(rgb: np.ndarray, search: Search) -> Candidates:
         leaves = measure_leaves(labels, pixels)
         for strategy in search.strategies:
             tree = group(leaves, strategy)
-            origin.append(np.full(len(tree.parent), len(origin)))
+            origin.append(np.full(len(tree.boxes_xyxy), len(origin)))
             boxes.append(tree.boxes_xyxy)
             rows.append(evidence.measure(leaves, tree))
     found, first, which = np.unique(

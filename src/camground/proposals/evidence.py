@@ -24,7 +24,7 @@ NAMES = (
     "size_squared",
     "ring_contrast",  # 1 - intersection of its colour histogram with that of the leaves around it
     "variety",  # entropy of its colour histogram, nats
-    "persistence",  # log of how much larger the region is that it merged into
+    "ring_variety",  # the same of the leaves around it: whole things have plain surroundings
 )
 
 
@@ -54,7 +54,6 @@ def measure(leaves: Leaves, tree: Tree) -> np.ndarray:
     hull = sides.prod(axis=1)
     size = np.log(hull / (height * width))
     on_frame = np.hstack([boxes_xyxy[:, :2] == 0, boxes_xyxy[:, 2:] == [width, height]])
-    merged = np.where(tree.parent < 0, area, area[tree.parent])
     return np.column_stack(
         [
             (edges * outside).sum(axis=1) / np.maximum(outer, 1e-9),
@@ -67,7 +66,11 @@ def measure(leaves: Leaves, tree: Tree) -> np.ndarray:
             size,
             size**2,
             contrast,
-            -(own * np.log(np.maximum(own, 1e-9))).sum(axis=1),
-            np.log(merged / area),
+            _entropy(own),
+            _entropy(ring),
         ]
     )
+
+
+def _entropy(histograms: np.ndarray) -> np.ndarray:
+    return -(histograms * np.log(np.maximum(histograms, 1e-9))).sum(axis=1)

@@ -64,7 +64,7 @@ def main() -> None:
     """Print the weights fitted on `--pictures` drawn pictures."""
     parser = argparse.ArgumentParser(prog="python -m camground.proposals.fit", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--pictures", type=int, default=600)
     options = parser.parse_args()
     weights, intercept = logistic(sample(options.seed, options.pictures))
     for name, weight in zip(NAMES, weights, strict=True):

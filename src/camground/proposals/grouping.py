@@ -29,12 +29,10 @@ class Tree:
     """The N leaves and their N - 1 merges, as M = 2 N - 1 regions (leaves first, then by merge).
 
     members: (M, N) bool, the leaves of each region. boxes_xyxy: (M, 4) int pixels around each region.
-    parent: (M,) int, the region it merged into; -1 for the root.
     """
 
     members: np.ndarray
     boxes_xyxy: np.ndarray
-    parent: np.ndarray
 
 
 def group(leaves: Leaves, strategy: Strategy) -> Tree:
@@ -75,12 +73,10 @@ def group(leaves: Leaves, strategy: Strategy) -> Tree:
     node = np.arange(count)
     members = np.zeros((2 * count - 1, count), dtype=bool)
     members[:count] = np.eye(count, dtype=bool)
-    parent = np.full(2 * count - 1, -1)
     regions = np.empty((2 * count - 1, 4), dtype=np.int64)
     regions[:count] = leaves.boxes_xyxy
     for new in range(count, 2 * count - 1):
         i, j = divmod(int(similarity.argmax()), count)
-        parent[[node[i], node[j]]] = new
         members[new] = members[node[i]] | members[node[j]]
         joint = sizes[i] + sizes[j]
         histogram[i] = (sizes[i] * histogram[i] + sizes[j] * histogram[j]) / joint
@@ -99,4 +95,4 @@ def group(leaves: Leaves, strategy: Strategy) -> Tree:
         values = similar(i, others)
         similarity[i, others] = similarity[others, i] = values
         node[i] = new
-    return Tree(members, regions, parent)
+    return Tree(members, regions)

@@ -12,22 +12,22 @@ import numpy as np
 from camground.proposals.candidates import NAMES
 
 WEIGHTS = {
-    "edge_outside": 4.407,
-    "edge_inside": 0.360,
-    "frame": -2.908,
-    "frame_sides": -0.760,
-    "fill": 2.361,
-    "roundness": -0.279,
-    "elongation": -1.615,
-    "size": -0.408,
-    "size_squared": -0.206,
-    "ring_contrast": 1.638,
-    "variety": 0.521,
-    "persistence": -0.118,
-    "agreement": -0.665,
-    "echo": 7.644,
+"edge_outside": 5.283,
+    "edge_inside": 0.432,
+    "frame": -3.158,
+    "frame_sides": -0.684,
+    "fill": 2.449,
+    "roundness": -0.272,
+    "elongation": -1.636,
+    "size": -0.410,
+    "size_squared": -0.215,
+    "ring_contrast": 1.514,
+    "variety": 0.477,
+    "ring_variety": -0.317,
+    "agreement": -0.779,
+    "echo": 8.053,
 }
-INTERCEPT = -12.343
+INTERCEPT = -12.411
 
 
 def objectness(evidence: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -46,12 +47,11 @@ def load(path: str | Path, longest: int, size: tuple[int, int]) -> np.ndarray:
             small = (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
             # A JPEG decoder can leave out what would be averaged away; other formats ignore this.
             picture.draft("RGB", (2 * small[0], 2 * small[1]))
-            rgb = picture.convert("RGB")
-            if rgb.size != small:
-                rgb = rgb.resize(small, Image.Resampling.BOX)
-            return np.array(rgb)
+            rgb = np.array(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a photograph ({error})") from None
+    # Not Pillow's box filter: it takes whole pixels, which shows when little is averaged.
+    return rgb if shrink == 1 else cv2.resize(rgb, small, interpolation=cv2.INTER_AREA)
 
 
 def propose(rgb: np.ndarray, settings: Settings, size: tuple[int, int]) -> Proposals:
