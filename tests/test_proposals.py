@@ -18,6 +18,7 @@ from camground.proposals.__main__ import main
 from camground.proposals.candidates import NAMES, SEARCHES, find
 from camground.proposals.drawing import draw
 from camground.proposals.fit import logistic, sample
+from camground.proposals.ground_truth import read_objects
 from camground.proposals.grouping import Strategy, group
 from camground.proposals.nms import suppress
 from camground.proposals.objectness import WEIGHTS, objectness
@@ -80,6 +81,15 @@ def test_boxes_are_inside_ranked_thinned_and_large_enough(seed: int, mode: str) 
     overlaps = pairwise_iou(found.boxes_xyxy[~whole], found.boxes_xyxy[~whole])
     assert overlaps[np.triu_indices(len(overlaps), 1)].max() <= wanted.nms_iou + 1e-6
     assert len(np.unique(found.boxes_xyxy, axis=0)) == len(found.boxes_xyxy)
+
+
+def test_no_side_is_smaller_than_min_size() -> None:
+    rgb, _ = drawn(0)
+    for share in (0.0, 0.3):
+        found = propose(rgb, settings_with(min_size=share, count=200), (480, 300))
+        sides = (found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]) / (480, 300)
+        assert (sides.min() < 0.2) == (share == 0)
+        assert sides.min() >= share - 1e-6
 
 
 def test_without_the_whole_image_all_places_go_to_found_boxes() -> None:
@@ -295,6 +305,18 @@ def test_ground_truth_gives_each_object_once_in_an_order_that_tells_nothing(tmp_
     assert boxes == {"a.png": [second, first], "b.png": [second], "c.png": [[0, 0, 50, 40]]}
     assert table["source"].tolist() == ["ground_truth"] * 3 + [WHOLE]
     assert (table["objectness"] == 1).all()
+
+
+def test_the_order_of_ground_truth_does_not_depend_on_the_targets(tmp_path: Path) -> None:
+    objects = np.random.default_rng(0).uniform(0, 20, (12, 4)) + [0, 0, 20, 20]
+    orders = []
+    for seed in range(2):
+        shuffled = np.random.default_rng(seed).permutation(objects).tolist()
+        target = {"expression_id": "e", "boxes_xyxy": shuffled[:1], "objects_xyxy": shuffled}
+        _, targets, _, expressions = write_truth(tmp_path, {"e": "a.png"}, [target])
+        orders.append(read_objects(targets, expressions)["a.png"])
+    assert np.array_equal(*orders)
+    assert np.array_equal(orders[0][:, 0], np.sort(orders[0][:, 0]))
 
 
 def test_ground_truth_needs_targets_and_selective_search_refuses_them(tmp_path: Path) -> None:
