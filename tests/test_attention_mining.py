@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from test_grounder import make_inputs, make_model
-
 from camground.grounding_data import Loaded
 from camground.losses import attention_mining as mining
 from camground.losses.objective import LossesConfig, Objective
+from test_grounder import make_inputs, make_model
 
 
 def mined_score(model, features, proposals, tokens, mask, cam, order="exact"):

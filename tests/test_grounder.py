@@ -145,7 +145,7 @@ def test_cell_overlap_is_the_area_of_the_box():
 
 def test_inside_and_ring_are_weights():
     boxes = torch.tensor([[[0.3, 0.3, 0.6, 0.7], [0.0, 0.0, 1.0, 1.0]]]).double()
-    inside, ring = inside_and_ring(boxes, 10, 10)
+    inside, ring = inside_and_ring(boxes, (10, 10))
     assert torch.allclose(inside.sum(-1), torch.ones(1, 2).double())
     assert torch.allclose(ring.sum(-1), torch.tensor([[1.0, 0.0]]).double())
     assert (inside[0, 0] * ring[0, 0]).max() < 1e-6  # the box lies on the cells' edges

@@ -40,7 +40,7 @@ class ProposalTable:
         self.objectness = np.zeros((len(table), count), dtype=np.float32)
         self.valid = np.zeros((len(table), count), dtype=bool)
         if len(found):
-            boxes = np.stack(found["box_xyxy"].to_numpy()).astype(np.float32)
+            boxes = np.array(found["box_xyxy"].tolist(), dtype=np.float32)
             self.boxes[rows, rank] = boxes / np.tile(size[rows], 2)
             self.objectness[rows, rank] = found["objectness"].to_numpy()
             self.valid[rows, rank] = True
@@ -67,7 +67,7 @@ class CamTable:
         if len(sizes) > 1:
             raise UserError(f"{path}: maps of several sizes {sizes.tolist()}; rerun `gradcam`")
         self.size = tuple(sizes[0].tolist()) if len(sizes) else (1, 1)
-        self.boxes = np.tile(np.float32([0, 0, 1, 1]), (len(expression_ids), 1))
+        self.boxes = np.tile(np.array([0, 0, 1, 1], dtype=np.float32), (len(expression_ids), 1))
         present = np.flatnonzero(self.known)
         for start in range(0, len(present), 1024):
             which = present[start : start + 1024]

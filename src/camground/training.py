@@ -89,7 +89,7 @@ def fit(
     """
     where = device()
     model.to(where)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if p.requires_grad and p.ndim > 1]},
         {
             "params": [p for p in model.parameters() if p.requires_grad and p.ndim <= 1],

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if kind == "scenes":
         if options.pictures is None:
             raise UserError("data.kind scenes needs --pictures, the folder for its pictures")
-        from camground.data import scenes
+        import camground.data.scenes as scenes
 
         scenes.write(data, options.images, options.expressions, options.targets, options.pictures)
         tables.write("rejected", [], options.rejected)

@@ -55,7 +55,7 @@ def _locations(facts: Facts, target: int, said: Description) -> list[tuple[str, 
         if target in facts.placed(place, named).clear
     ]
     corners = [(v, h) for v in ("top", "bottom") for h in ("left", "right") if {v, h} <= set(true)]
-    return [(place,) for place in true] + corners
+    return [*((place,) for place in true), *corners]
 
 
 def _landmark(facts: Facts, index: int, rng: np.random.Generator) -> Description | None:

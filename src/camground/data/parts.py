@@ -198,4 +198,6 @@ def _tint(canvas: np.ndarray, points: np.ndarray, pattern: np.ndarray, colour: C
     inside = np.zeros(region.shape[:2], dtype=np.uint8)
     cv2.fillPoly(inside, [points - (low << _SHIFT)], 255, cv2.LINE_AA, _SHIFT)
     share = (pattern[window] * (inside * np.float32(1 / 255)))[..., None]
-    region[..., :3] = np.rint(region[..., :3] * (1 - share) + share * np.float32(colour))
+    region[..., :3] = np.rint(
+        region[..., :3] * (1 - share) + share * np.array(colour, dtype=np.float32)
+    )

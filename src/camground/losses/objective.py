@@ -175,7 +175,7 @@ class Objective:
         self, features: Tensor, proposals: Proposals, tokens: Tensor, mask: Tensor
     ) -> Tensor:
         """S (P,), probabilities, of masked features; a frozen scorer's parameters get no gradient."""
-        parameters = dict(self.model.named_parameters())
+        parameters: dict[str, Tensor] = dict(self.model.named_parameters())
         if self.config.attention_mining.scorer == "frozen":
             parameters = {name: value.detach() for name, value in parameters.items()}
         arguments = (features, proposals, tokens, mask)

@@ -8,6 +8,7 @@ come in the same order under other names. Any timm feature extractor can stand i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,11 +77,14 @@ class Backbone(nn.Module):
                 except OSError as error:
                     raise UserError(f"features.backbone.checkpoint: {error}") from None
                 self.body.load_state_dict(state, strict=False)
+        self.mean: Tensor
+        self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer(
             "deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False
         )
-        self.channels = sum(self.body.feature_info.channels())
+        levels: Any = self.body.feature_info
+        self.channels = int(sum(levels.channels()))
         self.requires_grad_(False)
         self.eval()
 

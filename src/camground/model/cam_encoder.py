@@ -54,7 +54,7 @@ class CamEncoder(nn.Module):
         """
         maps = self.convolution(cam.unsqueeze(1))  # (B, channels, H, W)
         flat = maps.flatten(2).transpose(1, 2)
-        inside, around = inside_and_ring(boxes, *cam.shape[-2:], self.ring)
+        inside, around = inside_and_ring(boxes, (cam.shape[-2], cam.shape[-1]), self.ring)
         numbers = map_features(cam, boxes, self.ring)
         region = self.region(torch.cat([inside @ flat, around @ flat, numbers], -1))
         side = self.config.tokens

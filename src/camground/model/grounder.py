@@ -159,7 +159,7 @@ class Grounder(nn.Module):
         """`see` from the trunk's map F (B, width, H, W)."""
         height, width = visual.shape[-2:]
         cells = visual.flatten(2).transpose(1, 2)
-        inside, around = inside_and_ring(proposals.boxes, height, width, self.config.ring)
+        inside, around = inside_and_ring(proposals.boxes, (height, width), self.config.ring)
         content = inside @ cells
         context = around @ cells
         shape = torch.cat([geometry(proposals.boxes), proposals.objectness.unsqueeze(-1)], dim=-1)

@@ -33,15 +33,16 @@ def enlarge(boxes: Tensor, factor: float) -> Tensor:
 
 
 def inside_and_ring(
-    boxes: Tensor, height: int, width: int, ring: float = 1.5
+    boxes: Tensor, size: tuple[int, int], ring: float = 1.5
 ) -> tuple[Tensor, Tensor]:
-    """Pooling weights (B, K, H * W) of each box's inside and of the ring around it.
+    """Pooling weights (B, K, H * W) of each box's inside and of the ring around it; size (H, W).
 
     Each sums to 1 over the cells; the ring of a box as large as the image is empty and sums to 0.
     """
-    inside = cell_overlap(boxes, height, width)
-    around = (cell_overlap(enlarge(boxes, ring), height, width) - inside).clamp(min=0)
-    return tuple(part / part.sum(-1, keepdim=True).clamp(min=1e-6) for part in (inside, around))  # type: ignore[return-value]
+    inside = cell_overlap(boxes, *size)
+    around = (cell_overlap(enlarge(boxes, ring), *size) - inside).clamp(min=0)
+    sums = (part.sum(-1, keepdim=True).clamp(min=1e-6) for part in (inside, around))
+    return inside / next(sums), around / next(sums)
 
 
 def geometry(boxes: Tensor) -> Tensor:
@@ -60,9 +61,10 @@ def map_features(cam: Tensor, boxes: Tensor, ring: float = 1.5) -> Tensor:
     """
     peak = cam.flatten(1).amax(-1).clamp(min=1e-6)
     flat = (cam / peak[:, None, None]).flatten(1).unsqueeze(-1)  # (B, H * W, 1)
-    inside, around = inside_and_ring(boxes, *cam.shape[-2:], ring)
+    height, width = cam.shape[-2:]
+    inside, around = inside_and_ring(boxes, (height, width), ring)
     mean_inside = (inside @ flat).squeeze(-1)
     mean_around = (around @ flat).squeeze(-1)
-    mass = (cell_overlap(boxes, *cam.shape[-2:]) @ flat).squeeze(-1)
+    mass = (cell_overlap(boxes, height, width) @ flat).squeeze(-1)
     share = mass / flat.sum(1).clamp(min=1e-6)
     return torch.stack([mean_inside, mean_around, mean_inside - mean_around, share], -1)

@@ -12,7 +12,7 @@ import numpy as np
 from camground.proposals.candidates import NAMES
 
 WEIGHTS = {
-"edge_outside": 5.283,
+    "edge_outside": 5.283,
     "edge_inside": 0.432,
     "frame": -3.158,
     "frame_sides": -0.684,

@@ -1,0 +1,173 @@
+"""Ground phrases in any photograph with a trained study: from file and text to box.
+
+    python -m camground.grounding results/scenes/model photo.png "the red boat" --drawn out.png
+
+The same networks as the stages, without tables or caches. The stage `tracking` makes the model's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, ImageDraw
+
+from camground import cam_metrics, stage, tables
+from camground.errors import UserError
+from camground.features import FeaturesConfig
+from camground.gradcam import GradcamConfig
+from camground.grounding_data import BOX_SIDE, Loaded
+from camground.matcher import MatcherStageConfig
+from camground.matching.gradcam import MatcherCam
+from camground.matching.matcher import Matcher
+from camground.model.backbone import Backbone
+from camground.model.grounder import Grounder, GrounderConfig, Proposals
+from camground.model.language import LanguageEncoder
+from camground.photographs import load_square
+from camground.train import ground_batch
+from camground.training import load_checkpoint
+
+SETTINGS = "grounding.json"
+
+
+class Grounding:
+    """A grounder with everything that it needs, ready for photographs and phrases."""
+
+    def __init__(
+        self, grounder_folder: Path, matcher_folder: Path, settings: dict[str, Any]
+    ) -> None:
+        saved, state = load_checkpoint(grounder_folder)
+        features = FeaturesConfig.parse(saved["features"])
+        self.backbone = Backbone(features.backbone)
+        self.language = LanguageEncoder(features.language)
+        channels, width = self.backbone.channels, self.language.width
+        self.grounder = Grounder(GrounderConfig.parse(saved["model"]), channels, width)
+        self.grounder.load_state_dict(state)
+        self.grounder.eval()
+        matcher_saved, matcher_state = load_checkpoint(matcher_folder)
+        matcher_config = MatcherStageConfig.parse(matcher_saved["matcher"])
+        self.matcher = Matcher(matcher_config.model, channels, width)
+        self.matcher.load_state_dict(matcher_state)
+        self.matcher.eval()
+        self.gradcam = GradcamConfig(**settings["gradcam"])
+        self.proposals = settings["proposals"]
+        self.threshold = float(saved["losses"]["distillation"]["threshold"])
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Grounding:
+        """From a folder that `bundle` made."""
+        folder = Path(folder)
+        try:
+            settings = json.loads((folder / SETTINGS).read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise UserError(
+                f"{folder}: not a folder that `Grounding.bundle` made ({error})"
+            ) from None
+        return cls(folder / "grounder", folder / "matcher", settings)
+
+    @staticmethod
+    def bundle(
+        grounder_folder: Path, matcher_folder: Path, settings: dict[str, Any], folder: Path
+    ) -> Path:
+        """Copy a grounder and the matcher that it needs into one folder that can travel.
+
+        settings: the config's sections `proposals` and `gradcam`.
+        """
+        for name, source in (("grounder", grounder_folder), ("matcher", matcher_folder)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for file in ("checkpoint.safetensors", "config.yaml"):
+                shutil.copy(source / file, folder / name / file)
+        chosen = {name: settings[name] for name in ("proposals", "gradcam")}
+        with tables.atomic(folder / SETTINGS) as temporary:
+            temporary.write_text(json.dumps(chosen, indent=1))
+        return folder
+
+    def ground(self, image_path: str | Path, texts: list[str]) -> pd.DataFrame:
+        """One row a text: x1, y1, x2, y2 in pixels of the photograph, and the score, a logit."""
+        boxes, objectness, size = self._propose(Path(image_path))
+        pixels = load_square(image_path, self.backbone.config.image_size).unsqueeze(0).float()
+        with torch.no_grad():
+            visual = self.backbone(pixels)
+            tokens, mask = self.language(texts)
+        owner = torch.zeros(len(texts), dtype=torch.long)
+        with MatcherCam(self.matcher, self.gradcam.method, self.gradcam.layer) as matcher_cam:
+            cams = matcher_cam(visual, owner, tokens, mask)
+        enlarged = cam_metrics.enlarge(cams, (BOX_SIDE, BOX_SIDE))
+        cam_boxes = cam_metrics.threshold_boxes(enlarged, self.threshold, "largest") / BOX_SIDE
+        proposals = Proposals(
+            torch.from_numpy((boxes / np.tile(size, 2)).astype(np.float32)).unsqueeze(0),
+            torch.from_numpy(objectness.astype(np.float32)).unsqueeze(0),
+            torch.ones(1, len(boxes), dtype=torch.bool),
+        )
+        batch = Loaded(
+            features=visual,
+            proposals=proposals,
+            tokens=tokens,
+            tokens_mask=mask,
+            owner=owner,
+            text_ids=torch.arange(len(texts)),
+            cam=torch.from_numpy(cams),
+            cam_known=torch.ones(len(texts), dtype=torch.bool),
+            cam_box=torch.from_numpy(cam_boxes.astype(np.float32)),
+            image_rows=np.zeros(1, dtype=int),
+        )
+        best, chosen = ground_batch(self.grounder, batch)[2].max(-1)
+        rows = np.concatenate([boxes[chosen.numpy()], best.numpy()[:, None]], 1)
+        return pd.DataFrame(rows.astype(float), columns=["x1", "y1", "x2", "y2", "score"])
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """`ground` for rows of (image_path, text), one box a row in the order of the rows."""
+        missing = {"image_path", "text"} - set(frame.columns)
+        if missing:
+            raise UserError(f"the input lacks the columns {sorted(missing)}")
+        numbered = frame.reset_index(drop=True)
+        parts = []
+        for path, rows in numbered.groupby("image_path", sort=False):
+            found = self.ground(str(path), rows["text"].astype(str).tolist())
+            parts.append(found.set_index(rows.index))
+        return pd.concat(parts).sort_index()
+
+    def _propose(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes (K, 4) xyxy in pixels, objectness (K,), and the photograph's width and height."""
+        from camground.proposals.selective_search import load, propose
+        from camground.proposals.settings import read
+
+        settings = read({"proposals": self.proposals})
+        try:
+            with Image.open(path) as picture:
+                size = picture.size
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read as a photograph ({error})") from None
+        found = propose(load(path, settings.input_size, size), settings, size)
+        return found.boxes_xyxy, found.objectness, np.array(size, dtype=np.float64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m camground.grounding", description=__doc__)
+    parser.add_argument("model", type=Path, help="folder that the stage `tracking` made")
+    parser.add_argument("image", type=Path)
+    parser.add_argument("text", nargs="+", help="phrases to ground")
+    parser.add_argument("--drawn", type=Path, help="write the photograph with the boxes here")
+    given = parser.parse_args()
+    found = Grounding.load(given.model).ground(given.image, given.text)
+    found.insert(0, "text", given.text)
+    print(found.round(2).to_csv(index=False), end="")
+    if given.drawn:
+        with Image.open(given.image) as picture:
+            canvas = picture.convert("RGB")
+        pen = ImageDraw.Draw(canvas)
+        boxes = found[["x1", "y1", "x2", "y2"]].to_numpy().tolist()
+        for text, (x1, y1, x2, y2) in zip(given.text, boxes, strict=True):
+            pen.rectangle((x1, y1, x2 - 1, y2 - 1), outline=(220, 40, 40), width=2)
+            pen.text((x1 + 3, y1 + 1), text, fill=(220, 40, 40))
+        canvas.save(given.drawn)
+
+
+if __name__ == "__main__":
+    stage.run("grounding", main)
