@@ -92,7 +92,7 @@ def test_a_study_is_only_its_difference() -> None:
         ),
         # the name of a key that belongs elsewhere
         ("model: {nms_iou: 1}", "model.nms_iou: unknown key; did you mean `proposals.nms_iou`?"),
-        ("train: {zzzzzz: 1}", "train.zzzzzz: unknown key; known here: kinds, optimiser"),
+        ("predict: {zzzzzz: 1}", "predict.zzzzzz: unknown key; known here: splits, batch_size"),
         ("proposals: {count: 0}", "proposals.count: 0 is less than the minimum of 1"),
         ("proposals: {count: many}", "proposals.count: 'many' is not of type 'integer'"),
         ("proposals: {mode: fats}", "proposals.mode: 'fats' is not one of ['fast', 'quality']"),
@@ -112,6 +112,7 @@ def test_a_study_is_only_its_difference() -> None:
         ("variants_to_run: [baseline]", "'full' is none of the variants that run"),
         ("data: {kind: folder}", "data_root: data.kind is folder, so give the folder"),
         ("data: {scenes: {min_objects: 9}}", "data.scenes.min_objects: is above"),
+        ("variants: {wide: {model: {width: 96}}}", "variant wide: train.init is matcher, so model"),
         ("evaluate: {size_edges: [0.3, 0.1]}", "evaluate.size_edges: must ascend"),
     ],
 )
@@ -141,6 +142,11 @@ def test_text_becomes_what_the_schema_wants() -> None:
         "no_such_key": "1",
     }
     assert typed(load_config()) == load_config()
+
+
+def test_a_variant_of_another_width_starts_at_random() -> None:
+    wide = {"variants": {"wide": {"model": {"width": 96}, "train": {"init": "random"}}}}
+    validate(merge(load_config(), wide))
 
 
 def test_all_mistakes_are_told_at_once() -> None:

@@ -221,6 +221,14 @@ def _relation_problems(config: Mapping[str, Any]) -> Iterator[str]:
         edges = config["evaluate"][key]
         if edges != sorted(set(edges)):
             yield f"evaluate.{key}: must ascend"
+    for name in variants_to_run(config):
+        varied = variant_config(config, name) if name in variants else config
+        for key in ("width", "blocks") if varied["train"]["init"] == "matcher" else ():
+            if varied["model"][key] != config["matcher"]["model"][key]:
+                yield (
+                    f"variant {name}: train.init is matcher, so model.{key} must be that of"
+                    f" matcher.model.{key}; make them equal, or set train.init: random"
+                )
     if config["data"]["kind"] == "folder":
         root = config["data_root"]
         if root is None:
