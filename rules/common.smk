@@ -22,6 +22,8 @@ sys.path.insert(0, str(HOME / "src"))
 os.environ.update(
     PYTHONPATH=str(HOME / "src"),
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
+    # threads that wait for work sleep: spinning ones starve the jobs beside them
+    OMP_WAIT_POLICY="PASSIVE",
 )
 
 from camground.code_closure import code_files
@@ -135,12 +137,12 @@ def results_of(variant):
 # core busy. The estimate of what is left follows from it and from the pace of the run.
 COSTS = {
     "data": 20,
-    "proposals": 40,
+    "proposals": 75,
     "features": 60,
     "matcher": 90,
     "gradcam": 40,
-    "train": 40,
-    "predict": 5,
+    "train": 60,
+    "predict": 15,
     "evaluate": 5,
     "baselines": 15,
     "ablation": 15,

@@ -35,7 +35,7 @@ rule tracking:
     params:
         config=section(
             config,
-            *("dataset", "seeds", "tracking"),
+            *("dataset", "seeds", "tracking", "proposals", "gradcam"),
             variants=VARIANTS,
             baselines=BASELINES,
         ),

@@ -1,7 +1,8 @@
 """Stage `train`.
 
 Purpose: train the grounder of one variant with one seed, selected on captions.
-Inputs: the images, expressions, proposals and cams tables, the feature cache; never targets.
+Inputs: the images, expressions, proposals and cams tables, the feature cache, the matcher to start
+from; never targets.
 Outputs: checkpoint, resolved config, history and summary. An interrupted training goes on from
 its resume folder.
 """
@@ -14,6 +15,8 @@ rule train:
         expressions=rules.data.output.expressions,
         proposals=rules.proposals.output.proposals,
         cams=rules.gradcam.output.cams,
+        matcher=rules.matcher.output.checkpoint,
+        matcher_config=rules.matcher.output.config,
         code=code("train"),
     output:
         checkpoint=trained("{variant}", "{seed}", "train/checkpoint.safetensors"),
@@ -34,6 +37,7 @@ rule train:
     params:
         config=train_config,
         features=subpath(input.features, parent=True),
+        matcher=subpath(input.matcher, parent=True),
         folder=subpath(output.checkpoint, parent=True),
         resume=study("resume/{variant}-seed{seed}"),
     message:
@@ -42,6 +46,6 @@ rule train:
         "python -m camground.train --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --proposals {input.proposals:q} --cams {input.cams:q}"
-        " --features {params.features:q} --output-dir {params.folder:q}"
+        " --features {params.features:q} --matcher {params.matcher:q} --output-dir {params.folder:q}"
         " --resume-dir {params.resume:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

@@ -7,9 +7,16 @@ from torch.nn import functional
 
 from camground.errors import UserError
 from camground.losses.contrastive import info_nce, positives
-from camground.losses.distillation import DistillationConfig, distillation, ranking, teacher
+from camground.losses.distillation import (
+    DistillationConfig,
+    contrast,
+    distillation,
+    ranking,
+    teacher,
+)
 from camground.matching.gradcam import MatcherCam
 from camground.matching.matcher import Matcher, MatcherConfig
+from camground.model.grounder import Proposals
 
 
 def make(word_share=0.3):
@@ -119,7 +126,10 @@ def test_ranking_is_the_formula_and_the_teacher_follows_it():
     valid = torch.ones(1, 3, dtype=torch.bool)
     score = ranking(cam, boxes, valid, 0.5)
     assert torch.allclose(score, torch.tensor([[1.0, 0.25, 0.0]]), atol=1e-5)
-    target = teacher(DistillationConfig(), cam, boxes[:, 0], boxes, valid)
+    proposals = Proposals(boxes, torch.zeros(1, 3), valid)
+    assert contrast(cam, boxes, valid).argmax() == 0
+    assert (contrast(torch.zeros(1, 8, 8), boxes, valid) == 0).all()
+    target = teacher(DistillationConfig(), cam, boxes[:, 0], proposals)
     assert target.sum() == pytest.approx(1)
     assert target.argmax() == 0
     perfect = distillation(target.log(), target, valid)

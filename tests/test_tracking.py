@@ -259,13 +259,14 @@ def test_the_headline_model_loads_with_its_signature(
             return cls(Path(folder))
 
         def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
-            size = (self.folder / "checkpoint.safetensors").stat().st_size
+            size = (self.folder / "grounder" / "checkpoint.safetensors").stat().st_size
             row = {"x1": 0.0, "y1": 0.0, "x2": 1.0, "y2": 1.0, "score": float(size)}
             return pd.DataFrame([row] * len(rows))
 
     module = types.ModuleType("camground.grounding")
     module.Grounding = Grounding  # type: ignore[attr-defined]
-    config = {**CONFIG, "tracking": {**OPTIONS, "log_model": True}}
+    sections = {"proposals": {"count": 8}, "gradcam": {"method": "gradcam"}}
+    config = {**CONFIG, **sections, "tracking": {**OPTIONS, "log_model": True}}
     done = ingest(config, root, find_store(root.parent))
     assert ingest(config, root, find_store(root.parent))["model"] == done["model"]
 

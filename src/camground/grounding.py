@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ import pandas as pd
 import torch
 from PIL import Image, ImageDraw
 
-from camground import cam_metrics, stage, tables
+from camground import cam_metrics, stage
+from camground.bundle import GROUNDER, MATCHER, SETTINGS
 from camground.errors import UserError
 from camground.features import FeaturesConfig
 from camground.gradcam import GradcamConfig
@@ -32,8 +32,6 @@ from camground.model.language import LanguageEncoder
 from camground.photographs import load_square
 from camground.train import ground_batch
 from camground.training import load_checkpoint
-
-SETTINGS = "grounding.json"
 
 
 class Grounding:
@@ -61,32 +59,15 @@ class Grounding:
 
     @classmethod
     def load(cls, folder: str | Path) -> Grounding:
-        """From a folder that `bundle` made."""
+        """From a folder that `camground.bundle` made."""
         folder = Path(folder)
         try:
             settings = json.loads((folder / SETTINGS).read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise UserError(
-                f"{folder}: not a folder that `Grounding.bundle` made ({error})"
+                f"{folder}: not a folder that the stage `tracking` made ({error})"
             ) from None
-        return cls(folder / "grounder", folder / "matcher", settings)
-
-    @staticmethod
-    def bundle(
-        grounder_folder: Path, matcher_folder: Path, settings: dict[str, Any], folder: Path
-    ) -> Path:
-        """Copy a grounder and the matcher that it needs into one folder that can travel.
-
-        settings: the config's sections `proposals` and `gradcam`.
-        """
-        for name, source in (("grounder", grounder_folder), ("matcher", matcher_folder)):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            for file in ("checkpoint.safetensors", "config.yaml"):
-                shutil.copy(source / file, folder / name / file)
-        chosen = {name: settings[name] for name in ("proposals", "gradcam")}
-        with tables.atomic(folder / SETTINGS) as temporary:
-            temporary.write_text(json.dumps(chosen, indent=1))
-        return folder
+        return cls(folder / GROUNDER, folder / MATCHER, settings)
 
     def ground(self, image_path: str | Path, texts: list[str]) -> pd.DataFrame:
         """One row a text: x1, y1, x2, y2 in pixels of the photograph, and the score, a logit."""

@@ -23,7 +23,8 @@ from camground.losses import attention_mining as mining
 from camground.losses.contrastive import positives
 from camground.losses.distillation import distillation, teacher
 from camground.losses.objective import ImageErased, LossesConfig, Objective
-from camground.matcher import matching_scores, mean_scores
+from camground.matcher import load_matcher, matching_scores, mean_scores
+from camground.matching.matcher import Matcher
 from camground.model.backbone import Backbone
 from camground.model.grounder import Grounder, GrounderConfig
 from camground.pairs import Batch, Pairs
@@ -33,14 +34,33 @@ from camground.training import OptimiserConfig, device, fit, prepare, save_check
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`kinds`: the kinds of expressions to learn from."""
+    """`kinds`: the kinds of expressions to learn from. `init`: "matcher" starts the trunk and the words
+    from the image-text matcher, which has the same layers; "random" from nothing.
+    """
 
     kinds: list[str] = field(default_factory=lambda: ["phrase"])
+    init: str = "matcher"
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     @classmethod
     def parse(cls, section: dict[str, Any]) -> TrainConfig:
         return cls(**{**section, "optimiser": OptimiserConfig(**section.get("optimiser", {}))})
+
+
+def start_from_matcher(model: Grounder, matcher: Matcher) -> None:
+    """Copy the matcher's trunk and word projection into the grounder, in place."""
+    for name in ("trunk", "text"):
+        mine, theirs = getattr(model, name), getattr(matcher, name)
+        shapes = [
+            {key: tuple(value.shape) for key, value in module.state_dict().items()}
+            for module in (mine, theirs)
+        ]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                "train.init: matcher needs model.width and model.blocks equal to matcher.model.width"
+                " and matcher.model.blocks; make them equal, or set train.init: random"
+            )
+        mine.load_state_dict(theirs.state_dict())
 
 
 def load_grounder(saved: dict[str, Any], state: dict[str, Tensor], store: FeatureStore) -> Grounder:
@@ -78,7 +98,7 @@ def pixel_eraser(store: FeatureStore, images: Path, fill: str, where: torch.devi
 
 def main() -> None:
     arguments = stage.parser("train", __doc__)
-    for name in ("images", "expressions", "proposals", "cams", "features", "output-dir"):
+    for name in ("images", "expressions", "proposals", "cams", "features", "matcher", "output-dir"):
         arguments.add_argument(f"--{name}", type=Path, required=True)
     arguments.add_argument(
         "--resume-dir", type=Path, help="where to keep what a rerun goes on from"
@@ -107,6 +127,8 @@ def main() -> None:
         cams = CamTable(given.cams, pairs.expression_ids, losses_config.distillation.threshold)
         data[split] = GroundingData(pairs, store, proposals, cams)
     model = Grounder(model_config, store.visual_channels, store.text_width)
+    if config.init == "matcher":
+        start_from_matcher(model, load_matcher(given.matcher, store)[0])
     mining_config = losses_config.attention_mining
     eraser = None
     if mining_config.weight and mining_config.erase == "image":
@@ -126,9 +148,7 @@ def main() -> None:
             good = positives(batch.owner, batch.text_ids, len(batch.features))
             values = matching_scores(model.match(seen, texts), good)
             own = batch.proposals.take(batch.owner)
-            target = teacher(
-                losses_config.distillation, batch.cam, batch.cam_box, own.boxes, own.valid
-            )
+            target = teacher(losses_config.distillation, batch.cam, batch.cam_box, own)
             values["distillation"] = float(
                 distillation(ground_batch(model, batch)[2], target, own.valid)
             )

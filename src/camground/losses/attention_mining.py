@@ -20,8 +20,9 @@ class AttentionMiningConfig:
     """`weight` 0 switches it off. `order`: exact (second order) or first. `scorer`: live, or frozen
     (the erased pass gives no gradient to the parameters but through the mask). `erase`: feature (the
     backbone's grid) or image (pixels; runs the backbone in the loop). `fill`: mean or blur. `warmup`:
-    share of training before it reaches its weight, linearly. `size_weight` and `size_limit`: of
-    max(0, mean T - limit). `keep_weight`: of |S(I * T, q) - S(I, q)|.
+    share of training before it reaches its weight, linearly. `every`: mine at every n-th step, with n
+    times the weight, since a step with a second derivative costs twice one without. `size_weight` and
+    `size_limit`: of max(0, mean T - limit). `keep_weight`: of |S(I * T, q) - S(I, q)|.
     """
 
     weight: float = 0.5
@@ -32,6 +33,7 @@ class AttentionMiningConfig:
     omega: float = 10.0
     sigma: float = 0.4
     warmup: float = 0.3
+    every: int = 1
     size_weight: float = 1.0
     size_limit: float = 0.3
     keep_weight: float = 0.0

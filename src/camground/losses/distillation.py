@@ -1,8 +1,9 @@
 """Distillation of the matcher's CAM into the proposals' scores.
 
-The teacher is a distribution over the proposals made from the CAM alone: how much of the map a proposal
-holds for its area (the ranking of ALBEF, Li et al. 2021, section 6: sum inside / area ** a), and how well
-it fits the box around the thresholded map.
+The teacher is a distribution over the proposals made from the CAM, without any label: how much stronger
+the map is inside a proposal than in the ring around it, how much of the map it holds for its area (the
+ranking of ALBEF, Li et al. 2021, section 6: sum inside / area ** a), how well it fits the box around the
+thresholded map, and how much of an object it looks.
 """
 
 from __future__ import annotations
@@ -12,24 +13,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from camground.model.regions import cell_overlap
+from camground.model.grounder import Proposals
+from camground.model.regions import cell_overlap, map_features
 
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """`weight` 0 switches it off. `threshold`: share of the map's maximum that its box is drawn around.
-    `exponent`: a of the ranking. `ranking` and `box`: weights of the two teachers' scores.
-
-    `temperature`: of the teacher's softmax, in units of those scores (the ranking is scaled to maximum
-    1, the box score is an IoU).
+    """`weight` 0 switches it off. `contrast`, `ranking`, `box`, `objectness`: weights of the teacher's
+    scores, each at most 1 for the best proposal. `threshold`: share of the map's maximum that its box is
+    drawn around. `exponent`: a of the ranking. `temperature`: of the teacher's softmax, in units of the
+    summed score.
     """
 
     weight: float = 1.0
-    threshold: float = 0.4
-    exponent: float = 0.5
-    ranking: float = 1.0
+    contrast: float = 1.0
+    ranking: float = 0.0
     box: float = 1.0
+    objectness: float = 0.5
+    threshold: float = 0.6
+    exponent: float = 0.5
     temperature: float = 0.1
+
+
+def contrast(cam: Tensor, boxes: Tensor, valid: Tensor, ring: float = 1.5) -> Tensor:
+    """Mean of the map inside less its mean in the ring, scaled to maximum 1 in each row: (P, K).
+
+    cam (P, H, W) at least 0; boxes (P, K, 4) xyxy in [0, 1]; valid (P, K) bool. At most 1; where the
+    map has no contrast at any proposal, 0.
+    """
+    score = map_features(cam, boxes, ring)[..., 2].masked_fill(~valid, 0)
+    peak = score.amax(-1, keepdim=True)
+    return torch.where(peak > 1e-6, score / peak.clamp(min=1e-6), torch.zeros_like(score))
 
 
 def ranking(cam: Tensor, boxes: Tensor, valid: Tensor, exponent: float) -> Tensor:
@@ -54,15 +68,19 @@ def iou_with(boxes: Tensor, box: Tensor) -> Tensor:
 
 
 def teacher(
-    config: DistillationConfig, cam: Tensor, cam_box: Tensor, boxes: Tensor, valid: Tensor
+    config: DistillationConfig, cam: Tensor, cam_box: Tensor, proposals: Proposals
 ) -> Tensor:
     """The teacher's distribution (P, K) over proposals.
 
-    cam (P, H, W) in [0, 1]; cam_box (P, 4) around the thresholded map; boxes (P, K, 4); all xyxy in
-    [0, 1]. A row without any valid proposal is uniform.
+    cam (P, H, W) in [0, 1]; cam_box (P, 4) xyxy in [0, 1] around the thresholded map; proposals of the P
+    images. A row without any valid proposal is uniform.
     """
-    score = config.ranking * ranking(cam, boxes, valid, config.exponent)
-    score = score + config.box * iou_with(boxes, cam_box)
+    boxes, valid = proposals.boxes, proposals.valid
+    score = config.box * iou_with(boxes, cam_box) + config.objectness * proposals.objectness
+    if config.contrast:
+        score = score + config.contrast * contrast(cam, boxes, valid)
+    if config.ranking:
+        score = score + config.ranking * ranking(cam, boxes, valid, config.exponent)
     return (score / config.temperature).masked_fill(~valid, -1e4).softmax(-1)
 
 

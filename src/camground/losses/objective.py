@@ -90,6 +90,7 @@ class Objective:
     ) -> None:
         self.model, self.config = model, config
         self._image_erased = image_erased
+        self._step = 0
 
     def __call__(self, batch: Loaded, progress: float) -> dict[str, Tensor]:
         model, config = self.model, self.config
@@ -103,21 +104,13 @@ class Objective:
             values["matching"] = matching_loss(model, seen, read, batch.owner, logits, good)
             loss = loss + config.matching * values["matching"]
 
-        mining_weight = config.attention_mining.weight * min(
-            1.0, progress / max(config.attention_mining.warmup, 1e-9)
-        )
+        mining_weight = self._mining_weight(progress)
         if config.distillation.weight or config.attention_mining.weight:
             grounded, cam, scores, proposals = self._positives(
                 batch, seen, read, exact=mining_weight > 0
             )
             if config.distillation.weight:
-                target = teacher(
-                    config.distillation,
-                    batch.cam,
-                    batch.cam_box,
-                    proposals.boxes,
-                    proposals.valid,
-                )
+                target = teacher(config.distillation, batch.cam, batch.cam_box, proposals)
                 values["distillation"] = distillation(scores, target, proposals.valid)
                 loss = loss + config.distillation.weight * values["distillation"]
             if mining_weight > 0:
@@ -125,6 +118,14 @@ class Objective:
                 values |= mined
                 loss = loss + mining_weight * mined["mining_sum"]
         return {"loss": loss, **values}
+
+    def _mining_weight(self, progress: float) -> float:
+        """The weight of attention mining at this step: it grows, and rests between every n-th step."""
+        config = self.config.attention_mining
+        self._step += 1
+        if self._step % config.every:
+            return 0.0
+        return config.weight * config.every * min(1.0, progress / max(config.warmup, 1e-9))
 
     def _positives(
         self, batch: Loaded, seen: Seen, read: Read, exact: bool

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camground import tables
+from camground.bundle import bundle
 from camground.progress import log, track
 from camground.provenance import config_digest, git_sha
 from camground.tracking import records
@@ -198,8 +199,9 @@ def ingest(
 ) -> dict[str, Any]:
     """Bring the store in line with the files below `root` (R/D). Returns what was done, as JSON.
 
-    `config` has `dataset`, `seeds`, `variants`, `baselines` (names) and `tracking`. `model` is the
-    checkpoint folder of the headline model; None takes `headline_checkpoint`.
+    `config` has `dataset`, `seeds`, `variants`, `baselines` (names) and `tracking`, and for the logged
+    model `proposals` and `gradcam`. `model` is the checkpoint folder of the headline model; None takes
+    `headline_checkpoint`.
     """
     options = config["tracking"]
     runs = records.study(root, config, options["groups"])
@@ -238,7 +240,9 @@ def ingest(
         from camground.tracking.model import log_headline
 
         checkpoint = model or headline_checkpoint(root, config)
-        result["model"] = log_headline(client, experiment, summary_id, checkpoint, root)
+        folder = bundle(checkpoint, root / "matcher", config, root / "model")
+        source = checkpoint.relative_to(root.parent).as_posix()
+        result["model"] = log_headline(client, experiment, summary_id, folder, source)
     log.info(
         "MLflow experiment %s: %d runs written, %d unchanged, %d removed",
         name,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import camground
-from camground.provenance import file_digest
+from camground.bundle import GROUNDER, MATCHER
+from camground.provenance import config_digest, file_digest
 from camground.tracking.store import import_mlflow
 
 if TYPE_CHECKING:
@@ -63,15 +64,16 @@ def requirements() -> list[str]:
 
 
 def log_headline(
-    client: MlflowClient, experiment: str, run_id: str, checkpoint: Path, root: Path
+    client: MlflowClient, experiment: str, run_id: str, folder: Path, checkpoint: str
 ) -> str:
-    """Log the checkpoint folder as a pyfunc model of run `run_id`; returns `models:/<id>`.
+    """Log a folder of `camground.bundle` as a pyfunc model of run `run_id`; returns `models:/<id>`.
 
-    The same checkpoint in the same run is kept. The package's source travels with the model, so
-    that it can be served where camground is not installed.
+    `checkpoint` names the training that it is from. The same weights in the same run are kept. The
+    package's source travels with the model, so that it can be served where camground is not installed.
     """
     mlflow = import_mlflow()
-    digest = file_digest(checkpoint / "checkpoint.safetensors")
+    weights = [folder / part / "checkpoint.safetensors" for part in (GROUNDER, MATCHER)]
+    digest = config_digest({str(file): file_digest(file) for file in weights})
     for old in client.search_logged_models([experiment], filter_string=f"name = '{MODEL_NAME}'"):
         if old.tags.get("checkpoint_digest") == digest and old.source_run_id == run_id:
             return f"models:/{old.model_id}"
@@ -83,13 +85,13 @@ def log_headline(
         logged = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts={"checkpoint": str(checkpoint.resolve())},
+            artifacts={"model": str(folder.resolve())},
             code_paths=[str(Path(camground.__file__).parent)],
             signature=signature(),
             pip_requirements=requirements(),
             tags={
                 "checkpoint_digest": digest,
-                "checkpoint": checkpoint.relative_to(root.parent).as_posix(),
+                "checkpoint": checkpoint,
             },
         )
     return f"models:/{logged.model_id}"

@@ -14,10 +14,10 @@ class GroundingModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, m
     pixels."""
 
     def load_context(self, context: Any) -> None:
-        """Load the checkpoint folder once."""
+        """Load the model's folder once."""
         from camground.grounding import Grounding
 
-        self.grounding = Grounding.load(context.artifacts["checkpoint"])
+        self.grounding = Grounding.load(context.artifacts["model"])
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
