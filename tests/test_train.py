@@ -18,7 +18,7 @@ class Stopped(Exception):
     """Stands for a machine that goes down."""
 
 
-def run(tmp_path, name, epochs=4, stop_after=None):
+def run(tmp_path, name, epochs=4, stop_after=None, identity="a"):
     prepare(3, 1)
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 1))
     x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
@@ -39,6 +39,7 @@ def run(tmp_path, name, epochs=4, stop_after=None):
         OptimiserConfig(epochs=epochs, learning_rate=0.02),
         seed=3,
         resume=tmp_path / f"{name}.pt",
+        identity=identity,
     )
     return model, fitted
 
@@ -52,6 +53,21 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
         assert torch.equal(one, other)
     assert [row["value"] for row in fitted.history] == [row["value"] for row in again.history]
     assert fitted.best_epoch == again.best_epoch
+
+
+def test_a_resume_file_of_another_identity_is_passed_over(tmp_path):
+    whole, _ = run(tmp_path, "whole")
+    with pytest.raises(Stopped):
+        run(tmp_path, "broken", stop_after=2, identity="of an older config")
+    saved = torch.load(tmp_path / "broken.pt", weights_only=False)
+    for value in saved["model"].values():
+        value.zero_()
+    torch.save(saved, tmp_path / "broken.pt")
+    again, fitted = run(tmp_path, "broken")
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+    (tmp_path / "broken.pt").write_bytes(b"torn")
+    assert run(tmp_path, "broken")[1].best_epoch == fitted.best_epoch
 
 
 def test_training_lowers_the_loss_and_keeps_the_best_epoch(tmp_path):

@@ -23,6 +23,7 @@ from camground.pairs import Batch, Pairs
 from camground.training import (
     OptimiserConfig,
     fit,
+    identity_of,
     load_checkpoint,
     prepare,
     save_checkpoint,
@@ -128,6 +129,7 @@ def main() -> None:
         return mean_scores([matching_scores(*batch_logits(model, store, val, b)) for b in checks])
 
     resume = given.resume_dir / "resume.pt" if given.resume_dir else None
+    inputs = [given.images, given.expressions, given.features / "features.json"]
     fitted = fit(
         model,
         lambda rng: train.epoch(optimiser.batch_size, optimiser.per_image, rng),
@@ -137,6 +139,7 @@ def main() -> None:
         optimiser,
         seed,
         resume,
+        identity_of("camground.matcher", read, inputs) if resume else "",
         label="matcher",
     )
     resolved = {"matcher": asdict(config), "features": store.meta["config"], "seed": seed}

@@ -29,7 +29,7 @@ from camground.model.backbone import Backbone
 from camground.model.grounder import Grounder, GrounderConfig
 from camground.pairs import Batch, Pairs
 from camground.photographs import load_square
-from camground.training import OptimiserConfig, device, fit, prepare, save_checkpoint
+from camground.training import OptimiserConfig, device, fit, identity_of, prepare, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,10 @@ def main() -> None:
 
     resume = given.resume_dir / "resume.pt" if given.resume_dir else None
     train_pairs = data["train"].pairs
+    inputs = [
+        *(given.images, given.expressions, given.proposals, given.cams),
+        *(given.features / "features.json", given.matcher / "checkpoint.safetensors"),
+    ]
     fitted = fit(
         model,
         lambda rng: train_pairs.epoch(optimiser.batch_size, optimiser.per_image, rng),
@@ -171,6 +175,7 @@ def main() -> None:
         optimiser,
         seed,
         resume,
+        identity_of("camground.train", read, inputs) if resume else "",
         label=f"{variant}/s{seed}",
     )
     resolved = {

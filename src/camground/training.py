@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,8 +25,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from camground import tables
+from camground.code_closure import code_files
 from camground.errors import UserError
 from camground.progress import log
+from camground.provenance import config_digest, file_digest
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,15 @@ def fit(
     config: OptimiserConfig,
     seed: int,
     resume: Path | None = None,
+    identity: str = "",
     label: str = "train",
 ) -> Fit:
     """Train `model` in place and leave the parameters of the best epoch in it.
 
     `losses(batch, progress)` returns named scalars with their sum under "loss" (other names are
     logged only); `progress` runs from 0 to 1 over training. `validate()` returns named values; the
-    epoch with the highest "score" wins.
+    epoch with the highest "score" wins. `resume` is the file to go on from and to keep up to date; one
+    of another `identity` (see `identity_of`) is passed over.
     """
     where = device()
     model.to(where)
@@ -114,8 +119,8 @@ def fit(
     history: list[dict[str, Any]] = []
     best_score, best_epoch, first, step, spent = -math.inf, -1, 0, 0, 0.0
     best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    if resume is not None and resume.exists():
-        saved = torch.load(resume, map_location=where, weights_only=False)
+    saved = _resumable(resume, identity, where, label)
+    if saved is not None:
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         schedule.load_state_dict(saved["schedule"])
@@ -189,12 +194,36 @@ def fit(
                 "epoch": epoch,
                 "step": step,
                 "seconds": seconds,
+                "identity": identity,
             }
             with tables.atomic(resume) as temporary:
                 torch.save(state, temporary)
     model.load_state_dict(best)
     model.eval()
     return Fit(best_score, best_epoch, spent + time.monotonic() - began, history)
+
+
+def identity_of(module: str, config: dict[str, Any], inputs: list[Path]) -> str:
+    """A digest of all that a training depends on: the code of `module`, its config and its inputs."""
+    files = [*code_files(module), *inputs]
+    return config_digest({"config": config, "files": [file_digest(file) for file in files]})
+
+
+def _resumable(
+    resume: Path | None, identity: str, where: torch.device, label: str
+) -> dict[str, Any] | None:
+    """What an interrupted run of the same identity left, or None."""
+    if resume is None or not resume.exists():
+        return None
+    try:
+        saved: dict[str, Any] = torch.load(resume, map_location=where, weights_only=False)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        log.info("%s: %s cannot be read (%s); starting anew", label, resume, error)
+        return None
+    if saved.get("identity") != identity:
+        log.info("%s: %s is of another config, code or data; starting anew", label, resume)
+        return None
+    return saved
 
 
 def save_checkpoint(
