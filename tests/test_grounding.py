@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Run, Workflow
 
 from camground import boxes, tables
 from camground.errors import UserError
+from conftest import Run, Workflow
 
 
 @pytest.mark.workflow
