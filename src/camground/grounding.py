@@ -18,6 +18,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from camground import cam_metrics, stage
+from camground.batch_grounding import ground_batch
 from camground.bundle import GROUNDER, MATCHER, SETTINGS
 from camground.errors import UserError
 from camground.features import FeaturesConfig
@@ -30,7 +31,6 @@ from camground.model.backbone import Backbone
 from camground.model.grounder import Grounder, GrounderConfig, Proposals
 from camground.model.language import LanguageEncoder
 from camground.photographs import load_square
-from camground.train import ground_batch
 from camground.training import load_checkpoint
 
 

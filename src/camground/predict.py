@@ -6,18 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from camground import stage, tables
+from camground.batch_grounding import erased_scores, ground_batch, load_grounder
 from camground.feature_store import FeatureStore
 from camground.gradcam import to_bytes
-from camground.grounding_data import CamTable, GroundingData, Loaded, ProposalTable
-from camground.losses import attention_mining as mining
+from camground.grounding_data import CamTable, GroundingData, ProposalTable
 from camground.losses.objective import LossesConfig
-from camground.model.grounder import Grounder
 from camground.pairs import Pairs
 from camground.progress import log, track
-from camground.train import ground_batch, load_grounder
 from camground.training import device, load_checkpoint, prepare
 
 
@@ -27,19 +24,6 @@ class PredictConfig:
 
     splits: list[str] = field(default_factory=lambda: ["val", "test"])
     batch_size: int = 64
-
-
-@torch.no_grad()
-def erased_scores(
-    model: Grounder, losses: LossesConfig, batch: Loaded, cam: torch.Tensor
-) -> torch.Tensor:
-    """S(I*, q) (M,), probabilities, after erasing features under the own CAM, in every variant."""
-    config = losses.attention_mining
-    mask = mining.soft_mask(cam, config.omega, config.sigma)
-    features = mining.erase(batch.features[batch.owner], mask, config.fill)
-    proposals = batch.proposals.take(batch.owner)
-    logit: torch.Tensor = model(features, proposals, batch.tokens, batch.tokens_mask)
-    return logit.sigmoid()
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from camground import stage, tables
+from camground.batch_grounding import ground_batch
 from camground.errors import UserError
 from camground.feature_store import FeatureStore
 from camground.features import FeaturesConfig
@@ -61,25 +62,6 @@ def start_from_matcher(model: Grounder, matcher: Matcher) -> None:
                 " and matcher.model.blocks; make them equal, or set train.init: random"
             )
         mine.load_state_dict(theirs.state_dict())
-
-
-def load_grounder(saved: dict[str, Any], state: dict[str, Tensor], store: FeatureStore) -> Grounder:
-    """The grounder of a checkpoint's resolved config and parameters, in evaluation mode."""
-    model = Grounder(GrounderConfig.parse(saved["model"]), store.visual_channels, store.text_width)
-    model.load_state_dict(state)
-    return model.eval()
-
-
-def ground_batch(model: Grounder, batch: Any) -> tuple[Any, Tensor, Tensor]:
-    """Ground the own pairs of a loaded batch: `Grounded`, own CAM (M, H, W), final scores (M, K)."""
-    with torch.enable_grad():
-        visual = model.trunk(batch.features)[batch.owner].detach().requires_grad_()
-        proposals = batch.proposals.take(batch.owner)
-        read = model.read(batch.tokens, batch.tokens_mask)
-        seen = model.see_map(visual, proposals)
-        grounded = model.ground(seen, read, batch.cam, batch.cam_known)
-        cam = model.own_cam(grounded.image_logit, visual, "none").detach()
-    return grounded, cam, model.rescore(grounded, cam, proposals).detach()
 
 
 def pixel_eraser(store: FeatureStore, images: Path, fill: str, where: torch.device) -> ImageErased:
