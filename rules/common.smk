@@ -136,17 +136,17 @@ def results_of(variant):
 # Relative cost of a job: its seconds on two cores in the default study, halved where it keeps one
 # core busy. The estimate of what is left follows from it and from the pace of the run.
 COSTS = {
-    "data": 20,
-    "proposals": 75,
-    "features": 60,
-    "matcher": 90,
-    "gradcam": 40,
-    "train": 60,
-    "predict": 15,
-    "evaluate": 5,
-    "baselines": 15,
-    "ablation": 15,
-    "report": 20,
-    "tracking": 30,
+    "data": 15,
+    "proposals": 55,
+    "features": 100,
+    "matcher": 70,
+    "gradcam": 10,
+    "train": 30,
+    "predict": 10,
+    "evaluate": 2,
+    "baselines": 6,
+    "ablation": 4,
+    "report": 5,
+    "tracking": 7,
 }
 logger.addHandler(Estimate(COSTS, logger.info))
