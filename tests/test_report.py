@@ -237,3 +237,10 @@ def test_errors_name_the_file_or_the_key(root: Path, tmp_path: Path) -> None:
     (broken / "full" / "seed1" / "outcomes.parquet").unlink()
     with pytest.raises(UserError, match=r"full/seed1/outcomes\.parquet"):
         main(["--config", json.dumps(CONFIG), "--root", str(broken), *rest[2:]])
+
+
+def test_a_curve_of_one_epoch_is_a_point() -> None:
+    from camground.report.charts import _marker
+
+    assert _marker(np.array([1.0])) == "o"
+    assert not _marker(np.array([1.0, 2.0]))

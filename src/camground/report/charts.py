@@ -144,23 +144,29 @@ def curves(results: Results) -> Figure:
     of_matcher = _curve_names(list(matcher), wanted)[:2]
     figure, panels = _panels(len(of_matcher) + len(names), 3, 3.5, 2.5)
     for axes, name in zip(panels, of_matcher, strict=False):
-        axes.plot(*matcher[name], color=NEUTRAL, lw=1.8)
+        axes.plot(*matcher[name], color=NEUTRAL, lw=1.8, marker=_marker(matcher[name][0]))
         axes.set_title(f"matcher: {name}")
     palette = colours(results)
     for axes, name in zip(panels[len(of_matcher) :], names, strict=True):
         for variant, made in runs.items():
             drawn = [run[name] for run in made if name in run]
             for epochs, values in drawn:
-                axes.plot(epochs, values, color=palette[variant], lw=0.7, alpha=0.4)
+                look: dict[str, Any] = {"color": palette[variant], "marker": _marker(epochs)}
+                axes.plot(epochs, values, **look, lw=0.7, alpha=0.4)
             if drawn and len({len(values) for _, values in drawn}) == 1:
                 mean = np.mean([values for _, values in drawn], axis=0)
-                axes.plot(drawn[0][0], mean, color=palette[variant], lw=1.9, label=variant)
+                axes.plot(drawn[0][0], mean, **look, lw=1.9, label=variant)
         axes.set_title(name)
     for axes in panels:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     _legend(figure, panels)
     return figure
+
+
+def _marker(epochs: np.ndarray) -> str:
+    """A curve of one epoch has no line to be seen, so it gets a point."""
+    return "o" if len(epochs) == 1 else ""
 
 
 def _legend(figure: Figure, panels: list[Axes]) -> None:
