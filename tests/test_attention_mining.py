@@ -112,7 +112,7 @@ def gradients(scorer):
         }
     )
     torch.manual_seed(0)
-    values = Objective(model, losses)(loaded(), 1.0)
+    values = Objective(model, losses)(loaded(), 1, 1)
     values["loss"].backward()
     return values, {name: p.grad for name, p in model.named_parameters()}
 
@@ -150,7 +150,7 @@ def test_mining_reduces_what_is_left_after_erasing():
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     seen = []
     for _ in range(40):
-        values = objective(loaded(), 1.0)
+        values = objective(loaded(), 1, 1)
         optimiser.zero_grad()
         values["loss"].backward()
         optimiser.step()
@@ -160,7 +160,7 @@ def test_mining_reduces_what_is_left_after_erasing():
 
 def test_all_terms_are_logged_and_finite_with_several_texts_an_image():
     model = make_model().train()
-    values = Objective(model, LossesConfig())(loaded(owner=(0, 0, 1)), 0.5)
+    values = Objective(model, LossesConfig())(loaded(owner=(0, 0, 1)), 1, 2)
     assert {
         "loss",
         "contrastive",
@@ -170,3 +170,15 @@ def test_all_terms_are_logged_and_finite_with_several_texts_an_image():
         "size_penalty",
     } <= set(values)
     assert all(torch.isfinite(value) for value in values.values())
+
+
+def test_mining_depends_on_the_step_alone():
+    """A resumed training makes a new objective; it must mine at the steps that the old one would."""
+    losses = LossesConfig.parse({"attention_mining": {"every": 3, "warmup": 0.5, "weight": 0.2}})
+    model = make_model().train()
+    whole = Objective(model, losses)
+    said = ["erased_score" in whole(loaded(), step, 9) for step in range(9)]
+    anew = ["erased_score" in Objective(model, losses)(loaded(), step, 9) for step in range(9)]
+    assert said == anew == [False, False, True] * 3
+    assert whole._mining_weight(2, 9) == pytest.approx(0.2 * 3 * (2 / 9) / 0.5)
+    assert whole._mining_weight(8, 9) == pytest.approx(0.2 * 3)

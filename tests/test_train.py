@@ -34,7 +34,7 @@ def run(tmp_path, name, epochs=4, stop_after=None, identity="a"):
         model,
         lambda rng: iter(np.split(rng.permutation(64), 8)),
         8,
-        lambda batch, progress: {"loss": ((model(x[batch]) - y[batch]) ** 2).mean()},
+        lambda batch, step, total: {"loss": ((model(x[batch]) - y[batch]) ** 2).mean()},
         validate,
         OptimiserConfig(epochs=epochs, learning_rate=0.02),
         seed=3,
@@ -53,6 +53,20 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
         assert torch.equal(one, other)
     assert [row["value"] for row in fitted.history] == [row["value"] for row in again.history]
     assert fitted.best_epoch == again.best_epoch
+
+
+def test_a_value_of_some_steps_is_logged_as_its_mean_over_those_steps():
+    model = nn.Linear(1, 1)
+
+    def losses(batch, step, total):
+        assert total == 8
+        sometimes = {"mined": torch.tensor(float(step))} if step % 2 else {}
+        return {"loss": model.weight.square().sum(), **sometimes}
+
+    config = OptimiserConfig(epochs=2)
+    fitted = fit(model, lambda rng: iter(range(4)), 4, losses, lambda: {"score": 0.0}, config, 0)
+    mined = [row["value"] for row in fitted.history if row["name"] == "train/mined"]
+    assert mined == [2.0, 6.0]  # steps 1 and 3, then 5 and 7
 
 
 def test_a_resume_file_of_another_identity_is_passed_over(tmp_path):
@@ -85,7 +99,7 @@ def test_a_diverging_loss_is_named(tmp_path):
             model,
             lambda rng: iter([0]),
             1,
-            lambda batch, progress: {"loss": model.weight.sum() * float("nan")},
+            lambda batch, step, total: {"loss": model.weight.sum() * float("nan")},
             lambda: {"score": 0.0},
             OptimiserConfig(epochs=1),
             seed=0,

@@ -122,7 +122,7 @@ def main() -> None:
     optimiser = config.optimiser
     checks = list(val.epoch(optimiser.batch_size, 1, np.random.default_rng(0)))
 
-    def losses(batch: Batch, progress: float) -> dict[str, Tensor]:
+    def losses(batch: Batch, step: int, total: int) -> dict[str, Tensor]:
         return {"loss": info_nce(*batch_logits(model, store, train, batch, config.pool))}
 
     def validate() -> dict[str, float]:

@@ -139,8 +139,8 @@ def main() -> None:
             parts.append(values)
         return mean_scores(parts)
 
-    def losses(batch: Batch, progress: float) -> dict[str, Tensor]:
-        return objective(data["train"].load(batch, where), progress)
+    def losses(batch: Batch, step: int, total: int) -> dict[str, Tensor]:
+        return objective(data["train"].load(batch, where), step, total)
 
     resume = given.resume_dir / "resume.pt" if given.resume_dir else None
     train_pairs = data["train"].pairs

@@ -78,7 +78,7 @@ def fit(
     model: nn.Module,
     batches: Callable[[np.random.Generator], Iterator[Any]],
     steps_per_epoch: int,
-    losses: Callable[[Any, float], dict[str, Tensor]],
+    losses: Callable[[Any, int, int], dict[str, Tensor]],
     validate: Callable[[], dict[str, float]],
     config: OptimiserConfig,
     seed: int,
@@ -88,8 +88,9 @@ def fit(
 ) -> Fit:
     """Train `model` in place and leave the parameters of the best epoch in it.
 
-    `losses(batch, progress)` returns named scalars with their sum under "loss" (other names are
-    logged only); `progress` runs from 0 to 1 over training. `validate()` returns named values; the
+    `losses(batch, step, total)` returns named scalars with their sum under "loss" (other names are
+    logged only, as means over the steps that have them); `step` counts from 0 to `total` over the whole
+    training, so what depends on it survives an interruption. `validate()` returns named values; the
     epoch with the highest "score" wins. `resume` is the file to go on from and to keep up to date; one
     of another `identity` (see `identity_of`) is passed over.
     """
@@ -137,11 +138,10 @@ def fit(
         torch.manual_seed(seed * 100_003 + epoch)
         rng = np.random.default_rng([seed, epoch])
         model.train()
-        sums: dict[str, float] = {}
-        count = 0
+        logged: dict[str, list[float]] = {}
         for batch in batches(rng):
             with torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                values = losses(batch, step / total)
+                values = losses(batch, step, total)
             loss = values["loss"]
             if not torch.isfinite(loss):
                 raise UserError(
@@ -154,14 +154,12 @@ def fit(
             optimiser.step()
             schedule.step()
             step += 1
-            count += 1
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach())
-            sums["gradient_norm"] = sums.get("gradient_norm", 0.0) + float(norm)
+            for name, value in {**values, "gradient_norm": norm}.items():
+                logged.setdefault(name, []).append(float(value.detach()))
         model.eval()
         with torch.no_grad():
             checked = validate()
-        means = {f"train/{name}": value / max(1, count) for name, value in sums.items()}
+        means = {f"train/{name}": float(np.mean(each)) for name, each in logged.items()}
         means |= {f"val/{name}": value for name, value in checked.items()}
         means["learning_rate"] = optimiser.param_groups[0]["lr"]
         history += [

@@ -83,16 +83,16 @@ def matching_loss(
 
 
 class Objective:
-    """All terms for one batch; `__call__(batch, progress)` returns named scalars, the sum as "loss"."""
+    """All terms for one batch: `__call__(batch, step, total)`, step from 0 of total steps of the whole
+    training, returns named scalars, the sum as "loss". It keeps no state between steps."""
 
     def __init__(
         self, model: Grounder, config: LossesConfig, image_erased: ImageErased | None = None
     ) -> None:
         self.model, self.config = model, config
         self._image_erased = image_erased
-        self._step = 0
 
-    def __call__(self, batch: Loaded, progress: float) -> dict[str, Tensor]:
+    def __call__(self, batch: Loaded, step: int, total: int) -> dict[str, Tensor]:
         model, config = self.model, self.config
         seen = model.see(batch.features, batch.proposals)
         read = model.read(batch.tokens, batch.tokens_mask)
@@ -104,7 +104,7 @@ class Objective:
             values["matching"] = matching_loss(model, seen, read, batch.owner, logits, good)
             loss = loss + config.matching * values["matching"]
 
-        mining_weight = self._mining_weight(progress)
+        mining_weight = self._mining_weight(step, total)
         if config.distillation.weight or config.attention_mining.weight:
             grounded, cam, scores, proposals = self._positives(
                 batch, seen, read, exact=mining_weight > 0
@@ -119,13 +119,12 @@ class Objective:
                 loss = loss + mining_weight * mined["mining_sum"]
         return {"loss": loss, **values}
 
-    def _mining_weight(self, progress: float) -> float:
+    def _mining_weight(self, step: int, total: int) -> float:
         """The weight of attention mining at this step: it grows, and rests between every n-th step."""
         config = self.config.attention_mining
-        self._step += 1
-        if self._step % config.every:
+        if (step + 1) % config.every:
             return 0.0
-        return config.weight * config.every * min(1.0, progress / max(config.warmup, 1e-9))
+        return config.weight * config.every * min(1.0, step / total / max(config.warmup, 1e-9))
 
     def _positives(
         self, batch: Loaded, seen: Seen, read: Read, exact: bool
