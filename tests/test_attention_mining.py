@@ -6,6 +6,7 @@ import torch
 from camground.grounding_data import Loaded
 from camground.losses import attention_mining as mining
 from camground.losses.objective import LossesConfig, Objective
+from camground.sections import parse
 from test_grounder import make_inputs, make_model
 
 
@@ -103,13 +104,14 @@ def loaded(owner=(0, 1, 2)):
 
 def gradients(scorer):
     model = make_model().train()
-    losses = LossesConfig.parse(
+    losses = parse(
+        LossesConfig,
         {
             "contrastive": 0.0,
             "matching": 0.0,
             "distillation": {"weight": 0.0},
             "attention_mining": {"scorer": scorer, "weight": 1.0, "warmup": 0.0, "order": "exact"},
-        }
+        },
     )
     torch.manual_seed(0)
     values = Objective(model, losses)(loaded(), 1, 1)
@@ -132,7 +134,8 @@ def test_mining_reduces_what_is_left_after_erasing():
     """A few steps on the mining loss alone, with a frozen scorer, must lower S(I*, q)."""
     torch.manual_seed(0)
     model = make_model().train()
-    losses = LossesConfig.parse(
+    losses = parse(
+        LossesConfig,
         {
             "contrastive": 0.0,
             "matching": 0.0,
@@ -144,7 +147,7 @@ def test_mining_reduces_what_is_left_after_erasing():
                 "omega": 5.0,
                 "scorer": "frozen",
             },
-        }
+        },
     )
     objective = Objective(model, losses)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -174,7 +177,7 @@ def test_all_terms_are_logged_and_finite_with_several_texts_an_image():
 
 def test_mining_depends_on_the_step_alone():
     """A resumed training makes a new objective; it must mine at the steps that the old one would."""
-    losses = LossesConfig.parse({"attention_mining": {"every": 3, "warmup": 0.5, "weight": 0.2}})
+    losses = parse(LossesConfig, {"attention_mining": {"every": 3, "warmup": 0.5, "weight": 0.2}})
     model = make_model().train()
     whole = Objective(model, losses)
     said = ["erased_score" in whole(loaded(), step, 9) for step in range(9)]

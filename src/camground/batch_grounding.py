@@ -12,11 +12,12 @@ from camground.grounding_data import Loaded
 from camground.losses import attention_mining as mining
 from camground.losses.objective import LossesConfig
 from camground.model.grounder import Grounded, Grounder, GrounderConfig
+from camground.sections import parse
 
 
 def load_grounder(saved: dict[str, Any], state: dict[str, Tensor], store: FeatureStore) -> Grounder:
     """The grounder of a checkpoint's resolved config and parameters, in evaluation mode."""
-    model = Grounder(GrounderConfig.parse(saved["model"]), store.visual_channels, store.text_width)
+    model = Grounder(parse(GrounderConfig, saved["model"]), store.visual_channels, store.text_width)
     model.load_state_dict(state)
     return model.eval()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from camground.model.backbone import Backbone, BackboneConfig
 from camground.model.language import LanguageConfig, LanguageEncoder
 from camground.photographs import load_square
 from camground.progress import log, track
+from camground.sections import parse
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,6 @@ class FeaturesConfig:
     language: LanguageConfig = field(default_factory=LanguageConfig)
     batch_size: int = 32
     precision: str = "float32"
-
-    @classmethod
-    def parse(cls, section: dict[str, Any]) -> FeaturesConfig:
-        return cls(
-            **{
-                **section,
-                "backbone": BackboneConfig(**section.get("backbone", {})),
-                "language": LanguageConfig(**section.get("language", {})),
-            }
-        )
 
 
 class _Photographs(torch.utils.data.Dataset):
@@ -121,7 +111,7 @@ def main() -> None:
     arguments.add_argument("--output-dir", type=Path, required=True)
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
-    config = FeaturesConfig.parse(stage.read_config(given.config)["features"])
+    config = parse(FeaturesConfig, stage.read_config(given.config)["features"])
     torch.set_num_threads(given.threads)
     shape = cache_visual(config, given.images, given.output_dir, given.threads)
     width = cache_language(config, given.expressions, given.output_dir)

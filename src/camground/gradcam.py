@@ -14,6 +14,7 @@ from camground.matcher import load_matcher
 from camground.matching.gradcam import TRUNK, MatcherCam
 from camground.pairs import Pairs
 from camground.progress import track
+from camground.sections import parse
 from camground.training import device, prepare
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, required=True)
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
-    config = GradcamConfig(**stage.read_config(given.config)["gradcam"])
+    config = parse(GradcamConfig, stage.read_config(given.config)["gradcam"])
     prepare(0, given.threads)
     store = FeatureStore(given.features)
     matcher, _ = load_matcher(given.matcher, store)

@@ -31,6 +31,7 @@ from camground.model.backbone import Backbone
 from camground.model.grounder import Grounder, GrounderConfig, Proposals
 from camground.model.language import LanguageEncoder
 from camground.photographs import load_square
+from camground.sections import parse
 from camground.training import load_checkpoint
 
 
@@ -41,19 +42,19 @@ class Grounding:
         self, grounder_folder: Path, matcher_folder: Path, settings: dict[str, Any]
     ) -> None:
         saved, state = load_checkpoint(grounder_folder)
-        features = FeaturesConfig.parse(saved["features"])
+        features = parse(FeaturesConfig, saved["features"])
         self.backbone = Backbone(features.backbone)
         self.language = LanguageEncoder(features.language)
         channels, width = self.backbone.channels, self.language.width
-        self.grounder = Grounder(GrounderConfig.parse(saved["model"]), channels, width)
+        self.grounder = Grounder(parse(GrounderConfig, saved["model"]), channels, width)
         self.grounder.load_state_dict(state)
         self.grounder.eval()
         matcher_saved, matcher_state = load_checkpoint(matcher_folder)
-        matcher_config = MatcherStageConfig.parse(matcher_saved["matcher"])
+        matcher_config = parse(MatcherStageConfig, matcher_saved["matcher"])
         self.matcher = Matcher(matcher_config.model, channels, width)
         self.matcher.load_state_dict(matcher_state)
         self.matcher.eval()
-        self.gradcam = GradcamConfig(**settings["gradcam"])
+        self.gradcam = parse(GradcamConfig, settings["gradcam"])
         self.proposals = settings["proposals"]
         self.threshold = float(saved["losses"]["distillation"]["threshold"])
 

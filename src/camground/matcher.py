@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from camground.feature_store import FeatureStore
 from camground.losses.contrastive import info_nce, positives
 from camground.matching.matcher import Matcher, MatcherConfig
 from camground.pairs import Batch, Pairs
+from camground.sections import parse
 from camground.training import (
     OptimiserConfig,
     fit,
@@ -40,16 +40,6 @@ class MatcherStageConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     kinds: list[str] = field(default_factory=lambda: ["phrase", "sentence"])
     pool: int = 1
-
-    @classmethod
-    def parse(cls, section: dict[str, Any]) -> MatcherStageConfig:
-        return cls(
-            **{
-                **section,
-                "model": MatcherConfig(**section.get("model", {})),
-                "optimiser": OptimiserConfig(**section.get("optimiser", {})),
-            }
-        )
 
 
 def batch_logits(
@@ -88,7 +78,7 @@ def mean_scores(parts: list[dict[str, float]]) -> dict[str, float]:
 def load_matcher(folder: Path, store: FeatureStore) -> tuple[Matcher, MatcherStageConfig]:
     """The trained matcher of a checkpoint folder, in evaluation mode, for the features of `store`."""
     saved, state = load_checkpoint(folder)
-    config = MatcherStageConfig.parse(saved["matcher"])
+    config = parse(MatcherStageConfig, saved["matcher"])
     model = Matcher(config.model, store.visual_channels, store.text_width)
     model.load_state_dict(state)
     return model.eval(), config
@@ -106,7 +96,7 @@ def main() -> None:
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
     read = stage.read_config(given.config)
-    config, seed = MatcherStageConfig.parse(read["matcher"]), int(read.get("seed", 0))
+    config, seed = parse(MatcherStageConfig, read["matcher"]), int(read.get("seed", 0))
     prepare(seed, given.threads)
     store = FeatureStore(given.features)
     train, val = (

@@ -15,6 +15,7 @@ from camground.grounding_data import CamTable, GroundingData, ProposalTable
 from camground.losses.objective import LossesConfig
 from camground.pairs import Pairs
 from camground.progress import log, track
+from camground.sections import parse
 from camground.training import device, load_checkpoint, prepare
 
 
@@ -32,13 +33,13 @@ def main() -> None:
         arguments.add_argument(f"--{name}", type=Path, required=True)
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
-    config = PredictConfig(**stage.read_config(given.config)["predict"])
+    config = parse(PredictConfig, stage.read_config(given.config)["predict"])
     prepare(0, given.threads)
     where = device()
     store = FeatureStore(given.features)
     saved, state = load_checkpoint(given.checkpoint)
     model = load_grounder(saved, state, store).to(where)
-    losses = LossesConfig.parse(saved["losses"])
+    losses = parse(LossesConfig, saved["losses"])
     proposals = ProposalTable(given.images, given.proposals)
     bare = 0
     with tables.writer("predictions", given.output) as output:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from camground.model.backbone import Backbone
 from camground.model.grounder import Grounder, GrounderConfig
 from camground.pairs import Batch, Pairs
 from camground.photographs import load_square
+from camground.sections import parse
 from camground.training import OptimiserConfig, device, fit, identity_of, prepare, save_checkpoint
 
 
@@ -42,10 +42,6 @@ class TrainConfig:
     kinds: list[str] = field(default_factory=lambda: ["phrase"])
     init: str = "matcher"
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
-
-    @classmethod
-    def parse(cls, section: dict[str, Any]) -> TrainConfig:
-        return cls(**{**section, "optimiser": OptimiserConfig(**section.get("optimiser", {}))})
 
 
 def start_from_matcher(model: Grounder, matcher: Matcher) -> None:
@@ -66,7 +62,7 @@ def start_from_matcher(model: Grounder, matcher: Matcher) -> None:
 
 def pixel_eraser(store: FeatureStore, images: Path, fill: str, where: torch.device) -> ImageErased:
     """Erase pixels and run the frozen backbone on what is left (GAIN, Li et al. 2018, eq. 3)."""
-    config = FeaturesConfig.parse(store.meta["config"])
+    config = parse(FeaturesConfig, store.meta["config"])
     backbone = Backbone(config.backbone).to(where)
     paths = [tables.image_path(images, path) for path in tables.read("images", images)["path"]]
 
@@ -89,10 +85,10 @@ def main() -> None:
     given = arguments.parse_args()
     read = stage.read_config(given.config)
     variant, seed = read["variant"], int(read["seed"])
-    config = TrainConfig.parse(read["train"])
+    config = parse(TrainConfig, read["train"])
     model_config, losses_config = (
-        GrounderConfig.parse(read["model"]),
-        LossesConfig.parse(read["losses"]),
+        parse(GrounderConfig, read["model"]),
+        parse(LossesConfig, read["losses"]),
     )
     prepare(seed, given.threads)
     where = device()

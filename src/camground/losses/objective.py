@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,16 +37,6 @@ class LossesConfig:
     matching: float = 1.0
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     attention_mining: AttentionMiningConfig = field(default_factory=AttentionMiningConfig)
-
-    @classmethod
-    def parse(cls, section: dict[str, Any]) -> LossesConfig:
-        return cls(
-            **{
-                **section,
-                "distillation": DistillationConfig(**section.get("distillation", {})),
-                "attention_mining": AttentionMiningConfig(**section.get("attention_mining", {})),
-            }
-        )
 
 
 def hardest(logits: Tensor, good: Tensor) -> tuple[Tensor, Tensor]:

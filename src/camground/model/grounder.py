@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,17 +50,6 @@ class GrounderConfig:
     cam_encoder: CamEncoderConfig = field(default_factory=CamEncoderConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-
-    @classmethod
-    def parse(cls, section: dict[str, Any]) -> GrounderConfig:
-        return cls(
-            **{
-                **section,
-                "cam_encoder": CamEncoderConfig(**section.get("cam_encoder", {})),
-                "transformer": TransformerConfig(**section.get("transformer", {})),
-                "fusion": FusionConfig(**section.get("fusion", {})),
-            }
-        )
 
 
 @dataclass
