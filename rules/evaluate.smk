@@ -1,8 +1,8 @@
 """Stage `evaluate`, and the baselines that need no training.
 
 Purpose: measure predictions against the targets; run and measure the baselines in the same way.
-Inputs: the predictions, the tables images, expressions, proposals and cams, and the targets, which
-no earlier stage reads.
+Inputs: the predictions and swap scores, the tables images, expressions, proposals and cams, and the
+targets, which no earlier stage reads.
 Outputs: metrics and outcomes of each variant, baseline and seed; the baselines' predictions.
 """
 
@@ -13,6 +13,7 @@ rule evaluate:
         expressions=rules.data.output.expressions,
         targets=rules.data.output.targets,
         predictions=rules.predict.output.predictions,
+        swaps=rules.predict.output.swaps,
         proposals=rules.proposals.output.proposals,
         cams=rules.gradcam.output.cams,
         code=code("evaluate"),
@@ -41,6 +42,7 @@ rule evaluate:
         "python -m camground.evaluate --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --targets {input.targets:q} --predictions {input.predictions:q}"
+        " --swaps {input.swaps:q}"
         " --proposals {input.proposals:q} --cams {input.cams:q}"
         " --metrics {output.metrics:q} --outcomes {output.outcomes:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -3,7 +3,7 @@
 Purpose: the boxes, scores and own maps of a trained grounder on val and test.
 Inputs: the images, expressions, proposals and cams tables, the feature cache, a checkpoint; never
 targets.
-Outputs: the predictions table.
+Outputs: the predictions table, and the scores of the word swaps.
 """
 
 
@@ -19,6 +19,7 @@ rule predict:
         code=code("predict"),
     output:
         predictions=trained("{variant}", "{seed}", "predictions.parquet"),
+        swaps=trained("{variant}", "{seed}", "swap_scores.parquet"),
     log:
         study("logs/predict-{variant}-seed{seed}.log"),
     benchmark:
@@ -40,5 +41,5 @@ rule predict:
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --proposals {input.proposals:q} --cams {input.cams:q}"
         " --features {params.features:q} --checkpoint {params.checkpoint:q}"
-        " --output {output.predictions:q} --threads {threads}"
+        " --output {output.predictions:q} --swaps {output.swaps:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

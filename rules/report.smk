@@ -21,6 +21,7 @@ rule report:
         ],
         trainings=[
             *all_trained("train/history.parquet"),
+            *all_trained("train/config.yaml"),
             *all_trained("train/summary.json"),
             rules.matcher.output.history,
             rules.matcher.output.summary,
@@ -58,7 +59,7 @@ rule report:
     params:
         config=section(
             config,
-            *("dataset", "seeds", "report"),
+            *("dataset", "seeds", "evaluate", "report"),
             variants=VARIANTS,
             baselines=BASELINES,
         ),

@@ -83,6 +83,9 @@ def make(
                     "text": text,
                     "kind": "phrase",
                     "split": split,
+                    "swap_of": None,
+                    "word_class": None,
+                    "false_of_image": None,
                 }
             )
             mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)

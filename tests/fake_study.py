@@ -229,6 +229,9 @@ def make(root: Path, images: int = 16, per_image: int = 3) -> Path:
             "text": one["text"],
             "kind": "phrase",
             "split": one["split"],
+            "swap_of": None,
+            "word_class": None,
+            "false_of_image": None,
         }
         for one in made
     ]

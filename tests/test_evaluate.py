@@ -71,6 +71,23 @@ def test_means_are_of_outcomes_and_groups_part_them(paths: dict[str, Path], tmp_
     assert {"words=1-2", "words=3-4", "words=5+", "distractors=2+", "flavour=ref+"} <= {*rows.index}
 
 
+def test_an_expression_counts_in_every_class_of_words_that_it_says(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    """Texts: a colour; a size and a colour; a relation and colours."""
+    outcomes, means = results(paths, predictions(paths, tmp_path, offset=6.0))
+    outcomes = outcomes[(outcomes["split"] == "test") & (outcomes["name"] == "iou")]
+    texts = tables.read("expressions", paths["expressions"]).set_index("expression_id")["text"]
+    said = texts.loc[outcomes["expression_id"]].to_numpy()
+    rows = means[(means["split"] == "test") & (means["metric"] == "iou")].set_index("group")
+    for name, word in (("colour", "red"), ("size", "small"), ("relation", "left of")):
+        of_class = outcomes["value"][[word in text for text in said]]
+        assert rows.loc[f"said={name}", "n"] == len(of_class) > 0
+        assert rows.loc[f"said={name}", "value"] == pytest.approx(of_class.mean())
+    assert rows.loc["said=colour", "n"] == rows.loc["all", "n"]
+    assert not {"said=location", "said=pattern"} & {*rows.index}
+
+
 def test_without_a_map_the_box_points(paths: dict[str, Path], tmp_path: Path) -> None:
     rows = predictions(paths, tmp_path, own_map=False)
     outcomes, means = results(paths, rows)

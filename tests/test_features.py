@@ -123,6 +123,9 @@ def test_the_cache_holds_what_the_networks_say(tmp_path):
                 "text": f"thing {n}",
                 "kind": "phrase",
                 "split": "train",
+                "swap_of": None,
+                "word_class": None,
+                "false_of_image": None,
             }
         )
     tables.write("images", rows, tmp_path / "images.parquet")
@@ -139,6 +142,8 @@ def test_the_cache_holds_what_the_networks_say(tmp_path):
     tokens, mask = store.texts(["thing 2", "thing 0"])
     hidden, own = LanguageEncoder(LanguageConfig())(["thing 2"])
     assert torch.allclose(tokens[0][mask[0]], hidden[0][own[0]], atol=2e-3)
+    none, of_none = store.texts([])  # of a batch without swaps
+    assert none.shape == (*of_none.shape, store.text_width) == (0, 1, store.text_width)
     with pytest.raises(UserError, match="rerun `features`"):
         store.texts(["never seen"])
 

@@ -5,8 +5,8 @@ import torch
 
 from camground.model.cam_encoder import CamEncoderConfig
 from camground.model.fusion import FusionConfig
-from camground.model.grounder import Grounder, GrounderConfig, Proposals, TransformerConfig
-from camground.model.regions import cell_overlap, inside_and_ring, map_features
+from camground.model.grounder import Grounder, GrounderConfig, Read, TransformerConfig
+from camground.model.regions import Proposals, cell_overlap, inside_and_ring, map_features
 
 CHANNELS, TEXT, GRID, COUNT, PAIRS = 6, 10, 8, 5, 3
 SWITCHES = [
@@ -14,6 +14,7 @@ SWITCHES = [
     {"cam_encoder": CamEncoderConfig(enabled=False)},
     {"transformer": TransformerConfig(enabled=False)},
     {"fusion": FusionConfig(enabled=False)},
+    {"fusion": FusionConfig(relations=0)},
     {"own_map": False},
 ]
 
@@ -82,9 +83,10 @@ def test_permuting_proposals_permutes_scores(switches):
     assert not torch.allclose(before, after)
 
 
-def test_padding_with_invalid_proposals_changes_nothing():
+@pytest.mark.parametrize("count", [5, 1])
+def test_padding_with_invalid_proposals_changes_nothing(count):
     model = make_model()
-    features, proposals, tokens, mask, cam = make_inputs()
+    features, proposals, tokens, mask, cam = make_inputs(count=count)
     padded = Proposals(
         torch.cat([proposals.boxes, torch.zeros(PAIRS, 2, 4).double()], 1),
         torch.cat([proposals.objectness, torch.zeros(PAIRS, 2).double()], 1),
@@ -92,8 +94,8 @@ def test_padding_with_invalid_proposals_changes_nothing():
     )
     plain, image_plain, _ = final_scores(model, features, proposals, tokens, mask, cam)
     wide, image_wide, _ = final_scores(model, features, padded, tokens, mask, cam)
-    assert torch.allclose(plain, wide[:, :COUNT], atol=1e-9)
-    assert torch.isinf(wide[:, COUNT:]).all()
+    assert torch.allclose(plain, wide[:, :count], atol=1e-9)
+    assert torch.isinf(wide[:, count:]).all()
     assert torch.allclose(image_plain, image_wide, atol=1e-9)
 
 
@@ -158,3 +160,41 @@ def test_map_features_favour_the_box_that_fits():
     said = map_features(cam, boxes)
     assert said[0, :, 2].argmax() == 0  # inside minus ring
     assert torch.allclose(said[0, :, 3], torch.tensor([1.0, 0.2, 1.0]), atol=1e-5)  # share of mass
+
+
+def test_joined_texts_are_padded_on_the_right():
+    def read(rows, length):
+        make = torch.Generator().manual_seed(length)
+        vectors = (torch.randn(rows, 6, generator=make) for _ in range(2))
+        mask = torch.ones(rows, length, dtype=torch.bool)
+        return Read(*vectors, torch.randn(rows, length, 6, generator=make), mask)
+
+    for one, other in (
+        (read(2, 3), read(1, 5)),
+        (read(2, 5), read(1, 3)),
+        (read(1, 4), read(3, 4)),
+    ):
+        joined = Read.join(one, other)
+        count = len(one.mask)
+        assert joined.words.shape == (count + len(other.mask), joined.mask.shape[1], 6)
+        assert joined.mask.shape[1] == max(one.mask.shape[1], other.mask.shape[1])
+        for part, rows in ((one, slice(count)), (other, slice(count, None))):
+            length = part.mask.shape[1]
+            assert torch.equal(joined.phrase[rows], part.phrase)
+            assert torch.equal(joined.subject[rows], part.subject)
+            assert torch.equal(joined.words[rows, :length], part.words)
+            assert joined.mask[rows, :length].all()
+            assert not joined.mask[rows, length:].any()
+            assert not joined.words[rows, length:].any()
+
+
+def test_a_joined_text_is_grounded_as_alone():
+    model = make_model()
+    features, proposals, tokens, mask, _ = make_inputs()
+    seen = model.see(features, proposals)
+    short, long = model.read(tokens[1:2, :2], mask[1:2, :2]), model.read(tokens[:1], mask[:1])
+    together = model.ground(seen.take(torch.tensor([2, 0])), Read.join(short, long), None)
+    for row, (image, text) in enumerate(((2, short), (0, long))):
+        alone = model.ground(seen.take(torch.tensor([image])), text, None)
+        assert torch.allclose(together.scores[row], alone.scores[0], atol=1e-9)
+        assert torch.allclose(together.image_logit[row], alone.image_logit[0], atol=1e-9)

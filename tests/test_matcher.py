@@ -1,5 +1,7 @@
 """The matcher, the contrastive loss and the Grad-CAM of the score."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,12 +13,15 @@ from camground.losses.distillation import (
     DistillationConfig,
     contrast,
     distillation,
+    object_belief,
     ranking,
     teacher,
 )
+from camground.matcher import batch_logits, swap_loss
 from camground.matching.gradcam import MatcherCam
 from camground.matching.matcher import Matcher, MatcherConfig
-from camground.model.grounder import Proposals
+from camground.model.regions import Proposals
+from camground.pairs import Batch, Swaps
 
 
 def make(word_share=0.3):
@@ -135,3 +140,142 @@ def test_ranking_is_the_formula_and_the_teacher_follows_it():
     perfect = distillation(target.log(), target, valid)
     assert perfect == pytest.approx(0, abs=1e-5)
     assert distillation(torch.zeros(1, 3), target, valid) > perfect
+
+
+def made_teacher(belief, trust=1.0, weight=1.0, valid=(True, True, True)):
+    boxes = torch.tensor([[[0.25, 0.25, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0], [0.6, 0.6, 0.9, 0.9]]])
+    proposals = Proposals(boxes, torch.tensor([[0.3, 0.9, 0.5]]), torch.tensor([valid]))
+    cam = torch.zeros(1, 8, 8)
+    cam[0, 2:4, 2:4] = 1.0
+    config = DistillationConfig(temperature=1.0, belief=weight)
+    return teacher(config, cam, boxes[:, 0], proposals, belief, trust)
+
+
+def test_the_teacher_multiplies_its_odds_by_the_belief():
+    belief = torch.tensor([[-1.0, 0.5, 4.0]])
+    plain = made_teacher(None)
+    for trust, weight in ((1.0, 1.0), (0.25, 1.0), (1.0, 0.5), (0.5, 3.0)):
+        expected = (plain.log() + trust * weight * belief).softmax(-1)
+        found = made_teacher(belief, trust, weight)
+        assert torch.allclose(found, expected, atol=1e-6)
+    assert plain.argmax() == 0
+    assert made_teacher(belief).argmax() == 2
+    # not before its time, and not where it is switched off
+    assert torch.equal(made_teacher(belief, trust=0.0), plain)
+    assert torch.equal(made_teacher(belief, weight=0.0), plain)
+
+
+def test_the_belief_in_an_object_is_that_in_all_boxes_on_it():
+    boxes = [[0.0, 0.0, 0.4, 0.4], [0.0, 0.0, 0.4, 0.2], [0.6, 0.6, 0.8, 0.8], [0.0, 0.0, 1.0, 1.0]]
+    boxes = torch.tensor([boxes])
+    scores = torch.tensor([[0.5, 0.3, 0.2, 0.9]]).log()
+    known = Proposals(boxes, torch.zeros(1, 4), torch.tensor([[True, True, True, False]]))
+    # the padding is believed in by nobody, whatever its score
+    expected = torch.tensor([[0.5 + 0.3 / 2, 0.5 / 2 + 0.3, 0.2]])
+    found = object_belief(scores, known, known).exp()
+    assert torch.allclose(found[:, :3], expected, atol=1e-5)
+    # asked of further boxes: the rest of the first, and one that none overlaps
+    more = torch.tensor([[[0.0, 0.2, 0.4, 0.4], [0.9, 0.0, 1.0, 0.1]]])
+    asked = Proposals(more, torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool))
+    found = object_belief(scores, known, asked)
+    assert found.exp()[0, 0] == pytest.approx(0.25, abs=1e-5)
+    assert torch.isfinite(found).all()
+    assert found[0, 1] < -5
+
+
+def test_the_teacher_believes_in_no_padding():
+    for padding in (-torch.inf, 50.0):
+        belief = torch.tensor([[0.2, 1.0, padding]])
+        target = made_teacher(belief, valid=(True, True, False))
+        assert torch.isfinite(target).all()
+        assert target[0, 2] == 0
+        assert target.sum() == pytest.approx(1)
+    nothing = made_teacher(torch.full((1, 3), -torch.inf), valid=(False, False, False))
+    assert torch.allclose(nothing, torch.full((1, 3), 1 / 3))
+
+
+class Texts:
+    """Stands for a FeatureStore: images and texts as random vectors."""
+
+    def __init__(self, images, texts):
+        make = torch.Generator().manual_seed(4)
+        self.visual = torch.randn(images, 6, 5, 7, generator=make)
+        self.tokens = {text: torch.randn(2, 10, generator=make) for text in texts}
+
+    def images(self, rows):
+        return self.visual[torch.as_tensor(rows)]
+
+    def texts(self, texts):
+        return torch.stack([self.tokens[text] for text in texts]), torch.ones(
+            len(texts), 2, dtype=torch.bool
+        )
+
+
+def made_swaps():
+    """Four expressions of three images; the second has no swap, that of the third is not false."""
+    names = [f"text {n}" for n in range(4)]
+    changed = [f"swap {n}" for n in range(3)]
+    false = np.array([True, False, True])
+    swaps = Swaps(changed, changed, ["colour"] * 3, np.array([0, 2, 3]), false)
+    pairs = SimpleNamespace(texts=names, text_ids=np.arange(4), swaps=swaps)
+    batch = Batch(
+        np.array([2, 0, 1]), np.arange(4), np.array([0, 0, 1, 2]), np.array([0, -1, 1, 2])
+    )
+    return Texts(3, names + changed), pairs, batch, np.array([True, False, False, True])
+
+
+@pytest.mark.parametrize("pool", [1, 2])
+def test_swap_loss_is_the_formula(pool):
+    store, pairs, batch, false = made_swaps()
+    model = make()[0]
+    logits, _ = batch_logits(model, store, pairs, batch, pool)
+    found = swap_loss(model, store, pairs, batch, false, logits, pool)
+    by_hand = []
+    for image, text, swap in ((2, "text 0", "swap 0"), (1, "text 3", "swap 2")):
+        visual = store.images([image])
+        if pool > 1:
+            visual = functional.avg_pool2d(visual, pool, ceil_mode=True)
+        own, other = (model(visual, *store.texts([name])) for name in (text, swap))
+        by_hand.append(functional.softplus(other - own))
+    assert torch.allclose(found, torch.cat(by_hand).mean(), atol=1e-5)
+
+
+def test_training_tells_expressions_from_their_swaps():
+    store, pairs, batch, false = made_swaps()
+    model = make()[0]
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    seen = []
+    for _ in range(30):
+        logits, _ = batch_logits(model, store, pairs, batch)
+        loss = swap_loss(model, store, pairs, batch, false, logits)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        seen.append(loss.item())
+    assert seen[-1] < 0.5 * seen[0]
+
+
+def test_info_nce_with_further_negatives():
+    logits, good = torch.randn(2, 3), torch.tensor([[1, 1, 0], [0, 0, 1]]).bool()
+    extra = torch.tensor([[2.0, 9.0], [9.0, 9.0]])
+    plain = info_nce(logits, good)
+    none = torch.zeros(2, 2, dtype=torch.bool)
+    assert torch.allclose(info_nce(logits, good, extra, none), plain)
+    # only the first text, and only of the first image: as if it were another text in that row
+    first = torch.tensor([[True, False], [False, False]])
+    by_hand = torch.zeros(())
+    for row, column, against in ((0, 0, [2.0]), (0, 1, [2.0]), (1, 2, [])):
+        negatives = [*logits[row][~good[row]].tolist(), *against]
+        each = torch.tensor([logits[row, column].item(), *negatives]).logsumexp(0)
+        by_hand = by_hand + (each - logits[row, column]) / good[row].sum()
+    without_images = (
+        2 * plain
+        - sum(
+            (torch.cat([logits[r, [c]], logits[r][~good[r]]]).logsumexp(0) - logits[r, c])
+            / good[r].sum()
+            for r, c in ((0, 0), (0, 1), (1, 2))
+        )
+        / 2
+    )
+    expected = (by_hand / 2 + without_images) / 2
+    assert torch.allclose(info_nce(logits, good, extra, first), expected, atol=1e-5)

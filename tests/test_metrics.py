@@ -54,7 +54,7 @@ def test_lists_equal_a_loop(lists: list[list], data: st.DataObject) -> None:
 
 def test_lists_from_arrow_keep_empty_and_null() -> None:
     lists = [[[0, 1, 2, 3]], None, [], [[4, 5, 6, 7], [8, 9, 10, 11]]]
-    made = BoxLists.from_arrow(pa.chunked_array([pa.array(lists, type=tables.BOXES)]))
+    made = BoxLists.from_arrow(pa.chunked_array([pa.array(lists, type=schemas.BOXES)]))
     assert made.counts.tolist() == [1, 0, 0, 2]
     assert made.boxes_xyxy[:, 0].tolist() == [0, 4, 8]
 

@@ -25,7 +25,8 @@ def store(tmp_path):
         row = {"image_id": str(n), "path": f"{n}.png", "width": 64, "height": 64, "split": "train"}
         images.append(row)
         text = {"expression_id": str(n), "image_id": str(n), "text": "a thing", "kind": "phrase"}
-        expressions.append({**text, "split": "train"})
+        no_swap = dict.fromkeys(("swap_of", "word_class", "false_of_image"))
+        expressions.append({**text, **no_swap, "split": "train"})
     tables.write("images", images, tmp_path / "images.parquet")
     tables.write("expressions", expressions, tmp_path / "expressions.parquet")
     config = FeaturesConfig(backbone=BackboneConfig(image_size=64, grid=4))

@@ -271,8 +271,10 @@ def test_no_images_give_an_empty_table(tmp_path: Path) -> None:
 def write_truth(
     folder: Path, expression_of: dict[str, str], targets: list[dict]
 ) -> tuple[str, ...]:
+    no_swap = dict.fromkeys(("swap_of", "word_class", "false_of_image"))
     asked = [
         {"expression_id": e, "image_id": i, "text": "it", "kind": "phrase", "split": "test"}
+        | no_swap
         for e, i in expression_of.items()
     ]
     tables.write("expressions", asked, folder / "expressions.parquet")

@@ -19,6 +19,7 @@ from camground.errors import UserError
 from camground.report import gallery, main_table, theme
 from camground.report.__main__ import main
 from camground.report.results import Results, failure_cause
+from evaluation_study import EVALUATE
 
 OPTIONS: dict[str, Any] = {
     "path": "report.html",
@@ -35,7 +36,7 @@ OPTIONS: dict[str, Any] = {
         "order_seed": 0,
     },
 }
-CONFIG = {**fake_study.CONFIG, "report": OPTIONS}
+CONFIG = {**fake_study.CONFIG, "evaluate": EVALUATE, "report": OPTIONS}
 
 
 @pytest.fixture(scope="module")

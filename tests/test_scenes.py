@@ -33,6 +33,7 @@ CONFIG = {
         "min_objects": 3,
         "max_objects": 7,
         "expressions_per_scene": 6,
+        "swaps_per_expression": 2,
         "flavours": ["ref", "ref+", "refg"],
     },
 }
@@ -309,23 +310,25 @@ def test_more_scenes_keep_the_first_ones(written: Path, tmp_path: Path) -> None:
 
 def test_splits_share_no_picture_and_no_id(written: Path) -> None:
     images = tables.read("images", written / "images.parquet")
-    said = tables.read("expressions", written / "expressions.parquet")
+    texts = tables.read("expressions", written / "expressions.parquet")
+    said = texts[texts.kind == "phrase"]
     targets = tables.read("targets", written / "targets.parquet")
     assert images.split.value_counts().to_dict() == {"train": 66, "val": 6, "test": 10}
     pictures = [hashlib.sha256((written / path).read_bytes()).digest() for path in images.path]
     assert len(set(pictures)) == len(images)
     assert images.image_id.is_unique
-    assert said.expression_id.is_unique
+    assert texts.expression_id.is_unique
     assert said.expression_id.tolist() == targets.expression_id.tolist()
     assert (said.groupby("image_id").size() == 6).all()
-    assert set(said.kind) == {"phrase"}
+    assert set(texts.kind) == {"phrase", "swap"}
     owner = images.set_index("image_id").split
-    assert (owner[said.image_id].to_numpy() == said.split.to_numpy()).all()
+    assert (owner[texts.image_id].to_numpy() == texts.split.to_numpy()).all()
 
 
 def test_box_is_the_masks_box(written: Path) -> None:
     images = tables.read("images", written / "images.parquet").set_index("image_id")
-    said = tables.read("expressions", written / "expressions.parquet")
+    texts = tables.read("expressions", written / "expressions.parquet")
+    said = texts[texts.kind == "phrase"]
     targets = tables.read("targets", written / "targets.parquet")
     for image_id, row in zip(said.image_id, targets.itertuples(), strict=True):
         height, width = images.height[image_id], images.width[image_id]
@@ -360,6 +363,8 @@ def test_masks_cover_what_is_drawn() -> None:
         ({"train": -1}, "train"),
         ({"expressions_per_scene": 0}, "expressions_per_scene"),
         ({"expressions_per_scene": 2.5}, "expressions_per_scene"),
+        ({"swaps_per_expression": -1}, "swaps_per_expression"),
+        ({"swaps_per_expression": 9}, "swaps_per_expression"),
         ({"flavours": []}, "flavours"),
         ({"flavours": ["ref", "refs"]}, "flavours"),
         ({"flavours": "ref"}, "flavours"),

@@ -9,7 +9,7 @@ from torch import nn
 
 from camground import tables
 from camground.errors import UserError
-from camground.grounding_data import CamTable, ProposalTable
+from camground.grounding_data import CamTable, GroundingData, ProposalTable
 from camground.pairs import Pairs
 from camground.training import OptimiserConfig, fit, load_checkpoint, prepare, save_checkpoint
 
@@ -131,6 +131,9 @@ def small(tmp_path):
             "text": f"thing {n * k}",
             "kind": "phrase",
             "split": "train",
+            "swap_of": None,
+            "word_class": None,
+            "false_of_image": None,
         }
         for n in range(5)
         for k in range(n + 1)
@@ -157,6 +160,111 @@ def test_in_order_gives_every_expression_once(small):
     given = np.concatenate([batch.expressions for batch in pairs.in_order(4)])
     assert sorted(given) == list(range(15))
     assert all(len(batch.expressions) <= 4 for batch in pairs.in_order(4))
+
+
+@pytest.fixture
+def with_swaps(small):
+    """`small`, with swaps of some expressions, before and after them, and one of another split."""
+    rows = tables.read_arrow("expressions", small / "expressions.parquet").to_pylist()
+    made = [("i1#0", 2), ("i4#3", 1), ("i4#0", 3), ("i0#0", 1)]
+    changed = [
+        {
+            **next(row for row in rows if row["expression_id"] == origin),
+            "expression_id": f"{origin}-swap{n}",
+            "text": f"swap {n} of {origin}",
+            "kind": "swap",
+            "swap_of": origin,
+            "word_class": ("size", "colour", "relation")[n],
+            "false_of_image": n != 1,
+        }
+        for origin, count in made
+        for n in range(count)
+    ]
+    elsewhere = {**changed[-1], "expression_id": "x", "split": "val"}
+    orphan = {**changed[-1], "expression_id": "y", "swap_of": "sentence"}
+    rows = [*changed[:3], *rows, elsewhere, *changed[3:], orphan]
+    tables.write("expressions", rows, small / "expressions.parquet")
+    return Pairs(small / "images.parquet", small / "expressions.parquet", "train", ["phrase"])
+
+
+def test_swaps_are_no_expressions_and_belong_to_one(with_swaps):
+    pairs, swaps = with_swaps, with_swaps.swaps
+    assert len(pairs) == 15
+    assert not any("swap" in text for text in pairs.texts)
+    assert sorted(swaps.ids) == sorted(
+        [f"{i}-swap{n}" for i, count in (("i1#0", 2), ("i4#0", 3)) for n in range(count)]
+        + ["i4#3-swap0", "i0#0-swap0"]
+    )
+    for text, name, of, kind, false in zip(
+        swaps.texts, swaps.ids, swaps.of, swaps.word_classes, swaps.false, strict=True
+    ):
+        origin, number = name.split("-swap")
+        assert pairs.expression_ids[of] == origin
+        assert text == f"swap {number} of {origin}"
+        assert kind == ("size", "colour", "relation")[int(number)]
+        assert false == (number != "1")
+
+
+def test_an_epoch_draws_a_random_swap_of_each_expression(with_swaps):
+    pairs, drawn = with_swaps, {}
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        for batch in pairs.epoch(5, 5, rng):
+            assert len(batch.swaps) == len(batch.expressions)
+            for row, swap in zip(batch.expressions.tolist(), batch.swaps.tolist(), strict=True):
+                drawn.setdefault(row, set()).add(swap)
+    for row in range(15):
+        wanted = set(np.flatnonzero(pairs.swaps.of == row).tolist()) or {-1}
+        assert drawn[row] == wanted
+    assert all((batch.swaps == -1).all() for batch in pairs.in_order(4))
+
+
+def test_without_swaps_the_epochs_are_what_they_were(small, with_swaps):
+    """The draws of images and expressions come first in every batch."""
+    pairs = Pairs(small / "images.parquet", small / "expressions.parquet", "train", ["phrase"])
+    pairs._swaps_of = {}
+    one, two = (next(iter(p.epoch(5, 2, np.random.default_rng(1)))) for p in (pairs, with_swaps))
+    assert (one.images == two.images).all()
+    assert (one.expressions == two.expressions).all()
+    assert (one.swaps == -1).all()
+    assert (two.swaps >= 0).any()
+
+
+class Store:
+    """Stands for a FeatureStore: the number of an image, the length of a text."""
+
+    def images(self, rows):
+        return torch.as_tensor(rows).float().view(-1, 1, 1, 1)
+
+    def texts(self, texts):
+        tokens = torch.tensor([[[float(len(text))]] for text in texts]).view(len(texts), 1, 1)
+        return tokens, torch.ones(len(texts), 1, dtype=torch.bool)
+
+
+def test_a_batch_is_loaded_with_its_swaps(small, with_swaps):
+    pairs = with_swaps
+    cam = np.zeros((4, 4), dtype=np.uint8)
+    cam[1:3, 1:3] = 255
+    row = {"expression_id": "i4#0", "height": 4, "width": 4, "map": cam.tobytes(), "source": "x"}
+    tables.write("cams", [row], small / "cams.parquet")
+    tables.write("proposals", [], small / "proposals.parquet")
+    proposals = ProposalTable(small / "images.parquet", small / "proposals.parquet")
+    data = GroundingData(pairs, Store(), proposals, small / "cams.parquet", 0.5)
+    for batch in pairs.epoch(3, 3, np.random.default_rng(2)):
+        loaded = data.load(batch, torch.device("cpu"))
+        assert loaded.swapped.tolist() == (batch.swaps >= 0).tolist()
+        swaps = batch.swaps[batch.swaps >= 0]
+        lengths = [len(pairs.swaps.texts[swap]) for swap in swaps]
+        assert loaded.swap_tokens[:, 0, 0].tolist() == lengths
+        assert loaded.swap_mask.shape == (len(swaps), 1)
+        assert loaded.swap_false.tolist() == pairs.swaps.false[swaps].tolist()
+        assert loaded.swap_false.dtype == torch.bool
+        known = [pairs.expression_ids[row] == "i4#0" for row in batch.expressions]
+        assert loaded.cam_known.tolist() == known
+    (alone,) = (batch for batch in pairs.in_order(20) if len(batch.expressions))
+    nothing = data.load(alone, torch.device("cpu"))
+    assert not nothing.swapped.any()
+    assert nothing.swap_false.shape == nothing.swap_mask.shape[:1] == (0,)
 
 
 def test_proposals_are_shares_of_the_image_and_padding_is_invalid(small):

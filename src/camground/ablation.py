@@ -21,6 +21,7 @@ from camground.errors import UserError
 from camground.evaluate import NAMES
 from camground.progress import log, track
 from camground.protocol import settings
+from camground.word_swaps import NAMES as SWAP_NAMES
 
 TESTED = "acc@0.5"
 
@@ -148,7 +149,7 @@ def compare(methods: list[Method], dataset: str, config: Settings) -> pd.DataFra
     table["difference"] = (table["mean"] - table.pop("base")).where(other)
     parts = []
     for split in table["split"].unique():
-        names = [name for name in NAMES if name in set(table["metric"])]
+        names = [name for name in (*NAMES, *SWAP_NAMES) if name in set(table["metric"])]
         for name, found in bootstrap(methods, config.reference, split, names, config).items():
             part = pd.DataFrame({"low": found.low, "high": found.high, "p": found.p})
             parts.append(part.assign(variant=name, split=split, metric=names, group="all"))

@@ -171,7 +171,8 @@ def render_markdown(study: Study) -> str:
     names = (*study.baselines, *study.variants)
     text = title + markdown(main_header(study, study.split), main_rows(study, names, study.split))
     text += f"\n{notes(study)}\n\n" + "".join(f"- {line}\n" for line in verdicts(study))
-    text += "".join(group_table(study, key) for key in ("flavour", "size", "distractors", "words"))
+    keys = ("flavour", "size", "distractors", "words", "said")
+    text += "".join(group_table(study, key) for key in keys)
     for split in study.table["split"].unique():
         if split != study.split:
             found = study.cell(study.reference, "acc@0.5", split=split)

@@ -26,10 +26,10 @@ def ground_batch(model: Grounder, batch: Loaded) -> tuple[Grounded, Tensor, Tens
     """Ground the own pairs of a loaded batch: `Grounded`, own CAM (M, H, W), final scores (M, K)."""
     with torch.enable_grad():
         visual = model.trunk(batch.features)[batch.owner].detach().requires_grad_()
-        proposals = batch.proposals.take(batch.owner)
+        proposals = batch.proposals.take(batch.owner).extended(batch.map_boxes)
         read = model.read(batch.tokens, batch.tokens_mask)
         seen = model.see_map(visual, proposals)
-        grounded = model.ground(seen, read, batch.cam, batch.cam_known)
+        grounded = model.ground(seen, read, batch.shown_cam, batch.cam_known)
         cam = model.own_cam(grounded.image_logit, visual, "none").detach()
     return grounded, cam, model.rescore(grounded, cam, proposals).detach()
 

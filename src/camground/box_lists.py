@@ -34,7 +34,7 @@ class BoxLists:
 
     @classmethod
     def from_arrow(cls, column: pa.ChunkedArray) -> BoxLists:
-        """From a column of type `tables.BOXES`; a null is an empty list."""
+        """From a column of type `schemas.BOXES`; a null is an empty list."""
         array = column.combine_chunks()
         counts = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
         return cls(boxes_of(array.flatten()), counts.astype(np.int64))
@@ -91,7 +91,7 @@ class BoxLists:
 
 
 def boxes_of(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(T, 4) float64 of an Arrow array of type `tables.BOX` without nulls."""
+    """(T, 4) float64 of an Arrow array of type `schemas.BOX` without nulls."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     flat = array.flatten().to_numpy(zero_copy_only=False)

@@ -229,6 +229,8 @@ def _relation_problems(config: Mapping[str, Any]) -> Iterator[str]:
                     f"variant {name}: train.init is matcher, so model.{key} must be that of"
                     f" matcher.model.{key}; make them equal, or set train.init: random"
                 )
+        if varied["losses"]["reconstruction"] and not varied["model"]["reconstruction"]:
+            yield f"variant {name}: losses.reconstruction needs model.reconstruction: true"
     if config["data"]["kind"] == "folder":
         root = config["data_root"]
         if root is None:

@@ -1,7 +1,8 @@
 """Evaluate one method's predictions: `outcomes`, a row an expression and name, and their means.
 
 What is counted: every expression of `evaluate.splits` that has a target. One without a prediction,
-such as one whose image has no proposals, counts as wrong (IoU 0), and the log says how many.
+such as one whose image has no proposals, counts as wrong (IoU 0), and the log says how many. With
+`--swaps` the expressions' word swaps are counted too, under metrics of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from camground import cam_metrics, metrics, stage, tables
+from camground import cam_metrics, metrics, stage, tables, word_swaps
 from camground.errors import UserError
 from camground.ground_truth import GroundTruth, load
 from camground.maps import Maps, absent, fill
@@ -163,16 +164,20 @@ def outcome_rows(values: dict[str, np.ndarray], truth: GroundTruth) -> pd.DataFr
 def mean_rows(
     outcomes: pd.DataFrame, groups: pd.DataFrame, dataset: str, variant: str, seed: int
 ) -> pd.DataFrame:
-    """Rows of the `metrics` table: means of outcomes by split, name and group, float64, with n."""
+    """Rows of the `metrics` table: means of outcomes by split, name and group, float64, with n.
+
+    A tuple in `groups` puts its expression in each of the groups that it lists.
+    """
     parts = []
     for column in (None, *groups.columns):
         if column is None:
             label = pd.Series("all", index=outcomes.index, dtype=object)
         else:
-            label = groups[column].iloc[outcomes["row"]].set_axis(outcomes.index)
+            label = groups[column].iloc[outcomes["row"]].set_axis(outcomes.index).explode()
             label = label.map(lambda name, key=column: f"{key}={name}", na_action="ignore")
-        keys = [outcomes["split"], outcomes["name"], label.rename("group")]
-        means = outcomes["value"].groupby(keys, sort=False).agg(["mean", "size"])
+        counted = outcomes.loc[label.index]
+        keys = [counted["split"], counted["name"], label.rename("group")]
+        means = counted["value"].groupby(keys, sort=False).agg(["mean", "size"])
         parts.append(means.reset_index())
     table = pd.concat(parts, ignore_index=True)
     table = table.rename(columns={"name": "metric", "mean": "value", "size": "n"})
@@ -202,11 +207,27 @@ def evaluate(
     return outcomes.drop(columns="row"), means
 
 
+def evaluate_swaps(
+    evaluation: Evaluation,
+    rows: pd.DataFrame,
+    path: str | Path,
+    dataset: str,
+    variant: str,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables `outcomes` and `metrics` of the rows of a `swap_scores` table read from `path`."""
+    best = evaluation.best_iou, evaluation.best_place
+    outcomes, groups = word_swaps.outcomes(rows, evaluation.truth, *best, path)
+    means = mean_rows(outcomes, groups, dataset, variant, seed)
+    return outcomes.drop(columns="row"), means
+
+
 def main() -> None:
     """Command line of the stage."""
     parser = stage.parser("evaluate", __doc__)
     for name in ("images", "expressions", "targets", "predictions", "proposals", "cams"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--swaps", type=Path, help="table swap_scores, where a method has one")
     for name in ("metrics", "outcomes"):
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"output: table {name}")
     args = parser.parse_args()
@@ -215,9 +236,13 @@ def main() -> None:
     protocol = settings(Protocol, task.evaluate, "evaluate")
     truth = load(protocol, args.images, args.expressions, args.targets, args.proposals, args.cams)
     rows = tables.read("predictions", args.predictions)
-    outcomes, means = evaluate(
-        Evaluation(truth), rows, args.predictions, task.dataset, task.variant, task.seed
-    )
+    evaluation, names = Evaluation(truth), (task.dataset, task.variant, task.seed)
+    outcomes, means = evaluate(evaluation, rows, args.predictions, *names)
+    swaps = None if args.swaps is None else tables.read("swap_scores", args.swaps)
+    if swaps is not None and len(swaps):
+        found = evaluate_swaps(evaluation, swaps, args.swaps, *names)
+        outcomes = pd.concat([outcomes, found[0]], ignore_index=True)
+        means = pd.concat([means, found[1]], ignore_index=True)
     tables.write("outcomes", pa.Table.from_pandas(outcomes, preserve_index=False), args.outcomes)
     tables.write("metrics", pa.Table.from_pandas(means, preserve_index=False), args.metrics)
     log.info("%s seed %d: %s", task.variant, task.seed, summary(means))

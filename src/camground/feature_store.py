@@ -61,7 +61,7 @@ class FeatureStore:
             spans = [self._spans[text] for text in texts]
         except KeyError as error:
             raise UserError(f"no cached features for the text {error}; rerun `features`") from None
-        longest = max(stop - start for start, stop in spans)
+        longest = max((stop - start for start, stop in spans), default=1)
         tokens = np.zeros((len(texts), longest, self.text_width), dtype=np.float32)
         mask = np.zeros((len(texts), longest), dtype=bool)
         for row, (start, stop) in enumerate(spans):

@@ -19,6 +19,7 @@ from camground.boxes import area
 from camground.cam_metrics import box_region, grid_size, mask_region
 from camground.errors import UserError
 from camground.protocol import Protocol
+from camground.said import word_classes
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,12 @@ class GroundTruth:
 
     @cached_property
     def groups(self) -> pd.DataFrame:
-        """The groups of each expression, N rows, columns flavour, size, distractors, words; null
-        where unknown.
+        """The groups of each expression, N rows, columns flavour, size, distractors, words, said;
+        null where unknown.
 
         size: the share of the image of the largest target box, parted by `size_edges`. words: words
-        of the text between white space, parted by `word_edges`.
+        of the text between white space, parted by `word_edges`. said: a tuple, the classes of words
+        in the text, since an expression may be in several of these groups or in none.
         """
         image_area = self.image_sizes.prod(axis=1)
         share = self.all_targets.maximum(area(self.all_targets.boxes_xyxy)) / image_area
@@ -114,6 +116,7 @@ class GroundTruth:
                 "size": size,
                 "distractors": distractors.astype(object),
                 "words": names[np.searchsorted(self.protocol.word_edges, words, side="left")],
+                "said": pd.Series([word_classes(text) for text in self.rows["text"]], dtype=object),
             }
         )
 

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from PIL import Image, ImageDraw
 
-from camground import cam_metrics, stage
+from camground import cam_control, cam_metrics, stage
 from camground.batch_grounding import ground_batch
 from camground.bundle import GROUNDER, MATCHER, SETTINGS
 from camground.errors import UserError
@@ -87,6 +87,12 @@ class Grounding:
             torch.from_numpy(objectness.astype(np.float32)).unsqueeze(0),
             torch.ones(1, len(boxes), dtype=torch.bool),
         )
+        map_boxes = np.zeros((len(texts), len(self.grounder.config.map_boxes), 4), np.float32)
+        for place, level in enumerate(self.grounder.config.map_boxes):
+            map_boxes[:, place] = cam_metrics.threshold_boxes(enlarged, level, "largest") / BOX_SIDE
+        own = torch.from_numpy(cams)
+        encoder = self.grounder.cam_encoder
+        control = "none" if encoder is None else encoder.config.control
         batch = Loaded(
             features=visual,
             proposals=proposals,
@@ -94,13 +100,24 @@ class Grounding:
             tokens_mask=mask,
             owner=owner,
             text_ids=torch.arange(len(texts)),
-            cam=torch.from_numpy(cams),
+            cam=own,
+            shown_cam=cam_control.shown_alone(control, own),
             cam_known=torch.ones(len(texts), dtype=torch.bool),
             cam_box=torch.from_numpy(cam_boxes.astype(np.float32)),
             image_rows=np.zeros(1, dtype=int),
+            swapped=torch.zeros(len(texts), dtype=torch.bool),
+            swap_tokens=tokens[:0],
+            swap_mask=mask[:0],
+            swap_false=torch.zeros(0, dtype=torch.bool),
+            map_boxes=torch.from_numpy(map_boxes),
         )
         best, chosen = ground_batch(self.grounder, batch)[2].max(-1)
-        rows = np.concatenate([boxes[chosen.numpy()], best.numpy()[:, None]], 1)
+        # beyond the photograph's proposals stand the boxes of each text's own map
+        every = np.concatenate(
+            [np.tile(boxes, (len(texts), 1, 1)), map_boxes * np.tile(size, 2)], axis=1
+        )
+        found = every[np.arange(len(texts)), chosen.numpy()]
+        rows = np.concatenate([found, best.numpy()[:, None]], 1)
         return pd.DataFrame(rows.astype(float), columns=["x1", "y1", "x2", "y2", "score"])
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from camground import cam_metrics, maps, tables
+from camground import cam_control, cam_metrics, maps, tables
 from camground.errors import UserError
 from camground.feature_store import FeatureStore
-from camground.model.grounder import Proposals
+from camground.model.regions import Proposals
 from camground.pairs import Batch, Pairs
 
 BOX_SIDE = 64  # maps are enlarged to so many cells before a box is drawn around them
@@ -55,12 +56,19 @@ class ProposalTable:
 
 
 class CamTable:
-    """The matcher's CAMs of some expressions, and the box around each thresholded map.
+    """The matcher's CAMs of some expressions, and the box around each thresholded map; `map_boxes` (N, E,
+    4) are those at the thresholds of `more`.
 
     A missing CAM is a map of zeros and known False.
     """
 
-    def __init__(self, path: str | Path, expression_ids: list[str], threshold: float) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        expression_ids: list[str],
+        threshold: float,
+        more: Sequence[float] = (),
+    ) -> None:
         self._maps = maps.read_cams(path, pd.Index(expression_ids))
         self.known = self._maps.present
         sizes = np.unique(self._maps.sizes[self.known], axis=0)
@@ -68,12 +76,16 @@ class CamTable:
             raise UserError(f"{path}: maps of several sizes {sizes.tolist()}; rerun `gradcam`")
         self.size = tuple(sizes[0].tolist()) if len(sizes) else (1, 1)
         self.boxes = np.tile(np.array([0, 0, 1, 1], dtype=np.float32), (len(expression_ids), 1))
+        self.map_boxes = np.zeros((len(expression_ids), len(more), 4), dtype=np.float32)
         present = np.flatnonzero(self.known)
         for start in range(0, len(present), 1024):
             which = present[start : start + 1024]
             enlarged = cam_metrics.enlarge(self._maps.stack(which), (BOX_SIDE, BOX_SIDE))
             boxes = cam_metrics.threshold_boxes(enlarged, threshold, "largest")
             self.boxes[which] = boxes / BOX_SIDE
+            for place, level in enumerate(more):
+                boxes = cam_metrics.threshold_boxes(enlarged, level, "largest")
+                self.map_boxes[which, place] = boxes / BOX_SIDE
 
     def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Maps (M, h, w) float32 in [0, 1], known (M,) bool, boxes (M, 4) xyxy in [0, 1]."""
@@ -86,7 +98,15 @@ class CamTable:
 
 @dataclass
 class Loaded:
-    """One batch: B images, M expressions. owner (M,) int64 and text_ids (M,) as in `Pairs`."""
+    """One batch: B images, M expressions. owner (M,) int64 and text_ids (M,) as in `Pairs`.
+
+    cam (M, h, w) is each expression's own, which the distillation learns from; shown_cam (M, h, w) is what
+    the CAM encoder sees: the same, or a control's. Both are known where cam_known is.
+
+    swapped (M,) bool: the expression has a swap in this batch, of which swap_tokens, swap_mask (the text,
+    of S of them in order) and swap_false (S,) bool (false of the image) are. map_boxes (M, E, 4): boxes
+    around the CAM thresholded at `model.map_boxes`, xyxy in [0, 1], all 0 where there is no CAM.
+    """
 
     features: Tensor
     proposals: Proposals
@@ -95,22 +115,45 @@ class Loaded:
     owner: Tensor
     text_ids: Tensor
     cam: Tensor
+    shown_cam: Tensor
     cam_known: Tensor
     cam_box: Tensor
     image_rows: np.ndarray
+    swapped: Tensor
+    swap_tokens: Tensor
+    swap_mask: Tensor
+    swap_false: Tensor
+    map_boxes: Tensor
 
 
 class GroundingData:
-    """Pairs of one split with everything that the grounder needs of them."""
+    """Pairs of one split with everything that the grounder needs of them.
+
+    `map_boxes` and `control`: as `model.map_boxes` and `model.cam_encoder.control`.
+    """
 
     def __init__(
-        self, pairs: Pairs, store: FeatureStore, proposals: ProposalTable, cams: CamTable
+        self,
+        pairs: Pairs,
+        store: FeatureStore,
+        proposals: ProposalTable,
+        cams: str | Path,
+        threshold: float,
+        map_boxes: Sequence[float] = (),
+        control: str = "none",
     ) -> None:
-        self.pairs, self.store, self.proposals, self.cams = pairs, store, proposals, cams
+        self.pairs, self.store, self.proposals = pairs, store, proposals
+        self.cams = CamTable(cams, pairs.expression_ids, threshold, map_boxes)
+        self.control = control
+        if control == "shuffled":
+            self._partners = cam_control.partners(pairs.image_rows, self.cams.known)
 
     def load(self, batch: Batch, where: torch.device) -> Loaded:
         tokens, mask = self.store.texts([self.pairs.texts[row] for row in batch.expressions])
         cam, known, box = self.cams.take(batch.expressions)
+        swapped = batch.swaps >= 0
+        swaps = batch.swaps[swapped]
+        swap_tokens, swap_mask = self.store.texts([self.pairs.swaps.texts[row] for row in swaps])
         return Loaded(
             features=self.store.images(batch.images).to(where),
             proposals=self.proposals.take(batch.images).to(where),
@@ -119,7 +162,21 @@ class GroundingData:
             owner=torch.from_numpy(batch.owner).to(where),
             text_ids=torch.from_numpy(self.pairs.text_ids[batch.expressions]).to(where),
             cam=cam.to(where),
+            shown_cam=self._shown(batch.expressions, cam).to(where),
             cam_known=known.to(where),
             cam_box=box.to(where),
             image_rows=batch.images,
+            swapped=torch.from_numpy(swapped).to(where),
+            swap_tokens=swap_tokens.to(where),
+            swap_mask=swap_mask.to(where),
+            swap_false=torch.from_numpy(self.pairs.swaps.false[swaps]).to(where),
+            map_boxes=torch.from_numpy(self.cams.map_boxes[batch.expressions]).to(where),
         )
+
+    def _shown(self, rows: np.ndarray, own: Tensor) -> Tensor:
+        """What the CAM encoder is shown for these expressions, whose own CAMs are `own`."""
+        if self.control == "none":
+            return own
+        if self.control == "shuffled":
+            return self.cams.take(self._partners[rows])[0]
+        return cam_control.fixed_map(self.control, *own.shape[-2:]).expand_as(own)

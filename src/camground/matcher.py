@@ -33,13 +33,15 @@ from camground.training import (
 @dataclass(frozen=True)
 class MatcherStageConfig:
     """`kinds`: the kinds of expressions to learn from. `pool`: training averages the grid over
-    pool x pool cells, which costs pool ** 2 times less; Grad-CAM is taken on the whole grid.
+    pool x pool cells, which costs pool ** 2 times less; Grad-CAM is taken on the whole grid. `swaps`: weight
+    of telling each expression from its swap where the swap is false of the image.
     """
 
     model: MatcherConfig = field(default_factory=MatcherConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     kinds: list[str] = field(default_factory=lambda: ["phrase", "sentence"])
     pool: int = 1
+    swaps: float = 1.0
 
 
 def batch_logits(
@@ -59,6 +61,30 @@ def batch_logits(
         len(batch.images),
     )
     return logits.float(), good
+
+
+def swap_loss(
+    model: Matcher,
+    store: FeatureStore,
+    pairs: Pairs,
+    batch: Batch,
+    false: np.ndarray,
+    logits: Tensor,
+    pool: int = 1,
+) -> Tensor:
+    """-log sigmoid(S(I, q) - S(I, q')) of expressions q and their swaps q' that are false of the image.
+
+    false (M,) bool: which of the batch's expressions have such a swap, at least one. logits (images, M).
+    """
+    where = logits.device
+    owner = batch.owner[false]
+    visual = store.images(batch.images[owner]).to(where)
+    if pool > 1:
+        visual = functional.avg_pool2d(visual, pool, ceil_mode=True)
+    tokens, mask = store.texts([pairs.swaps.texts[row] for row in batch.swaps[false]])
+    swapped = model(visual, tokens.to(where), mask.to(where))
+    own = logits[torch.from_numpy(owner).to(where), torch.from_numpy(false.nonzero()[0]).to(where)]
+    return -functional.logsigmoid(own - swapped).mean()
 
 
 def matching_scores(logits: Tensor, good: Tensor) -> dict[str, float]:
@@ -113,7 +139,15 @@ def main() -> None:
     checks = list(val.epoch(optimiser.batch_size, 1, np.random.default_rng(0)))
 
     def losses(batch: Batch, step: int, total: int) -> dict[str, Tensor]:
-        return {"loss": info_nce(*batch_logits(model, store, train, batch, config.pool))}
+        logits, good = batch_logits(model, store, train, batch, config.pool)
+        values = {"contrastive": info_nce(logits, good)}
+        loss = values["contrastive"]
+        false = batch.swaps >= 0
+        false[false] = train.swaps.false[batch.swaps[false]]
+        if config.swaps and false.any():
+            values["swaps"] = swap_loss(model, store, train, batch, false, logits, config.pool)
+            loss = loss + config.swaps * values["swaps"]
+        return {"loss": loss, **values}
 
     def validate() -> dict[str, float]:
         return mean_scores([matching_scores(*batch_logits(model, store, val, b)) for b in checks])

@@ -1,4 +1,5 @@
-"""Stage `predict`: ground every phrase of the val and test splits with a trained grounder."""
+"""Stage `predict`: ground every phrase of the val and test splits with a trained grounder, and score
+their word swaps."""
 
 from __future__ import annotations
 
@@ -11,11 +12,12 @@ from camground import stage, tables
 from camground.batch_grounding import erased_scores, ground_batch, load_grounder
 from camground.feature_store import FeatureStore
 from camground.gradcam import to_bytes
-from camground.grounding_data import CamTable, GroundingData, ProposalTable
+from camground.grounding_data import GroundingData, ProposalTable
 from camground.losses.objective import LossesConfig
 from camground.pairs import Pairs
 from camground.progress import log, track
 from camground.sections import parse
+from camground.swap_scores import chunks, swap_rows
 from camground.training import device, load_checkpoint, prepare
 
 
@@ -29,8 +31,10 @@ class PredictConfig:
 
 def main() -> None:
     arguments = stage.parser("predict", __doc__)
-    for name in ("images", "expressions", "proposals", "cams", "features", "checkpoint", "output"):
+    for name in ("images", "expressions", "proposals", "cams", "features", "checkpoint"):
         arguments.add_argument(f"--{name}", type=Path, required=True)
+    for name, table in (("output", "predictions"), ("swaps", "swap_scores")):
+        arguments.add_argument(f"--{name}", type=Path, required=True, help=f"output: {table}")
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
     config = parse(PredictConfig, stage.read_config(given.config)["predict"])
@@ -41,12 +45,18 @@ def main() -> None:
     model = load_grounder(saved, state, store).to(where)
     losses = parse(LossesConfig, saved["losses"])
     proposals = ProposalTable(given.images, given.proposals)
+    image_ids = tables.read("images", given.images, ["image_id"])["image_id"].tolist()
     bare = 0
-    with tables.writer("predictions", given.output) as output:
+    with (
+        tables.writer("predictions", given.output) as output,
+        tables.writer("swap_scores", given.swaps) as swapped,
+    ):
         for split in config.splits:
             pairs = Pairs(given.images, given.expressions, split, ["phrase"])
-            cams = CamTable(given.cams, pairs.expression_ids, losses.distillation.threshold)
-            data = GroundingData(pairs, store, proposals, cams)
+            threshold = losses.distillation.threshold
+            control = model.config.cam_encoder.control
+            more = model.config.map_boxes
+            data = GroundingData(pairs, store, proposals, given.cams, threshold, more, control)
             batches = list(pairs.in_order(config.batch_size))
             for indices in track(batches, f"grounding {split} (batches)"):
                 batch = data.load(indices, where)
@@ -62,11 +72,19 @@ def main() -> None:
                         continue
                     image_row = pairs.image_rows[expression]
                     size = np.tile(proposals.sizes[image_row], 2)
+                    # beyond the image's proposals stand the boxes of the expression's own map
+                    rank = int(chosen[place])
+                    of_map = rank - proposals.boxes.shape[1]
+                    box = (
+                        proposals.boxes[image_row, rank]
+                        if of_map < 0
+                        else batch.map_boxes[place, of_map].cpu().numpy()
+                    )
                     rows.append(
                         {
                             "expression_id": pairs.expression_ids[expression],
-                            "rank": int(chosen[place]),
-                            "box_xyxy": (proposals.boxes[image_row, chosen[place]] * size).tolist(),
+                            "rank": rank if of_map < 0 else -1,
+                            "box_xyxy": (box * size).tolist(),
                             "score": float(best[place]),
                             "cam_height": maps.shape[1],
                             "cam_width": maps.shape[2],
@@ -77,6 +95,8 @@ def main() -> None:
                     )
                 if rows:
                     output.append(rows)
+            for which in track(list(chunks(pairs, config.batch_size)), f"swaps of {split}"):
+                swapped.append(swap_rows(model, pairs, store, proposals, image_ids, which, where))
     if bare:
         log.info("%d expressions of images without proposals get no prediction", bare)
 

@@ -1,6 +1,6 @@
 """Stage `train`: train the grounder of one variant and seed, from image-sentence pairs and CAMs alone.
 
-Selected on captions: the epoch whose contrastive loss plus distillation loss on the val split is lowest.
+Selected on captions: the epoch whose losses on the val split, mining left out, are lowest.
 No box of any target is among this stage's inputs.
 """
 
@@ -14,14 +14,12 @@ import torch
 from torch import Tensor
 
 from camground import stage, tables
-from camground.batch_grounding import ground_batch
 from camground.errors import UserError
 from camground.feature_store import FeatureStore
 from camground.features import FeaturesConfig
-from camground.grounding_data import CamTable, GroundingData, ProposalTable
+from camground.grounding_data import GroundingData, ProposalTable
 from camground.losses import attention_mining as mining
 from camground.losses.contrastive import positives
-from camground.losses.distillation import distillation, teacher
 from camground.losses.objective import ImageErased, LossesConfig, Objective
 from camground.matcher import load_matcher, matching_scores, mean_scores
 from camground.matching.matcher import Matcher
@@ -102,8 +100,15 @@ def main() -> None:
                 f"{given.expressions}: split {split!r} has {len(pairs.images)} images with"
                 f" expressions of the kinds {config.kinds}; training needs at least 2"
             )
-        cams = CamTable(given.cams, pairs.expression_ids, losses_config.distillation.threshold)
-        data[split] = GroundingData(pairs, store, proposals, cams)
+        data[split] = GroundingData(
+            pairs,
+            store,
+            proposals,
+            given.cams,
+            losses_config.distillation.threshold,
+            model_config.map_boxes,
+            model_config.cam_encoder.control,
+        )
     model = Grounder(model_config, store.visual_channels, store.text_width)
     if config.init == "matcher":
         start_from_matcher(model, load_matcher(given.matcher, store)[0])
@@ -125,13 +130,12 @@ def main() -> None:
             )
             good = positives(batch.owner, batch.text_ids, len(batch.features))
             values = matching_scores(model.match(seen, texts), good)
-            own = batch.proposals.take(batch.owner)
-            target = teacher(losses_config.distillation, batch.cam, batch.cam_box, own)
-            values["distillation"] = float(
-                distillation(ground_batch(model, batch)[2], target, own.valid)
-            )
-            values["matching_score"] = values["score"]
-            values["score"] -= losses_config.distillation.weight * values["distillation"]
+            values["matching_score"] = values.pop("score")
+            # the losses alone, without mining: captions, their swaps and the teacher, never a box
+            with torch.enable_grad():
+                held_out = objective(batch, 1, 1, mine=False)
+            values |= {name: float(value) for name, value in held_out.items()}
+            values["score"] = -values["loss"]
             parts.append(values)
         return mean_scores(parts)
 

@@ -156,6 +156,9 @@ def _expression(one: Pictured, name: str, text: str, kind: str) -> dict:
         "text": text,
         "kind": kind,
         "split": one.split,
+        "swap_of": None,
+        "word_class": None,
+        "false_of_image": None,
     }
 
 

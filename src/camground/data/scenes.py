@@ -24,6 +24,7 @@ from camground.data.describe import Expression, expressions
 from camground.data.facts import Facts, Item
 from camground.data.grammar import FLAVOURS
 from camground.data.layout import compose
+from camground.data.swaps import Swap, swaps
 from camground.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -44,6 +45,7 @@ class Settings:
     min_objects: int
     max_objects: int
     expressions_per_scene: int
+    swaps_per_expression: int
     flavours: tuple[str, ...]
 
 
@@ -57,6 +59,7 @@ class Scene:
     boxes_xyxy: np.ndarray
     facts: Facts
     expressions: list[Expression]
+    swaps: list[list[Swap]]  # of each expression
 
 
 def _whole(config: dict[str, Any], key: str, low: int, high: int | None = None) -> int:
@@ -83,6 +86,7 @@ def settings(config: dict[str, Any]) -> Settings:
             min_objects=least,
             max_objects=most,
             expressions_per_scene=_whole(scenes, "expressions_per_scene", 1, 24),
+            swaps_per_expression=_whole(scenes, "swaps_per_expression", 0, 8),
             flavours=flavours,
         )
     except KeyError as error:
@@ -119,7 +123,11 @@ def make(wanted: Settings, split: str, index: int) -> Scene:
         facts = Facts(items, placed.hides)
         told = expressions(facts, wanted.expressions_per_scene, wanted.flavours, rng)
         if told is not None:
-            return Scene(placed.picture, placed.masks, boxes, facts, told)
+            # a stream of its own: the scenes and their expressions do not depend on the swaps
+            other = np.random.SeedSequence(wanted.seed, spawn_key=(SPLITS.index(split), index, 1))
+            changes = np.random.Generator(np.random.PCG64(other))
+            changed = [swaps(facts, one, wanted.swaps_per_expression, changes) for one in told]
+            return Scene(placed.picture, placed.masks, boxes, facts, told, changed)
     raise UserError(
         f"no scene {index} of split {split} with {wanted.expressions_per_scene} unambiguous expressions"
         f" in {ATTEMPTS} draws; lower data.scenes.expressions_per_scene or raise"
@@ -136,7 +144,8 @@ def _rows(scene: Scene, image_id: str, split: str) -> tuple[list[dict], list[dic
     """Rows of `expressions` and of `targets` for one scene."""
     boxes = scene.boxes_xyxy.tolist()
     categories = [item.category for item in scene.facts.items]
-    said, targets = [], []
+    said: list[dict[str, Any]] = []
+    targets: list[dict[str, Any]] = []
     for number, expression in enumerate(scene.expressions):
         expression_id = f"{image_id}-{number}"
         said.append(
@@ -146,8 +155,24 @@ def _rows(scene: Scene, image_id: str, split: str) -> tuple[list[dict], list[dic
                 "text": expression.text,
                 "kind": "phrase",
                 "split": split,
+                "swap_of": None,
+                "word_class": None,
+                "false_of_image": None,
             }
         )
+        said += [
+            {
+                "expression_id": f"{expression_id}-swap{place}",
+                "image_id": image_id,
+                "text": swap.text,
+                "kind": "swap",
+                "split": split,
+                "swap_of": expression_id,
+                "word_class": swap.word_class,
+                "false_of_image": swap.false_of_image,
+            }
+            for place, swap in enumerate(scene.swaps[number])
+        ]
         item = expression.item
         mask = coco_mask.encode(np.asfortranarray(scene.masks[item], dtype=np.uint8))
         targets.append(

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from camground.model.grounder import Proposals
-from camground.model.regions import cell_overlap, map_features
+from camground.model.regions import Proposals, cell_overlap, map_features, pairwise_iou
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,9 @@ class DistillationConfig:
     """`weight` 0 switches it off. `contrast`, `ranking`, `box`, `objectness`: weights of the teacher's
     scores, each at most 1 for the best proposal. `threshold`: share of the map's maximum that its box is
     drawn around. `exponent`: a of the ranking. `temperature`: of the teacher's softmax, in units of the
-    summed score.
+    summed score. `belief`: weight of `object_belief` of the model's scores without the CAM, which it
+    learns from sentences, after `belief_warmup`, a share of the training: what the CAM knows of extent
+    is joined with what the matching losses know of identity.
     """
 
     weight: float = 1.0
@@ -33,6 +34,8 @@ class DistillationConfig:
     threshold: float = 0.6
     exponent: float = 0.5
     temperature: float = 0.1
+    belief: float = 0.0
+    belief_warmup: float = 0.3
 
 
 def contrast(cam: Tensor, boxes: Tensor, valid: Tensor, ring: float = 1.5) -> Tensor:
@@ -57,31 +60,45 @@ def ranking(cam: Tensor, boxes: Tensor, valid: Tensor, exponent: float) -> Tenso
     return score / score.amax(-1, keepdim=True).clamp(min=1e-6)
 
 
-def iou_with(boxes: Tensor, box: Tensor) -> Tensor:
-    """IoU (P, K) of boxes (P, K, 4) with one box a row (P, 4)."""
-    box = box.unsqueeze(1)
-    low = torch.maximum(boxes[..., :2], box[..., :2])
-    high = torch.minimum(boxes[..., 2:], box[..., 2:])
-    inter = (high - low).clamp(min=0).prod(-1)
-    areas = [(b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1) for b in (boxes, box)]
-    return inter / (areas[0] + areas[1] - inter).clamp(min=1e-6)
+def object_belief(scores: Tensor, known: Proposals, proposals: Proposals) -> Tensor:
+    """log sum_j p_j IoU(k, j): how much of the belief lies on the object that box k is of; (P, K), at most 0.
+
+    scores (P, J) logits of the proposals `known`, of which p is the softmax; proposals: the K boxes asked
+    about, which may be more than the J. A belief that is spread over the boxes of one object counts for
+    each of them by its overlap.
+    """
+    belief = scores.masked_fill(~known.valid, -1e4).softmax(-1)
+    overlap = pairwise_iou(proposals.boxes, known.boxes)
+    return (overlap @ belief.unsqueeze(-1)).squeeze(-1).clamp(min=1e-4).log()
 
 
 def teacher(
-    config: DistillationConfig, cam: Tensor, cam_box: Tensor, proposals: Proposals
+    config: DistillationConfig,
+    cam: Tensor,
+    cam_box: Tensor,
+    proposals: Proposals,
+    belief: Tensor | None = None,
+    trust: float = 1.0,
 ) -> Tensor:
     """The teacher's distribution (P, K) over proposals.
 
     cam (P, H, W) in [0, 1]; cam_box (P, 4) xyxy in [0, 1] around the thresholded map; proposals of the P
-    images. A row without any valid proposal is uniform.
+    images; belief (P, K): see `object_belief`, without gradient; its weight is `trust` (0 to 1) times
+    `config.belief`. A row without any valid proposal is uniform.
     """
     boxes, valid = proposals.boxes, proposals.valid
-    score = config.box * iou_with(boxes, cam_box) + config.objectness * proposals.objectness
+    score = (
+        config.box * pairwise_iou(boxes, cam_box.unsqueeze(1)).squeeze(-1)
+        + config.objectness * proposals.objectness
+    )
     if config.contrast:
         score = score + config.contrast * contrast(cam, boxes, valid)
     if config.ranking:
         score = score + config.ranking * ranking(cam, boxes, valid, config.exponent)
-    return (score / config.temperature).masked_fill(~valid, -1e4).softmax(-1)
+    logits = score / config.temperature
+    if config.belief and belief is not None:
+        logits = logits + trust * config.belief * belief
+    return logits.masked_fill(~valid, -1e4).softmax(-1)
 
 
 def distillation(scores: Tensor, target: Tensor, valid: Tensor) -> Tensor:

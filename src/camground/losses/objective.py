@@ -1,9 +1,7 @@
 """The grounder's objective: contrastive matching, matching through the fusion, distillation of the CAM
 and attention mining, each with its weight.
 
-The matcher's CAM of a positive pair was made for that very text; a negative pair has none, so showing
-CAMs here would let the fusion tell positives by their CAM. The matching losses therefore withhold it
-from all pairs, and the losses that need no negatives see it.
+The matching losses see no CAM (see `losses.matching`); the losses that need no negatives see it.
 """
 
 from __future__ import annotations
@@ -15,13 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn import functional
 
+from camground.errors import UserError
 from camground.grounding_data import Loaded
 from camground.losses import attention_mining as mining
 from camground.losses.attention_mining import AttentionMiningConfig
 from camground.losses.contrastive import info_nce, positives
-from camground.losses.distillation import DistillationConfig, distillation, teacher
+from camground.losses.distillation import DistillationConfig, distillation, object_belief, teacher
+from camground.losses.matching import match
+from camground.losses.reconstruction import reconstruction, text_vectors
 from camground.model.grounder import Grounded, Grounder, Proposals, Read, Seen
 
 ImageErased = Callable[[np.ndarray, Tensor], Tensor]
@@ -30,83 +30,102 @@ ImageErased = Callable[[np.ndarray, Tensor], Tensor]
 @dataclass(frozen=True)
 class LossesConfig:
     """Weights of the terms. `contrastive`: InfoNCE of the late scores; `matching`: binary matching of
-    the fused image score against the hardest negatives of the batch (as ALBEF, Li et al. 2021, eq. 4).
+    the fused image score against the hardest negatives of the batch (as ALBEF, Li et al. 2021, eq. 4) and
+    against swaps that are false of the image. `swap_ranking`: the proposal that an expression means must
+    score higher by it than by its swap. `matching_swaps`: swaps are among the negatives of the contrastive
+    and the matching loss. `reconstruction`: of the expression from the proposals that it attends to; needs
+    `model.reconstruction`.
     """
 
     contrastive: float = 1.0
     matching: float = 1.0
+    matching_swaps: bool = True
+    swap_ranking: float = 1.0
+    reconstruction: float = 0.0
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     attention_mining: AttentionMiningConfig = field(default_factory=AttentionMiningConfig)
 
 
-def hardest(logits: Tensor, good: Tensor) -> tuple[Tensor, Tensor]:
-    """Sampled hard negatives: for each text an image, for each image a text, by softmax of the logits.
-
-    logits (B, M), good (B, M) bool. Where an image or text has no negative in the batch the index is
-    that of some positive; `matching_loss` gives such a pair no weight.
-    """
-    scores = logits.detach().masked_fill(good, -1e4)
-    image_of_text = torch.multinomial(scores.T.softmax(-1), 1).squeeze(-1)
-    text_of_image = torch.multinomial(scores.softmax(-1), 1).squeeze(-1)
-    return image_of_text, text_of_image
-
-
-def matching_loss(
-    model: Grounder, seen: Seen, read: Read, owner: Tensor, logits: Tensor, good: Tensor
-) -> Tensor:
-    """Binary cross-entropy of the fused image score: own pairs against the batch's hard negatives."""
-    image_of_text, text_of_image = hardest(logits, good)
-    images = torch.cat([owner, image_of_text, torch.arange(len(logits), device=owner.device)])
-    texts = torch.arange(len(owner), device=owner.device)
-    texts = torch.cat([texts, texts, text_of_image])
-    label = good[images, texts].float()
-    label[: len(owner)] = 1
-    grounded = model.ground(seen.take(images), read.take(texts), None)
-    each = functional.binary_cross_entropy_with_logits(
-        grounded.image_logit, label, reduction="none"
-    )
-    # drawn as negatives, yet positive: the batch had no negative for them
-    weight = torch.ones_like(each)
-    weight[len(owner) :] = 1 - label[len(owner) :]
-    return (each * weight).sum() / weight.sum().clamp(min=1)
-
-
 class Objective:
     """All terms for one batch: `__call__(batch, step, total)`, step from 0 of total steps of the whole
-    training, returns named scalars, the sum as "loss". It keeps no state between steps."""
+    training, returns named scalars, the sum as "loss". `mine` False leaves attention mining out. It keeps
+    no state between steps."""
 
     def __init__(
         self, model: Grounder, config: LossesConfig, image_erased: ImageErased | None = None
     ) -> None:
+        if config.reconstruction and model.decoder is None:
+            raise UserError(
+                "losses.reconstruction needs its decoder: set model.reconstruction: true, or the weight 0"
+            )
         self.model, self.config = model, config
         self._image_erased = image_erased
 
-    def __call__(self, batch: Loaded, step: int, total: int) -> dict[str, Tensor]:
+    def __call__(
+        self, batch: Loaded, step: int, total: int, mine: bool = True
+    ) -> dict[str, Tensor]:
         model, config = self.model, self.config
         seen = model.see(batch.features, batch.proposals)
         read = model.read(batch.tokens, batch.tokens_mask)
         logits = model.match(seen, read)
         good = positives(batch.owner, batch.text_ids, len(batch.features))
-        values: dict[str, Tensor] = {"contrastive": info_nce(logits.float(), good)}
+        swap_read, extra, negative = self._swaps(batch, seen)
+        if not config.matching_swaps:
+            extra = negative = None
+        values: dict[str, Tensor] = {
+            "contrastive": info_nce(logits.float(), good, extra, negative),
+        }
         loss = config.contrastive * values["contrastive"]
-        if config.matching:
-            values["matching"] = matching_loss(model, seen, read, batch.owner, logits, good)
-            loss = loss + config.matching * values["matching"]
+        belief: Tensor | None = None
+        if config.matching or config.swap_ranking:
+            matched = match(
+                model, batch, seen, read, swap_read, logits, good, config.matching_swaps
+            )
+            belief = matched.scores.detach()
+            for name in ("matching", "swap_ranking"):
+                values[name] = getattr(matched, name)
+                loss = loss + getattr(config, name) * values[name]
 
-        mining_weight = self._mining_weight(step, total)
-        if config.distillation.weight or config.attention_mining.weight:
+        mining_weight = self._mining_weight(step, total) if mine else 0.0
+        if config.distillation.weight or config.attention_mining.weight or config.reconstruction:
             grounded, cam, scores, proposals = self._positives(
                 batch, seen, read, exact=mining_weight > 0
             )
             if config.distillation.weight:
-                target = teacher(config.distillation, batch.cam, batch.cam_box, proposals)
+                trust = min(1.0, step / total / max(config.distillation.belief_warmup, 1e-9))
+                if belief is not None:
+                    known = batch.proposals.take(batch.owner)
+                    belief = object_belief(belief, known, proposals)
+                target = teacher(
+                    config.distillation, batch.cam, batch.cam_box, proposals, belief, trust
+                )
                 values["distillation"] = distillation(scores, target, proposals.valid)
                 loss = loss + config.distillation.weight * values["distillation"]
+            if config.reconstruction and model.decoder is not None:
+                values["reconstruction"] = reconstruction(
+                    model.decoder,
+                    scores,
+                    grounded.regions,
+                    proposals.valid,
+                    text_vectors(batch.tokens, batch.tokens_mask),
+                    batch.text_ids,
+                )
+                loss = loss + config.reconstruction * values["reconstruction"]
             if mining_weight > 0:
                 mined = self._mine(batch, grounded, cam, read, proposals)
                 values |= mined
                 loss = loss + mining_weight * mined["mining_sum"]
         return {"loss": loss, **values}
+
+    def _swaps(self, batch: Loaded, seen: Seen) -> tuple[Read | None, Tensor | None, Tensor | None]:
+        """The swaps' texts, their late scores (images, S) and where they are negatives, bool alike."""
+        if not len(batch.swap_tokens):
+            return None, None, None
+        read = self.model.read(batch.swap_tokens, batch.swap_mask)
+        extra = self.model.match(seen, read).float()
+        owner = batch.owner[batch.swapped]
+        own = owner.unsqueeze(0) == torch.arange(len(extra), device=extra.device).unsqueeze(1)
+        return read, extra, ~own | batch.swap_false.unsqueeze(0)
 
     def _mining_weight(self, step: int, total: int) -> float:
         """The weight of attention mining at this step: it grows, and rests between every n-th step."""
@@ -120,16 +139,16 @@ class Objective:
     ) -> tuple[Grounded, Tensor, Tensor, Proposals]:
         """Ground the own pairs: `Grounded`, own CAM (M, H, W), final scores (M, K), proposals."""
         model, config = self.model, self.config.attention_mining
-        proposals = batch.proposals.take(batch.owner)
-        if len(batch.owner) != len(batch.features):
+        proposals = batch.proposals.take(batch.owner).extended(batch.map_boxes)
+        if len(batch.owner) != len(batch.features) or batch.map_boxes.shape[1]:
             # each pair needs a map of its own, or the Grad-CAMs of an image's texts would mix
             seen = model.see_map(seen.map[batch.owner], proposals)
         known = batch.cam_known
         if model.cam_encoder is not None and model.training:
             kept = torch.rand(len(known), device=known.device)
             known = known & (kept >= model.cam_encoder.config.dropout)
-        grounded = model.ground(seen, read, batch.cam, known)
-        cam = model.own_cam(grounded.image_logit, seen.map, config.order if exact else "first")
+        grounded = model.ground(seen, read, batch.shown_cam, known)
+        cam = model.own_cam(grounded.image_logit, seen.map, config.order if exact else "none")
         return grounded, cam, model.rescore(grounded, cam, proposals), proposals
 
     def _mine(

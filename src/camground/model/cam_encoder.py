@@ -8,19 +8,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from camground.errors import UserError
 from camground.model.regions import inside_and_ring, map_features
+
+CONTROLS = ("none", "shuffled", "uniform", "centre")
 
 
 @dataclass(frozen=True)
 class CamEncoderConfig:
     """`channels` of its convolutions; `tokens`: side of the grid of CAM tokens for the fusion;
-    `dropout`: share of training pairs whose CAM is withheld.
+    `dropout`: share of training pairs whose CAM is withheld. `control`: what the encoder is shown, one of
+    `CONTROLS` (see `camground.cam_control`); "none": the expression's own CAM.
     """
 
     enabled: bool = True
     channels: int = 16
     tokens: int = 4
     dropout: float = 0.2
+    control: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.control not in CONTROLS:
+            raise UserError(
+                f"model.cam_encoder.control: {self.control!r} is none of {', '.join(CONTROLS)}"
+            )
 
 
 class CamEncoder(nn.Module):

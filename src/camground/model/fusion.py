@@ -8,15 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from camground.model.attention import Block
+from camground.model.regions import Proposals
+from camground.model.relations import Relations
 
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """Blocks of self-attention among proposals and cross-attention over all other tokens."""
+    """Blocks of self-attention among proposals and cross-attention over all other tokens.
+
+    `relations`: heads of the relations between proposals that the words name; 0: none.
+    """
 
     enabled: bool = True
     layers: int = 2
     heads: int = 4
+    relations: int = 2
 
 
 class Fusion(nn.Module):
@@ -30,11 +36,12 @@ class Fusion(nn.Module):
             Block(width, config.heads, dropout, cross=True) for _ in range(config.layers)
         )
         self.score = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
+        self.relations = Relations(width, config.relations) if config.relations else None
 
     def forward(
         self,
         regions: Tensor,
-        valid: Tensor,
+        proposals: Proposals,
         phrase: Tensor,
         words: Tensor,
         words_mask: Tensor,
@@ -44,7 +51,7 @@ class Fusion(nn.Module):
     ) -> Tensor:
         """Scores (B, K), logits, of the proposals.
 
-        regions (B, K, width), valid (B, K) bool, phrase (B, width), words (B, T, width) with mask
+        regions (B, K, width) of the proposals, phrase (B, width), words (B, T, width) with mask
         (B, T), grid (B, N, width), cam_regions (B, K, width) and cam_tokens (B, M, width) or None
         without a CAM encoder.
         """
@@ -59,5 +66,15 @@ class Fusion(nn.Module):
         mask = torch.cat([words_mask, seen], 1)
         joined = torch.cat(memory, 1)
         for block in self.blocks:
-            x = block(x, valid, joined, mask)
-        return self.score(x).squeeze(-1)
+            x = block(x, proposals.valid, joined, mask)
+        scores: Tensor = self.score(x).squeeze(-1)
+        if self.relations is not None:
+            scores = scores + self.relations(
+                regions,
+                proposals.boxes,
+                proposals.objectness,
+                proposals.valid,
+                words,
+                words_mask,
+            )
+        return scores

@@ -19,7 +19,8 @@ from torch.nn import functional
 from camground.model.attention import Block
 from camground.model.cam_encoder import CamEncoder, CamEncoderConfig
 from camground.model.fusion import Fusion, FusionConfig
-from camground.model.regions import geometry, inside_and_ring, map_features
+from camground.model.reconstruction import ReconstructionDecoder
+from camground.model.regions import Proposals, geometry, inside_and_ring, map_features
 from camground.model.trunk import VisualTrunk
 from camground.model.words import TextProjection
 
@@ -39,6 +40,11 @@ class GrounderConfig:
     """`width`: channels of every token. `blocks`: convolutions of the trunk. `temperature`: of the
     smooth maxima over cells and proposals in the late score. `ring`: side of the context around a
     proposal, in sides of the proposal. `own_map`: proposals are scored on the model's own Grad-CAM too.
+    `map_boxes`: thresholds, shares of the maximum of the matcher's CAM, at which the boxes around it are
+    proposals of the expression beside those of the image.
+    `dense`: the late score and the image score look at the map's cells beside the proposals.
+    `subject`: proposals are compared with the words of the subject, else with the whole phrase, which is
+    what a contrastive loss alone trains. `reconstruction`: a decoder for the loss of that name.
     """
 
     width: int = 128
@@ -47,26 +53,13 @@ class GrounderConfig:
     temperature: float = 0.1
     ring: float = 1.5
     own_map: bool = True
+    map_boxes: list[float] = field(default_factory=list)
+    dense: bool = True
+    subject: bool = True
+    reconstruction: bool = False
     cam_encoder: CamEncoderConfig = field(default_factory=CamEncoderConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-
-
-@dataclass
-class Proposals:
-    """Proposals of B images, padded to K: boxes (B, K, 4) xyxy in [0, 1], objectness (B, K) in [0, 1],
-    valid (B, K) bool.
-    """
-
-    boxes: Tensor
-    objectness: Tensor
-    valid: Tensor
-
-    def take(self, rows: Tensor) -> Proposals:
-        return Proposals(self.boxes[rows], self.objectness[rows], self.valid[rows])
-
-    def to(self, where: torch.device) -> Proposals:
-        return Proposals(self.boxes.to(where), self.objectness.to(where), self.valid.to(where))
 
 
 @dataclass
@@ -85,22 +78,38 @@ class Seen:
 
 @dataclass
 class Read:
-    """What `read` makes of M texts: unit phrase vectors (M, width), words (M, T, width), mask (M, T)."""
+    """What `read` makes of M texts: unit vectors (M, width) of the whole phrase and of its subject, the
+    thing that it names, words (M, T, width), mask (M, T)."""
 
     phrase: Tensor
+    subject: Tensor
     words: Tensor
     mask: Tensor
 
     def take(self, rows: Tensor) -> Read:
-        return Read(self.phrase[rows], self.words[rows], self.mask[rows])
+        return Read(self.phrase[rows], self.subject[rows], self.words[rows], self.mask[rows])
+
+    @staticmethod
+    def join(one: Read, other: Read) -> Read:
+        """Both, the words padded to the longer."""
+        length = max(one.mask.shape[1], other.mask.shape[1])
+        parts = []
+        for part in (one, other):
+            more = length - part.mask.shape[1]
+            words = functional.pad(part.words, (0, 0, 0, more))
+            mask = functional.pad(part.mask, (0, more))
+            parts.append((part.phrase, part.subject, words, mask))
+        return Read(*(torch.cat(pair) for pair in zip(*parts, strict=True)))
 
 
 @dataclass
 class Grounded:
-    """Scores (P, K) of the proposals, minus infinity where none is, and image logits (P,)."""
+    """Scores (P, K) of the proposals, minus infinity where none is, image logits (P,), and the proposals'
+    tokens (P, K, width) that the scores are of."""
 
     scores: Tensor
     image_logit: Tensor
+    regions: Tensor
 
 
 class Grounder(nn.Module):
@@ -120,6 +129,7 @@ class Grounder(nn.Module):
             for _ in range(config.transformer.layers if config.transformer.enabled else 0)
         )
         self.text = TextProjection(text_width, width, config.dropout)
+        self.subject = nn.Linear(width, 1)
         self.cam_encoder = (
             CamEncoder(config.cam_encoder, width, config.ring)
             if config.cam_encoder.enabled
@@ -138,6 +148,8 @@ class Grounder(nn.Module):
         self.region_scale = nn.Parameter(torch.tensor(math.log(5.0)))
         self.dense_scale = nn.Parameter(torch.tensor(math.log(5.0)))
         self.image_bias = nn.Parameter(torch.tensor(-3.0))
+        # last, so that the other layers begin alike with and without it
+        self.decoder = ReconstructionDecoder(width, text_width) if config.reconstruction else None
 
     def see(self, features: Tensor, proposals: Proposals) -> Seen:
         """Backbone features (B, C, H, W) and proposals of B images to tokens."""
@@ -167,15 +179,20 @@ class Grounder(nn.Module):
         """Frozen token vectors (M, T, text_width) and mask (M, T) to words and phrase vectors."""
         words, weights = self.text(tokens, mask)
         phrase = functional.normalize((weights.unsqueeze(-1) * words).sum(1), dim=-1)
-        return Read(phrase, words, mask)
+        if not self.config.subject:
+            return Read(phrase, phrase, words, mask)
+        # the contrastive score is about the whole image, landmarks included; a proposal is the subject's
+        named = self.subject(words).squeeze(-1).masked_fill(~mask, -torch.inf).softmax(-1)
+        subject = functional.normalize((named.unsqueeze(-1) * words).sum(1), dim=-1)
+        return Read(phrase, subject, words, mask)
 
     def match(self, seen: Seen, read: Read) -> Tensor:
         """Late scores (B, M), logits, of B images with M texts: the contrastive score."""
-        dense = torch.einsum("md,bdn->bmn", read.phrase, self._unit_map(seen))
         regional = torch.einsum("md,bkd->bmk", read.phrase, self._unit_regions(seen))
-        pooled = self._smooth_max(dense) + self._smooth_max(
-            regional, seen.proposals.valid.unsqueeze(1)
-        )
+        pooled = self._smooth_max(regional, seen.proposals.valid.unsqueeze(1))
+        if self.config.dense:
+            dense = torch.einsum("md,bdn->bmn", read.phrase, self._unit_map(seen))
+            pooled = pooled + self._smooth_max(dense)
         return self.late_scale.exp() * pooled
 
     def ground(
@@ -186,8 +203,7 @@ class Grounder(nn.Module):
         cam (P, h, w) in [0, 1] and known (P,) bool; cam None withholds it from every pair.
         """
         proposals = seen.proposals
-        regional = torch.einsum("pd,pkd->pk", read.phrase, self._unit_regions(seen))
-        dense = torch.einsum("pd,pdn->pn", read.phrase, self._unit_map(seen))
+        regional = torch.einsum("pd,pkd->pk", read.subject, self._unit_regions(seen))
         scores = self.region_scale.exp() * regional + self.prior * proposals.objectness
         cam_regions = cam_tokens = None
         if self.cam_encoder is not None:
@@ -201,8 +217,8 @@ class Grounder(nn.Module):
         if self.fusion is not None:
             scores = scores + self.fusion(
                 seen.regions,
-                proposals.valid,
-                read.phrase,
+                proposals,
+                read.subject,
                 read.words,
                 read.mask,
                 seen.grid,
@@ -210,12 +226,14 @@ class Grounder(nn.Module):
                 cam_tokens,
             )
         elif self.late_cam is not None and cam_regions is not None:
-            product = cam_regions * read.phrase.unsqueeze(1)
+            product = cam_regions * read.subject.unsqueeze(1)
             scores = scores + self.late_cam(product).squeeze(-1)
-        image = self._pool(scores, proposals.valid) + self.dense_scale.exp() * self._smooth_max(
-            dense
-        )
-        return Grounded(scores.masked_fill(~proposals.valid, -torch.inf), image + self.image_bias)
+        image = self._pool(scores, proposals.valid)
+        if self.config.dense:
+            dense = torch.einsum("pd,pdn->pn", read.subject, self._unit_map(seen))
+            image = image + self.dense_scale.exp() * self._smooth_max(dense)
+        scores = scores.masked_fill(~proposals.valid, -torch.inf)
+        return Grounded(scores, image + self.image_bias, seen.regions)
 
     def forward(
         self, features: Tensor, proposals: Proposals, tokens: Tensor, mask: Tensor
@@ -239,10 +257,15 @@ class Grounder(nn.Module):
         return torch.relu((alpha * visual).sum(1))
 
     def rescore(self, grounded: Grounded, cam: Tensor, proposals: Proposals) -> Tensor:
-        """The final scores (P, K): those of `ground` and what the own CAM (P, H, W) says of each."""
+        """The final scores (P, K): those of `ground` and what the own CAM (P, H, W) says of each.
+
+        The map is taken as it is: it is shaped by attention mining alone, so that a variant without
+        mining differs in nothing else.
+        """
         if self.own_map is None:
             return grounded.scores
-        said = self.own_map(map_features(cam, proposals.boxes, self.config.ring)).squeeze(-1)
+        numbers = map_features(cam.detach(), proposals.boxes, self.config.ring)
+        said = self.own_map(numbers).squeeze(-1)
         return grounded.scores + said
 
     def _unit_map(self, seen: Seen) -> Tensor:

@@ -6,8 +6,40 @@ Boxes here are xyxy as shares of the image's width and height, in [0, 1].
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+
+@dataclass
+class Proposals:
+    """Proposals of B images, padded to K: boxes (B, K, 4) xyxy in [0, 1], objectness (B, K) in [0, 1],
+    valid (B, K) bool.
+    """
+
+    boxes: Tensor
+    objectness: Tensor
+    valid: Tensor
+
+    def take(self, rows: Tensor) -> Proposals:
+        return Proposals(self.boxes[rows], self.objectness[rows], self.valid[rows])
+
+    def extended(self, boxes: Tensor) -> Proposals:
+        """With more boxes (B, E, 4) after the others, each as much an object as the one it overlaps most."""
+        if not boxes.shape[1]:
+            return self
+        overlap = pairwise_iou(boxes, self.boxes).masked_fill(~self.valid.unsqueeze(1), -1)
+        objectness = self.objectness.gather(1, overlap.argmax(-1))
+        there = (boxes[..., 2:] > boxes[..., :2]).all(-1)
+        return Proposals(
+            torch.cat([self.boxes, boxes], 1),
+            torch.cat([self.objectness, objectness], 1),
+            torch.cat([self.valid, there], 1),
+        )
+
+    def to(self, where: torch.device) -> Proposals:
+        return Proposals(self.boxes.to(where), self.objectness.to(where), self.valid.to(where))
 
 
 def cell_overlap(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -51,6 +83,40 @@ def geometry(boxes: Tensor) -> Tensor:
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     area = size.prod(-1, keepdim=True)
     return torch.cat([boxes * 2 - 1, centre * 2 - 1, size.log() / 3, area * 2 - 1], -1)
+
+
+def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """IoU (B, M, K) of boxes (B, M, 4) with others (B, K, 4)."""
+    one, two = boxes.unsqueeze(2), others.unsqueeze(1)
+    low = torch.maximum(one[..., :2], two[..., :2])
+    high = torch.minimum(one[..., 2:], two[..., 2:])
+    inter = (high - low).clamp(min=0).prod(-1)
+    areas = [(b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1) for b in (one, two)]
+    return inter / (areas[0] + areas[1] - inter).clamp(min=1e-6)
+
+
+PAIR_FEATURES = 11
+
+
+def pair_geometry(boxes: Tensor) -> Tensor:
+    """How box j lies to box i: (B, K, K, 11) of boxes (B, K, 4).
+
+    The offset of the centres and its size on each axis, the distance, the logarithms of the ratios of
+    widths, heights and areas, the IoU, and the shares of i and of j that both cover.
+    """
+    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-3)
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    offset = centre.unsqueeze(1) - centre.unsqueeze(2)  # [:, i, j] = centre j less centre i
+    ratio = size.log().unsqueeze(1) - size.log().unsqueeze(2)
+    low = torch.maximum(boxes[..., :2].unsqueeze(1), boxes[..., :2].unsqueeze(2))
+    high = torch.minimum(boxes[..., 2:].unsqueeze(1), boxes[..., 2:].unsqueeze(2))
+    shared = (high - low).clamp(min=0).prod(-1)
+    area = size.prod(-1)
+    own, other = area.unsqueeze(2), area.unsqueeze(1)
+    distance = (offset.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+    covered = torch.stack([shared / (own + other - shared), shared / own, shared / other], -1)
+    parts = [2 * offset, 2 * offset.abs(), distance, ratio, ratio.sum(-1, keepdim=True), covered]
+    return torch.cat(parts, -1)
 
 
 def map_features(cam: Tensor, boxes: Tensor, ring: float = 1.5) -> Tensor:

@@ -5,6 +5,9 @@ rule.
 - `main_table`: the ablation table's rows as cells
 - `charts`, `contact_sheet`: matplotlib figures
 - `theme`: their colours, and figures as PNG and as SVG that follows the page's theme
+- `anatomy`: why answers are wrong, by group
+- `mining`: the variants of attention mining, compared
+- `study`: not of the page; a finished study as Markdown
 - `gallery`: which expressions are shown, why each failed, pictures and heat maps
 - `page`: everything into `template.html`
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 from camground import stage, tables
 from camground.errors import UserError
 from camground.progress import log, track
-from camground.report import charts, gallery
+from camground.report import charts, gallery, mining
 from camground.report.contact_sheet import contact_sheet
 from camground.report.page import render
 from camground.report.results import Results
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--figures", type=Path, help="folder of the PNGs (default: ROOT/figures)")
     options = parser.parse_args(arguments)
     config = stage.read_config(options.config)
-    missing = {"dataset", "seeds", "variants", "baselines", "report"} - config.keys()
+    missing = {"dataset", "seeds", "variants", "baselines", "evaluate", "report"} - config.keys()
     if missing:
         raise UserError(f"--config lacks the keys {sorted(missing)}")
     results = Results(options.root, config)
@@ -40,6 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
         "curves": lambda: charts.curves(results),
         "gallery": lambda: contact_sheet(cards),
     }
+    mined = mining.measured(mining.mined(results))
+    if mined:
+        pictures["mining"] = lambda: mining.chart(results, mined)
     for name, draw in track(list(pictures.items()), "figures"):
         with tables.atomic(figures / f"{name}.png") as path:
             path.write_bytes(to_png(draw))

@@ -10,7 +10,8 @@ import yaml
 
 from camground.ablation_report import percent
 from camground.provenance import config_digest, git_sha
-from camground.report import charts, gallery
+from camground.report import charts, gallery, mining
+from camground.report.anatomy import SHOWN, anatomy
 from camground.report.gallery import Card
 from camground.report.main_table import BOUND, best_of, heading, rows, verdict_sentences
 from camground.report.results import Results
@@ -111,12 +112,15 @@ def render(results: Results, cards: list[Card], counts: dict[str, int]) -> str:
     resolved = results.resolved_config()
     pictures, names = _pictures(cards, options["gallery"]["picture_width"])
     shown = [_card(card, names) for card in cards]
+    mined = mining.mined(results)
+    mapped = mining.measured(mined)
     drawn = {
         "accuracy": to_svg(lambda: charts.accuracy(results)),
         "causes": to_svg(lambda: charts.causes(results)),
         "groups": to_svg(lambda: charts.by_group(results)),
         "cam": to_svg(lambda: charts.cam_quality(results)),
         "curves": to_svg(lambda: charts.curves(results)),
+        "mining": to_svg(lambda: mining.chart(results, mapped) if mapped else None),
     }
     facts = {
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -145,6 +149,15 @@ def render(results: Results, cards: list[Card], counts: dict[str, int]) -> str:
         rows=rows(results),
         verdicts=verdict_sentences(results),
         charts=drawn,
+        anatomy=[
+            {"key": part.key, "value": part.value, "n": part.n}
+            | {"cells": [(name, percent(part.shares[name])) for name in SHOWN]}
+            for part in anatomy(results)
+        ],
+        mined=mined,
+        mined_headings=mining.HEADINGS,
+        collapsed_above=percent(mining.COLLAPSED_ABOVE),
+        collapsed_below=percent(mining.COLLAPSED_BELOW),
         pictures=pictures,
         right=[card for card in shown if card["cause"] == "right"],
         wrong=[card for card in shown if card["cause"] != "right"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,17 @@ def failure_cause(outcomes: Mapping[str, float]) -> str:
     if right is None:
         right = float(outcomes.get("iou", 0.0) >= SAME_PLACE_IOU)
     return "wrong extent" if right else "wrong object"
+
+
+def in_order(values: Iterable[str]) -> list[str]:
+    """Values of a grouping in a reader's order: small before large, 2 before 10."""
+    named = {"small": 0, "medium": 1, "large": 2}
+
+    def place(name: str) -> tuple[float, str]:
+        digits = "".join(c if c.isdigit() else " " for c in name).split()
+        return (named.get(name, float(digits[0]) if digits else 0.0), name)
+
+    return sorted(values, key=place)
 
 
 @dataclass(frozen=True)
@@ -114,14 +125,7 @@ class Results:
         """Values of a grouping that occur, in a reader's order (small before large, 2 before
         10)."""
         found = [group.partition("=") for _, _, group in self.ablation]
-        names = {value for name, _, value in found if name == key}
-        named = {"small": 0, "medium": 1, "large": 2}
-
-        def place(name: str) -> tuple[float, str]:
-            digits = "".join(c if c.isdigit() else " " for c in name).split()
-            return (named.get(name, float(digits[0]) if digits else 0.0), name)
-
-        return sorted(names, key=place)
+        return in_order({value for name, _, value in found if name == key})
 
     def history(self, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Curves of a training folder by name: epochs and values, float64, in order of step."""
