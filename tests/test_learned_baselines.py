@@ -6,16 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from camground.config import load_config, merge, validate
+from camground.batch_grounding import ground_batch
+from camground.config import load_config, merge, validate, variant_config, variants_to_run
 from camground.errors import UserError
 from camground.losses.objective import LossesConfig, Objective
 from camground.losses.reconstruction import reconstruction, text_vectors
 from camground.model.cam_encoder import CamEncoderConfig
 from camground.model.fusion import FusionConfig
-from camground.model.grounder import TransformerConfig
+from camground.model.grounder import Grounder, GrounderConfig, TransformerConfig
 from camground.sections import parse
+from conftest import REPOSITORY
 from test_attention_mining import loaded
-from test_grounder import make_inputs, make_model
+from test_grounder import CHANNELS, TEXT, make_inputs, make_model
 
 REGIONS_ONLY = {
     "own_map": False,
@@ -186,3 +188,26 @@ def test_swaps_are_negatives_unless_told_otherwise():
     none = Objective(make_model(), LossesConfig())(loaded(), 0, 1)
     for name in ("matching", "contrastive"):
         assert torch.allclose(none[name], unused[name])
+
+
+STUDY = load_config(REPOSITORY / "configs" / "study.yaml")
+
+
+@pytest.mark.parametrize("name", variants_to_run(STUDY))
+def test_every_variant_of_the_study_trains_and_grounds(name):
+    config = variant_config(STUDY, name)
+    model_config = parse(GrounderConfig, merge(config["model"], {"width": 16}))
+    torch.manual_seed(0)
+    model = Grounder(model_config, CHANNELS, TEXT).double().train()
+    losses = parse(LossesConfig, config["losses"])
+    batch = loaded(swapped=(0, 1, 2), false=(True, True, False))
+    values = Objective(model, losses)(batch, 1, 2)
+    values["loss"].backward()
+    assert torch.isfinite(values["loss"])
+    if name in ("region_contrastive", "reconstruction"):
+        only = name.removeprefix("region_")
+        assert values["loss"] == values[only]
+        assert model.trunk.stem.weight.grad.abs().sum() > 0
+    scores = ground_batch(model.eval(), batch)[2]
+    assert torch.isfinite(scores).all()
+    assert (scores.std(-1) > 0).all()

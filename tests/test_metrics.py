@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camground import metrics, tables
+from camground import metrics, schemas
 from camground.box_lists import BoxLists
 from camground.boxes import pairwise_iou
 

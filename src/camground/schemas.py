@@ -126,9 +126,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             # logits of the image with the expression and with the swap
             _field("image_score", pa.float32()),
             _field("image_score_swap", pa.float32()),
-            # the chosen proposals; null for an image without any
-            _field("box_xyxy", BOX, nullable=True),
-            _field("box_xyxy_swap", BOX, nullable=True),
+            # the chosen proposals; null for an image without any, which Parquet cannot say of a `BOX`
+            _field("box_xyxy", pa.list_(pa.float32()), nullable=True),
+            _field("box_xyxy_swap", pa.list_(pa.float32()), nullable=True),
             # of the image's proposals in the order of their ranks
             _field("scores", pa.list_(pa.float32())),
             _field("scores_swap", pa.list_(pa.float32())),

@@ -23,9 +23,9 @@ LANDMARK = "landmark"  # the word class whose swaps may mean the same object
 
 
 def wins(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """1 where `own` is higher, 0.5 where both are equal, else 0; nan where either is unknown."""
-    out = (np.sign(own - other) + 1) / 2
-    return np.where(np.isnan(own) | np.isnan(other), np.nan, out)
+    """1 where `own` is higher, 0.5 where both are equal, else 0."""
+    out: np.ndarray = (np.sign(own - other) + 1) / 2
+    return out
 
 
 def moved(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray, protocol: Protocol) -> np.ndarray:
@@ -36,10 +36,12 @@ def moved(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray, protocol: Protocol) -
     return np.where(known, 1.0 - same, np.nan)
 
 
-def checked(rows: pd.DataFrame, truth: GroundTruth, path: str | Path) -> tuple[pd.DataFrame, np.ndarray]:
+def checked(
+    rows: pd.DataFrame, truth: GroundTruth, path: str | Path
+) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows of the expressions that are evaluated, and each one's place (S,) in `truth`.
 
-    Raises `UserError` for rows of another study, a swap that comes twice, or a score that is not finite.
+    Raises `UserError` for rows of another study, a swap that comes twice, or scores of other proposals.
     """
     for column in ("expression_id", "swap_of"):
         unknown = pd.Index(rows[column].astype(object)).difference(truth.known_ids)
@@ -53,21 +55,22 @@ def checked(rows: pd.DataFrame, truth: GroundTruth, path: str | Path) -> tuple[p
     place = truth.ids.astype(object).get_indexer(pd.Index(rows["swap_of"].astype(object)))
     kept = np.flatnonzero(place >= 0)
     rows, place = rows.iloc[kept].reset_index(drop=True), place[kept]
-    wanted = truth.choices.counts[place]
     for column in ("scores", "scores_swap"):
-        values = [np.asarray(one, dtype=np.float64) for one in rows[column]]
-        lengths = np.array([len(one) for one in values], dtype=np.int64)
-        broken = lengths != wanted
-        if broken.any():
-            swap = rows["expression_id"][broken].iloc[0]
+        lengths = rows[column].map(len).to_numpy(dtype=np.int64)
+        broken = np.flatnonzero(lengths != truth.choices.counts[place])
+        if len(broken):
+            swap = rows["expression_id"].iloc[broken[0]]
             raise UserError(f"{path}: swap {swap} has scores of other proposals; rerun `predict`")
-        infinite = np.array([not np.isfinite(one).all() for one in values], dtype=bool)
-        infinite |= ~np.isfinite(rows["image_score" + column.removeprefix("scores")].to_numpy())
-        if infinite.any():
-            raise UserError(
-                f"{path}: a score of swap {rows['expression_id'][infinite].iloc[0]} is not finite"
-            )
     return rows, place
+
+
+def _finite(rows: pd.DataFrame, values: np.ndarray, path: str | Path) -> np.ndarray:
+    """`values` (S,); `UserError` naming a row's swap where one is infinite."""
+    broken = np.flatnonzero(~np.isfinite(values))
+    if len(broken):
+        swap = rows["expression_id"].iloc[broken[0]]
+        raise UserError(f"{path}: a score of swap {swap} is not finite")
+    return values
 
 
 def outcomes(
@@ -85,22 +88,26 @@ def outcomes(
     rows, place = checked(rows, truth, path)
     false = rows["false_of_image"].to_numpy(dtype=bool)
     landmark = rows["word_class"].eq(LANDMARK).to_numpy(dtype=bool)
-    scores = [rows[column].to_numpy(dtype=np.float64) for column in ("image_score", "image_score_swap")]
-    found = {"word_swap": np.where(false, wins(*scores), np.nan)}
+    found = {name: np.full(len(rows), np.nan) for name in NAMES}
+    own, other = (
+        _finite(rows, rows[name].to_numpy(dtype=np.float64), path)
+        for name in ("image_score", "image_score_swap")
+    )
+    found["word_swap"][false] = wins(own, other)[false]
 
-    reached = metrics.hit(best_iou, 0.5, truth.protocol.iou_comparison) & (best_place >= 0)
-    asked = reached[place] & (false | ~landmark)
-    at = [
-        np.array(
-            [one[best_place[p]] if ask else np.nan for one, p, ask in zip(column, place, asked, strict=True)],
-            dtype=np.float64,
-        )
-        for column in (rows["scores"], rows["scores_swap"])
-    ]
-    found["word_swap_object"] = wins(*at)
+    reached = metrics.hit(best_iou, 0.5, truth.protocol.iou_comparison)[place]
+    asked = np.flatnonzero(reached & (false | ~landmark))
+    meant = best_place[place[asked]]
+    part = rows.iloc[asked]
+    own, other = (
+        _finite(part, np.array([row[at] for row, at in zip(part[name], meant, strict=True)]), path)
+        for name in ("scores", "scores_swap")
+    )
+    found["word_swap_object"][asked] = wins(own, other)
 
-    boxes = [_boxes(rows[column]) for column in ("box_xyxy", "box_xyxy_swap")]
-    found["swap_moves"] = np.where(~false & ~landmark, moved(*boxes, truth.protocol), np.nan)
+    elsewhere = ~false & ~landmark
+    boxes, others = _boxes(rows["box_xyxy"]), _boxes(rows["box_xyxy_swap"])
+    found["swap_moves"][elsewhere] = moved(boxes, others, truth.protocol)[elsewhere]
     parts = []
     for name in NAMES:
         kept = ~np.isnan(found[name])

@@ -10,7 +10,7 @@ import yaml
 
 from camground.ablation_report import percent
 from camground.provenance import config_digest, git_sha
-from camground.report import charts, gallery, mining
+from camground.report import charts, gallery, mining, word_swaps
 from camground.report.anatomy import SHOWN, anatomy
 from camground.report.gallery import Card
 from camground.report.main_table import BOUND, best_of, heading, rows, verdict_sentences
@@ -158,6 +158,7 @@ def render(results: Results, cards: list[Card], counts: dict[str, int]) -> str:
         mined_headings=mining.HEADINGS,
         collapsed_above=percent(mining.COLLAPSED_ABOVE),
         collapsed_below=percent(mining.COLLAPSED_BELOW),
+        swaps=word_swaps.by_class(results),
         pictures=pictures,
         right=[card for card in shown if card["cause"] == "right"],
         wrong=[card for card in shown if card["cause"] != "right"],

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
 from camground import tables
 from camground.errors import UserError
+from camground.word_swaps import NAMES as SWAP_NAMES
 
 # Why an answer is wrong, in the order in which the causes are tried.
 CAUSES = ("proposal missing", "wrong object", "wrong extent")
@@ -136,11 +138,12 @@ class Results:
         }
 
     def outcomes(self, method: str, seed: int) -> dict[str, dict[str, float]]:
-        """Outcomes by name of each expression of the report's split."""
+        """Outcomes by name of each expression of the report's split; those of word swaps left out."""
         path = self.root / method / f"seed{seed}" / "outcomes.parquet"
         columns = ["expression_id", "name", "value", "split"]
         table = tables.read_arrow("outcomes", path, columns)
         table = table.filter(pc.equal(table["split"], self.options["split"]))
+        table = table.filter(pc.invert(pc.is_in(table["name"], pa.array(SWAP_NAMES))))
         found: dict[str, dict[str, float]] = {}
         ids, names, values = (table[name].to_pylist() for name in columns[:3])
         for expression, name, value in zip(ids, names, values, strict=True):
