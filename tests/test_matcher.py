@@ -36,7 +36,7 @@ def make(word_share=0.3):
 @pytest.mark.parametrize("word_share", [0.0, 0.3, 1.0])
 def test_all_pairs_equals_paired(word_share):
     model, features, tokens, mask = make(word_share)
-    table = model.all_pairs(features, *model.queries(tokens, mask))
+    table = model.all_pairs(features, model.queries(tokens, mask))
     for text in range(4):
         for image in range(3):
             alone = model(features[[image]], tokens[[text]], mask[[text]])

@@ -53,8 +53,7 @@ def batch_logits(
     if pool > 1:
         visual = functional.avg_pool2d(visual, pool, ceil_mode=True)
     tokens, mask = store.texts([pairs.texts[row] for row in batch.expressions])
-    vectors, weights = model.queries(tokens.to(where), mask.to(where))
-    logits = model.all_pairs(visual, vectors, weights)
+    logits = model.all_pairs(visual, model.queries(tokens.to(where), mask.to(where)))
     good = positives(
         torch.from_numpy(batch.owner).to(where),
         torch.from_numpy(pairs.text_ids[batch.expressions]).to(where),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from camground.errors import UserError
-from camground.matching.matcher import Matcher
+from camground.matching.matcher import Matcher, Queries
 
 METHODS = {
     "gradcam": "GradCAM",
@@ -24,6 +25,23 @@ METHODS = {
     "eigengradcam": "EigenGradCAM",
 }
 TRUNK = "trunk"
+GATED = "gated"  # Grad-CAM where a blurred HiResCAM is: see `gated`
+BLUR_SHARE = 0.4  # side of the blur, as a share of the grid's
+
+
+def gated(extent: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Maps (M, H, W) in [0, 1]: Grad-CAM `extent` times the square root of the blurred HiResCAM `place`.
+
+    Grad-CAM weighs channels by the mean of their gradient over the image, so it lights up whatever shares
+    the expression's words, wherever it is; HiResCAM weighs each cell by its own gradient, so it knows which
+    of them the score rests on, but shrinks to a few cells. The one says how far, the other where.
+    """
+    side = max(3, round(BLUR_SHARE * place.shape[-1])) | 1
+    blurred = np.stack([cv2.blur(one, (side, side), borderType=cv2.BORDER_CONSTANT) for one in place])
+    joined = extent * np.sqrt(blurred)
+    peak = joined.max((1, 2), keepdims=True)
+    scaled: np.ndarray = joined / np.maximum(peak, 1e-6)
+    return scaled.astype(np.float32)
 
 
 class _PairedScore(nn.Module):
@@ -48,14 +66,16 @@ class _PairedScore(nn.Module):
                 raise UserError(
                     f"gradcam.layer: the matcher has no layer {layer!r}; one of {known}"
                 ) from None
-        self.vectors = self.weights = torch.empty(0)
+        self.queries: Queries | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.entry(x)
+        if self.queries is None:
+            raise ValueError("no texts to score with")
         if self.from_trunk:
-            scores = self.matcher.paired_from_trunk(x, self.vectors, self.weights)
+            scores = self.matcher.paired_from_trunk(x, self.queries)
         else:
-            scores = self.matcher.paired(x, self.vectors, self.weights)
+            scores = self.matcher.paired(x, self.queries)
         return scores.unsqueeze(1)
 
 
@@ -66,19 +86,24 @@ class MatcherCam:
     """
 
     def __init__(self, matcher: Matcher, method: str = "gradcam", layer: str = TRUNK) -> None:
-        if method not in METHODS:
-            raise UserError(f"gradcam.method: {method!r} is not one of {sorted(METHODS)}")
+        if method not in (*METHODS, GATED):
+            known = sorted((*METHODS, GATED))
+            raise UserError(f"gradcam.method: {method!r} is not one of {known}")
         self._scored = _PairedScore(matcher, layer)
-        cam_class = getattr(import_module("pytorch_grad_cam"), METHODS[method])
-        self._cam = cam_class(model=self._scored, target_layers=[self._scored.target_layer])
-        # set here, since not every method's constructor passes it on
-        self._cam.compute_input_gradient = True
+        self._cams = []
+        for name in ("gradcam", "hirescam") if method == GATED else (method,):
+            cam_class = getattr(import_module("pytorch_grad_cam"), METHODS[name])
+            cam = cam_class(model=self._scored, target_layers=[self._scored.target_layer])
+            # set here, since not every method's constructor passes it on
+            cam.compute_input_gradient = True
+            self._cams.append(cam)
 
     def __enter__(self) -> MatcherCam:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._cam.activations_and_grads.release()
+        for cam in self._cams:
+            cam.activations_and_grads.release()
 
     def __call__(self, features: Tensor, owner: Tensor, tokens: Tensor, mask: Tensor) -> np.ndarray:
         """Maps (M, H, W) float32 in [0, 1]; an expression without any evidence gets zeros.
@@ -88,7 +113,9 @@ class MatcherCam:
         """
         matcher = self._scored.matcher
         with torch.no_grad():
-            self._scored.vectors, self._scored.weights = matcher.queries(tokens, mask)
+            self._scored.queries = matcher.queries(tokens, mask)
             entry = matcher.trunk(features) if self._scored.from_trunk else features
         targets = [lambda output: output[0]] * len(owner)
-        return self._cam(input_tensor=entry[owner].contiguous(), targets=targets)
+        entry = entry[owner].contiguous()
+        found = [cam(input_tensor=entry, targets=targets) for cam in self._cams]
+        return found[0] if len(found) == 1 else gated(*found)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from camground.matching.relation_kernel import RelationKernel
 from camground.model.trunk import VisualTrunk
 from camground.model.words import TextProjection
 
@@ -24,7 +25,8 @@ class MatcherConfig:
     """`width`: channels of the joint space. `blocks`: residual convolutions in the trunk.
 
     `word_share`: weight in [0, 1] of the word-by-word score beside the whole phrase's.
-    `temperature`: of the smooth maximum over the grid, in units of the similarity.
+    `temperature`: of the smooth maximum over the grid, in units of the similarity. `relations`: heads of the
+    relations to landmarks that the whole phrase names (see `matching.relation_kernel`); 0: none.
     """
 
     width: int = 256
@@ -32,6 +34,17 @@ class MatcherConfig:
     dropout: float = 0.1
     word_share: float = 0.5
     temperature: float = 0.1
+    relations: int = 0
+
+
+@dataclass
+class Queries:
+    """M texts: unit vectors (M, 1 + T, width) of the phrase and then of its words, their weights (M, 1 + T)
+    summing to 1, and the landmarks and relations of `RelationKernel.read`, or None."""
+
+    vectors: Tensor
+    weights: Tensor
+    related: tuple[Tensor, Tensor] | None
 
 
 class Matcher(nn.Module):
@@ -42,44 +55,56 @@ class Matcher(nn.Module):
         self.config = config
         self.trunk = VisualTrunk(visual_channels, config.width, config.blocks, config.dropout)
         self.text = TextProjection(text_width, config.width, config.dropout)
+        self.relations = (
+            RelationKernel(config.width, config.relations) if config.relations else None
+        )
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def queries(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors (B, 1 + T, width): the phrase, then its words; weights (B, 1 + T) summing to 1."""
+    def queries(self, tokens: Tensor, mask: Tensor) -> Queries:
+        """What is looked for, from frozen token vectors (M, T, text_width) and their mask (M, T)."""
         words, weights = self.text(tokens, mask)
         phrase = (weights.unsqueeze(-1) * words).sum(1, keepdim=True)
         vectors = functional.normalize(torch.cat([phrase, words], 1), dim=-1)
         share = self.config.word_share
-        return vectors, torch.cat(
-            [torch.full_like(weights[:, :1], 1 - share), share * weights], dim=1
-        )
+        parts = torch.cat([torch.full_like(weights[:, :1], 1 - share), share * weights], dim=1)
+        related = self.relations.read(words, mask) if self.relations is not None else None
+        return Queries(vectors, parts, related)
 
-    def paired(self, features: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
+    def paired(self, features: Tensor, queries: Queries) -> Tensor:
         """Scores (B,) of image b with text b, from backbone features (B, C, H, W)."""
-        return self.paired_from_trunk(self.trunk(features), vectors, weights)
+        return self.paired_from_trunk(self.trunk(features), queries)
 
-    def paired_from_trunk(self, visual: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
+    def paired_from_trunk(self, trunk: Tensor, queries: Queries) -> Tensor:
         """`paired` from the trunk's output (B, width, H, W)."""
-        visual = visual.flatten(2) / math.sqrt(self.config.width)
-        similarity = torch.bmm(vectors, visual)  # (B, 1 + T, H * W), cosines
-        return self._logit((self._smooth_max(similarity) * weights).sum(-1))
+        visual = trunk / math.sqrt(self.config.width)
+        similarity = torch.bmm(queries.vectors, visual.flatten(2))  # (B, 1 + T, H * W), cosines
+        if self.relations is not None and queries.related is not None:
+            evidence = self.relations.paired(visual, *queries.related)
+            similarity = torch.cat([similarity[:, :1] + evidence.unsqueeze(1), similarity[:, 1:]], 1)
+        return self._logit((self._smooth_max(similarity) * queries.weights).sum(-1))
 
-    def all_pairs(self, features: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
+    def all_pairs(self, features: Tensor, queries: Queries) -> Tensor:
         """Scores (images, texts) of every image with every text."""
-        visual = self.trunk(features).flatten(2) / math.sqrt(self.config.width)
-        used = weights.flatten() > 0  # padding and, with word_share 0, all words cost nothing
-        flat = vectors.flatten(0, 1)[used]  # (words, width)
-        similarity = torch.einsum("qd,bdn->bqn", flat, visual)
-        pooled = self._smooth_max(similarity)  # (images, words)
-        owner = torch.arange(len(vectors), device=flat.device).repeat_interleave(vectors.shape[1])
-        scores = pooled.new_zeros(len(visual), len(vectors))
-        scores = scores.index_add(1, owner[used], pooled * weights.flatten()[used])
+        visual = self.trunk(features) / math.sqrt(self.config.width)
+        cells = visual.flatten(2)
+        vectors, weights = queries.vectors, queries.weights
+        whole = torch.einsum("md,bdn->bmn", vectors[:, 0], cells)
+        if self.relations is not None and queries.related is not None:
+            whole = whole + self.relations.all_pairs(visual, *queries.related)
+        scores = self._smooth_max(whole) * weights[:, 0]
+        words = weights[:, 1:].flatten() > 0  # padding and, with word_share 0, all words cost nothing
+        if words.any():
+            flat = vectors[:, 1:].flatten(0, 1)[words]  # (words, width)
+            pooled = self._smooth_max(torch.einsum("qd,bdn->bqn", flat, cells))  # (images, words)
+            owner = torch.arange(len(vectors), device=flat.device)
+            owner = owner.repeat_interleave(vectors.shape[1] - 1)[words]
+            scores = scores.index_add(1, owner, pooled * weights[:, 1:].flatten()[words])
         return self._logit(scores)
 
     def forward(self, features: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """Paired scores (B,), logits."""
-        return self.paired(features, *self.queries(tokens, mask))
+        return self.paired(features, self.queries(tokens, mask))
 
     def _smooth_max(self, similarity: Tensor) -> Tensor:
         temperature = self.config.temperature
