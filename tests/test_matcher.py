@@ -83,7 +83,7 @@ def test_cams_in_a_batch_equal_cams_alone_and_hooks_are_released():
     assert not any(module._forward_hooks for module in model.modules())
 
 
-@pytest.mark.parametrize("method", ["gradcam++", "hirescam", "layercam", "xgradcam"])
+@pytest.mark.parametrize("method", ["gradcam++", "hirescam", "layercam", "xgradcam", "gated"])
 def test_other_methods_give_maps(method):
     model, features, tokens, mask = make()
     with MatcherCam(model, method) as cam:

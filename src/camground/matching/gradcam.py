@@ -26,19 +26,21 @@ METHODS = {
 }
 TRUNK = "trunk"
 GATED = "gated"  # Grad-CAM where a blurred HiResCAM is: see `gated`
-BLUR_SHARE = 0.4  # side of the blur, as a share of the grid's
+BLUR_SHARE = 0.5  # side of the blur, as a share of the grid's
 
 
 def gated(extent: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Maps (M, H, W) in [0, 1]: Grad-CAM `extent` times the square root of the blurred HiResCAM `place`.
+    """Maps (M, H, W) in [0, 1]: Grad-CAM `extent` times the blurred HiResCAM `place`.
 
     Grad-CAM weighs channels by the mean of their gradient over the image, so it lights up whatever shares
     the expression's words, wherever it is; HiResCAM weighs each cell by its own gradient, so it knows which
     of them the score rests on, but shrinks to a few cells. The one says how far, the other where.
     """
     side = max(3, round(BLUR_SHARE * place.shape[-1])) | 1
-    blurred = np.stack([cv2.blur(one, (side, side), borderType=cv2.BORDER_CONSTANT) for one in place])
-    joined = extent * np.sqrt(blurred)
+    blurred = np.stack(
+        [cv2.blur(one, (side, side), borderType=cv2.BORDER_CONSTANT) for one in place]
+    )
+    joined = extent * blurred
     peak = joined.max((1, 2), keepdims=True)
     scaled: np.ndarray = joined / np.maximum(peak, 1e-6)
     return scaled.astype(np.float32)

@@ -81,7 +81,9 @@ class Matcher(nn.Module):
         similarity = torch.bmm(queries.vectors, visual.flatten(2))  # (B, 1 + T, H * W), cosines
         if self.relations is not None and queries.related is not None:
             evidence = self.relations.paired(visual, *queries.related)
-            similarity = torch.cat([similarity[:, :1] + evidence.unsqueeze(1), similarity[:, 1:]], 1)
+            similarity = torch.cat(
+                [similarity[:, :1] + evidence.unsqueeze(1), similarity[:, 1:]], 1
+            )
         return self._logit((self._smooth_max(similarity) * queries.weights).sum(-1))
 
     def all_pairs(self, features: Tensor, queries: Queries) -> Tensor:
@@ -93,7 +95,9 @@ class Matcher(nn.Module):
         if self.relations is not None and queries.related is not None:
             whole = whole + self.relations.all_pairs(visual, *queries.related)
         scores = self._smooth_max(whole) * weights[:, 0]
-        words = weights[:, 1:].flatten() > 0  # padding and, with word_share 0, all words cost nothing
+        words = (
+            weights[:, 1:].flatten() > 0
+        )  # padding and, with word_share 0, all words cost nothing
         if words.any():
             flat = vectors[:, 1:].flatten(0, 1)[words]  # (words, width)
             pooled = self._smooth_max(torch.einsum("qd,bdn->bqn", flat, cells))  # (images, words)
