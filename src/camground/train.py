@@ -28,17 +28,28 @@ from camground.model.grounder import Grounder, GrounderConfig
 from camground.pairs import Batch, Pairs
 from camground.photographs import load_square
 from camground.sections import parse
-from camground.training import OptimiserConfig, device, fit, identity_of, prepare, save_checkpoint
+from camground.training import (
+    EPOCHS,
+    OptimiserConfig,
+    device,
+    fit,
+    identity_of,
+    prepare,
+    save_checkpoint,
+    save_parameters,
+)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """`kinds`: the kinds of expressions to learn from. `init`: "matcher" starts the trunk and the words
-    from the image-text matcher, which has the same layers; "random" from nothing.
+    from the image-text matcher, which has the same layers; "random" from nothing. `keep_epochs`: keep every
+    epoch's checkpoint beside the best one, for `camground.selection`.
     """
 
     kinds: list[str] = field(default_factory=lambda: ["phrase"])
     init: str = "matcher"
+    keep_epochs: bool = False
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
 
@@ -148,6 +159,18 @@ def main() -> None:
         *(given.images, given.expressions, given.proposals, given.cams),
         *(given.features / "features.json", given.matcher / "checkpoint.safetensors"),
     ]
+    resolved = {
+        "variant": variant,
+        "seed": seed,
+        "model": asdict(model_config),
+        "losses": asdict(losses_config),
+        "train": asdict(config),
+        "features": store.meta["config"],
+    }
+
+    def keep(epoch: int) -> None:
+        save_parameters(given.output_dir / EPOCHS / f"{epoch:03d}", model, resolved)
+
     fitted = fit(
         model,
         lambda rng: train_pairs.epoch(optimiser.batch_size, optimiser.per_image, rng),
@@ -159,15 +182,8 @@ def main() -> None:
         resume,
         identity_of("camground.train", read, inputs) if resume else "",
         label=f"{variant}/s{seed}",
+        each_epoch=keep if config.keep_epochs else None,
     )
-    resolved = {
-        "variant": variant,
-        "seed": seed,
-        "model": asdict(model_config),
-        "losses": asdict(losses_config),
-        "train": asdict(config),
-        "features": store.meta["config"],
-    }
     counts = {"train_images": len(train_pairs.images), "train_expressions": len(train_pairs)}
     save_checkpoint(given.output_dir, model, resolved, fitted, counts)
     if resume is not None:

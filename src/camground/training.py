@@ -30,6 +30,8 @@ from camground.errors import UserError
 from camground.progress import log
 from camground.provenance import config_digest, file_digest
 
+EPOCHS = "epochs"  # folder of the epochs that a training was told to keep
+
 
 @dataclass(frozen=True)
 class OptimiserConfig:
@@ -85,6 +87,7 @@ def fit(
     resume: Path | None = None,
     identity: str = "",
     label: str = "train",
+    each_epoch: Callable[[int], None] | None = None,
 ) -> Fit:
     """Train `model` in place and leave the parameters of the best epoch in it.
 
@@ -92,7 +95,8 @@ def fit(
     logged only, as means over the steps that have them); `step` counts from 0 to `total` over the whole
     training, so what depends on it survives an interruption. `validate()` returns named values; the
     epoch with the highest "score" wins. `resume` is the file to go on from and to keep up to date; one
-    of another `identity` (see `identity_of`) is passed over.
+    of another `identity` (see `identity_of`) is passed over. `each_epoch(n)` is called after the n-th
+    epoch, from 1, with the model as it then is.
     """
     where = device()
     model.to(where)
@@ -166,6 +170,8 @@ def fit(
             {"step": step, "epoch": float(epoch + 1), "name": name, "value": float(value)}
             for name, value in means.items()
         ]
+        if each_epoch is not None:
+            each_epoch(epoch + 1)
         if checked["score"] > best_score:
             best_score, best_epoch = checked["score"], epoch
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -224,16 +230,21 @@ def _resumable(
     return saved
 
 
-def save_checkpoint(
-    folder: Path, model: nn.Module, config: dict[str, Any], fitted: Fit, summary: dict[str, Any]
-) -> None:
-    """Write checkpoint.safetensors, the resolved config.yaml, history.parquet and summary.json."""
+def save_parameters(folder: Path, model: nn.Module, config: dict[str, Any]) -> None:
+    """Write checkpoint.safetensors and the resolved config.yaml: what `load_checkpoint` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with tables.atomic(folder / "checkpoint.safetensors") as temporary:
         save_file(state, temporary)
     with tables.atomic(folder / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, config: dict[str, Any], fitted: Fit, summary: dict[str, Any]
+) -> None:
+    """Write checkpoint.safetensors, the resolved config.yaml, history.parquet and summary.json."""
+    save_parameters(folder, model, config)
     tables.write("history", fitted.history, folder / "history.parquet")
     summary = {
         "best_score": fitted.best_score,
