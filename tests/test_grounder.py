@@ -16,6 +16,7 @@ SWITCHES = [
     {"fusion": FusionConfig(enabled=False)},
     {"fusion": FusionConfig(relations=0)},
     {"own_map": False},
+    {"relation_kernel": 2},
 ]
 
 

@@ -5,9 +5,13 @@ import pytest
 import torch
 from torch.nn import functional
 
+from camground.errors import UserError
 from camground.matching.gradcam import gated
 from camground.matching.matcher import Matcher, MatcherConfig
-from camground.matching.relation_kernel import RelationKernel, offsets
+from camground.model.grounder import Grounder, GrounderConfig, TransformerConfig
+from camground.model.regions import Proposals
+from camground.model.relation_kernel import RelationKernel, offsets
+from camground.train import start_from_matcher
 
 
 def test_offsets_point_from_the_first_cell_to_the_second():
@@ -93,3 +97,28 @@ def test_the_gated_map_keeps_the_extent_of_the_thing_that_is_meant():
     assert found[1:5, 1:5].min() > 0.5
     assert found[7:11, 7:11].max() < 0.05
     assert not gated(np.zeros_like(extent), place).any()
+
+
+def test_the_grounder_starts_with_the_matchers_own_score():
+    torch.manual_seed(0)
+    matcher = Matcher(MatcherConfig(width=16, blocks=1, relations=2), 5, 6).eval()
+    config = GrounderConfig(width=16, relation_kernel=2, transformer=TransformerConfig(grid=2))
+    model = Grounder(config, 5, 6).eval()
+    start_from_matcher(model, matcher)
+    features, tokens = torch.randn(2, 5, 4, 4), torch.randn(2, 3, 6)
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    proposals = Proposals(torch.tensor([[[0.1, 0.1, 0.6, 0.6]]] * 2), torch.ones(2, 1), mask[:, :1])
+    seen, read = model.see(features, proposals), model.read(tokens, mask)
+    visual, queries = matcher.trunk(features) / 4, matcher.queries(tokens, mask)
+    wanted = torch.einsum("pd,pdn->pn", queries.vectors[:, 0], visual.flatten(2))
+    assert matcher.relations is not None
+    assert queries.related is not None
+    wanted = wanted + matcher.relations.paired(visual, *queries.related)
+    assert torch.allclose(model._dense(seen, read), wanted, atol=1e-5)
+
+
+def test_other_heads_than_the_matchers_are_refused():
+    matcher = Matcher(MatcherConfig(width=16, blocks=1, relations=1), 5, 6)
+    model = Grounder(GrounderConfig(width=16, relation_kernel=2), 5, 6)
+    with pytest.raises(UserError, match=r"model\.relation_kernel"):
+        start_from_matcher(model, matcher)

@@ -54,9 +54,16 @@ class TrainConfig:
 
 
 def start_from_matcher(model: Grounder, matcher: Matcher) -> None:
-    """Copy the matcher's trunk and word projection into the grounder, in place."""
-    for name in ("trunk", "text"):
-        mine, theirs = getattr(model, name), getattr(matcher, name)
+    """Copy the matcher's trunk, words and, where the grounder has them, relations, in place."""
+    pairs = [(model.trunk, matcher.trunk), (model.text, matcher.text)]
+    if model.kernel is not None:
+        if matcher.relations is None or matcher.relations.heads != model.kernel.heads:
+            raise UserError(
+                "train.init: matcher needs model.relation_kernel equal to matcher.model.relations;"
+                " make them equal, or set train.init: random"
+            )
+        pairs.append((model.kernel, matcher.relations))
+    for mine, theirs in pairs:
         shapes = [
             {key: tuple(value.shape) for key, value in module.state_dict().items()}
             for module in (mine, theirs)

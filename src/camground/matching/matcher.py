@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camground.matching.relation_kernel import RelationKernel
+from camground.model.relation_kernel import RelationKernel
 from camground.model.trunk import VisualTrunk
 from camground.model.words import TextProjection
 
@@ -26,7 +26,7 @@ class MatcherConfig:
 
     `word_share`: weight in [0, 1] of the word-by-word score beside the whole phrase's.
     `temperature`: of the smooth maximum over the grid, in units of the similarity. `relations`: heads of the
-    relations to landmarks that the whole phrase names (see `matching.relation_kernel`); 0: none.
+    relations to landmarks that the whole phrase names (see `model.relation_kernel`); 0: none.
     """
 
     width: int = 256

@@ -21,6 +21,7 @@ from camground.model.cam_encoder import CamEncoder, CamEncoderConfig
 from camground.model.fusion import Fusion, FusionConfig
 from camground.model.reconstruction import ReconstructionDecoder
 from camground.model.regions import Proposals, geometry, inside_and_ring, map_features
+from camground.model.relation_kernel import RelationKernel
 from camground.model.trunk import VisualTrunk
 from camground.model.words import TextProjection
 
@@ -43,6 +44,7 @@ class GrounderConfig:
     `map_boxes`: thresholds, shares of the maximum of the matcher's CAM, at which the boxes around it are
     proposals of the expression beside those of the image.
     `dense`: the late score and the image score look at the map's cells beside the proposals.
+    `relation_kernel`: heads of the matcher's relations on those cells (`model.relation_kernel`); 0: none.
     `subject`: proposals are compared with the words of the subject, else with the whole phrase, which is
     what a contrastive loss alone trains. `reconstruction`: a decoder for the loss of that name.
     """
@@ -55,6 +57,7 @@ class GrounderConfig:
     own_map: bool = True
     map_boxes: list[float] = field(default_factory=list)
     dense: bool = True
+    relation_kernel: int = 0
     subject: bool = True
     reconstruction: bool = False
     cam_encoder: CamEncoderConfig = field(default_factory=CamEncoderConfig)
@@ -130,6 +133,8 @@ class Grounder(nn.Module):
         )
         self.text = TextProjection(text_width, width, config.dropout)
         self.subject = nn.Linear(width, 1)
+        heads = config.relation_kernel if config.dense else 0
+        self.kernel = RelationKernel(width, heads) if heads else None
         self.cam_encoder = (
             CamEncoder(config.cam_encoder, width, config.ring)
             if config.cam_encoder.enabled
@@ -186,12 +191,25 @@ class Grounder(nn.Module):
         subject = functional.normalize((named.unsqueeze(-1) * words).sum(1), dim=-1)
         return Read(phrase, subject, words, mask)
 
+    def _dense(self, seen: Seen, read: Read) -> Tensor:
+        """Similarities (P, N) of each cell with its pair's text."""
+        if self.kernel is None:
+            return torch.einsum("pd,pdn->pn", read.subject, self._unit_map(seen))
+        # the whole phrase: this is the matcher's own score, whose weights of the words it starts from
+        dense = torch.einsum("pd,pdn->pn", read.phrase, self._unit_map(seen))
+        related = self.kernel.read(read.words, read.mask)
+        return dense + self.kernel.paired(seen.map / math.sqrt(self.config.width), *related)
+
     def match(self, seen: Seen, read: Read) -> Tensor:
         """Late scores (B, M), logits, of B images with M texts: the contrastive score."""
         regional = torch.einsum("md,bkd->bmk", read.phrase, self._unit_regions(seen))
         pooled = self._smooth_max(regional, seen.proposals.valid.unsqueeze(1))
         if self.config.dense:
             dense = torch.einsum("md,bdn->bmn", read.phrase, self._unit_map(seen))
+            if self.kernel is not None:
+                related = self.kernel.read(read.words, read.mask)
+                cells = seen.map / math.sqrt(self.config.width)
+                dense = dense + self.kernel.all_pairs(cells, *related)
             pooled = pooled + self._smooth_max(dense)
         return self.late_scale.exp() * pooled
 
@@ -230,8 +248,7 @@ class Grounder(nn.Module):
             scores = scores + self.late_cam(product).squeeze(-1)
         image = self._pool(scores, proposals.valid)
         if self.config.dense:
-            dense = torch.einsum("pd,pdn->pn", read.subject, self._unit_map(seen))
-            image = image + self.dense_scale.exp() * self._smooth_max(dense)
+            image = image + self.dense_scale.exp() * self._smooth_max(self._dense(seen, read))
         scores = scores.masked_fill(~proposals.valid, -torch.inf)
         return Grounded(scores, image + self.image_bias, seen.regions)
 
