@@ -93,7 +93,7 @@ class Objective:
             )
             if config.distillation.weight:
                 trust = min(1.0, step / total / max(config.distillation.belief_warmup, 1e-9))
-                if belief is not None:
+                if belief is not None and config.distillation.belief:
                     known = batch.proposals.take(batch.owner)
                     belief = object_belief(belief, known, proposals)
                 target = teacher(

@@ -276,8 +276,8 @@ class Grounder(nn.Module):
     def rescore(self, grounded: Grounded, cam: Tensor, proposals: Proposals) -> Tensor:
         """The final scores (P, K): those of `ground` and what the own CAM (P, H, W) says of each.
 
-        The map is taken as it is: it is shaped by attention mining alone, so that a variant without
-        mining differs in nothing else.
+        The map is taken as it is: no loss on these scores shapes it, so that a variant without attention
+        mining differs in the mining alone.
         """
         if self.own_map is None:
             return grounded.scores
