@@ -91,12 +91,29 @@ def test_the_gated_map_keeps_the_extent_of_the_thing_that_is_meant():
     extent, place = np.zeros((1, 12, 12), np.float32), np.zeros((1, 12, 12), np.float32)
     extent[0, 1:5, 1:5] = 1  # the thing that is meant
     extent[0, 7:11, 7:11] = 1  # another like it
-    place[0, 2, 2] = 1
+    place[0, 2:4, 2:4] = 0.25
     found = gated(extent, place)[0]
     assert found.max() == pytest.approx(1)
     assert found[1:5, 1:5].min() > 0.5
     assert found[7:11, 7:11].max() < 0.05
     assert not gated(np.zeros_like(extent), place).any()
+
+
+@pytest.mark.parametrize("word_share", [0.0, 0.4])
+def test_cell_shares_are_the_gradient_of_the_pooled_score(word_share):
+    torch.manual_seed(0)
+    config = MatcherConfig(width=16, blocks=1, relations=2, word_share=word_share)
+    matcher = Matcher(config, 5, 6).eval()
+    features, tokens = torch.randn(3, 5, 4, 6), torch.randn(3, 4, 6)
+    mask = torch.arange(4) < torch.tensor([[4], [2], [3]])
+    trunk, queries = matcher.trunk(features), matcher.queries(tokens, mask)
+    shares = matcher.cell_shares(trunk, queries)
+    assert torch.allclose(shares.sum(-1), torch.ones(3), atol=1e-5)
+    shift = torch.zeros(3, 24, requires_grad=True)
+    similarity = matcher._similarity(trunk, queries) + shift.unsqueeze(1)
+    pooled = (matcher._smooth_max(similarity) * queries.weights).sum(-1)
+    (expected,) = torch.autograd.grad(pooled.sum(), shift)
+    assert torch.allclose(shares, expected, atol=1e-5)
 
 
 def test_the_grounder_starts_with_the_matchers_own_score():

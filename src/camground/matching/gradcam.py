@@ -25,24 +25,24 @@ METHODS = {
     "eigengradcam": "EigenGradCAM",
 }
 TRUNK = "trunk"
-GATED = "gated"  # Grad-CAM where a blurred HiResCAM is: see `gated`
-BLUR_SHARE = 0.5  # side of the blur, as a share of the grid's
+GATED = "gated"  # Grad-CAM around the cells that the score rests on: see `gated`
+GROWTH = 0.45  # diameter of the disc that the cells grow by, as a share of the grid's side
 
 
 def gated(extent: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Maps (M, H, W) in [0, 1]: Grad-CAM `extent` times the blurred HiResCAM `place`.
+    """Maps (M, H, W) float32 in [0, 1]: Grad-CAM `extent` times `place`, grown by a disc.
 
     Grad-CAM weighs channels by the mean of their gradient over the image, so it lights up whatever shares
-    the expression's words, wherever it is; HiResCAM weighs each cell by its own gradient, so it knows which
-    of them the score rests on, but shrinks to a few cells. The one says how far, the other where.
+    the expression's words, wherever it is. `place`, the score's gradient to each cell's similarity
+    (`Matcher.cell_shares`), knows which of them the score rests on, but shrinks to a few cells. The one
+    says how far, the other where.
     """
-    side = max(3, round(BLUR_SHARE * place.shape[-1])) | 1
-    blurred = np.stack(
-        [cv2.blur(one, (side, side), borderType=cv2.BORDER_CONSTANT) for one in place]
-    )
-    joined = extent * blurred
+    side = max(3, round(GROWTH * place.shape[-1])) | 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    grown = np.stack([cv2.dilate(one, disc) for one in place])
+    joined = extent * grown
     peak = joined.max((1, 2), keepdims=True)
-    scaled: np.ndarray = joined / np.maximum(peak, 1e-6)
+    scaled: np.ndarray = joined / np.maximum(peak, 1e-12)
     return scaled.astype(np.float32)
 
 
@@ -92,20 +92,18 @@ class MatcherCam:
             known = sorted((*METHODS, GATED))
             raise UserError(f"gradcam.method: {method!r} is not one of {known}")
         self._scored = _PairedScore(matcher, layer)
-        self._cams = []
-        for name in ("gradcam", "hirescam") if method == GATED else (method,):
-            cam_class = getattr(import_module("pytorch_grad_cam"), METHODS[name])
-            cam = cam_class(model=self._scored, target_layers=[self._scored.target_layer])
-            # set here, since not every method's constructor passes it on
-            cam.compute_input_gradient = True
-            self._cams.append(cam)
+        self._gated = method == GATED
+        name = METHODS["gradcam" if method == GATED else method]
+        cam_class = getattr(import_module("pytorch_grad_cam"), name)
+        self._cam = cam_class(model=self._scored, target_layers=[self._scored.target_layer])
+        # set here, since not every method's constructor passes it on
+        self._cam.compute_input_gradient = True
 
     def __enter__(self) -> MatcherCam:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for cam in self._cams:
-            cam.activations_and_grads.release()
+        self._cam.activations_and_grads.release()
 
     def __call__(self, features: Tensor, owner: Tensor, tokens: Tensor, mask: Tensor) -> np.ndarray:
         """Maps (M, H, W) float32 in [0, 1]; an expression without any evidence gets zeros.
@@ -115,9 +113,18 @@ class MatcherCam:
         """
         matcher = self._scored.matcher
         with torch.no_grad():
-            self._scored.queries = matcher.queries(tokens, mask)
-            entry = matcher.trunk(features) if self._scored.from_trunk else features
+            queries = self._scored.queries = matcher.queries(tokens, mask)
+            trunk = matcher.trunk(features)
+        entry = trunk if self._scored.from_trunk else features
         targets = [lambda output: output[0]] * len(owner)
-        entry = entry[owner].contiguous()
-        found = [cam(input_tensor=entry, targets=targets) for cam in self._cams]
-        return found[0] if len(found) == 1 else gated(*found)
+        found: np.ndarray = self._cam(input_tensor=entry[owner].contiguous(), targets=targets)
+        if not self._gated:
+            return found
+        with torch.no_grad():
+            place = matcher.cell_shares(trunk[owner], queries)
+        place = place.view(-1, *trunk.shape[-2:]).cpu().numpy()
+        if place.shape != found.shape:
+            # a map has the side of its layer's input
+            side = (found.shape[2], found.shape[1])
+            place = np.stack([cv2.resize(one, side) for one in place])
+        return gated(found, place)

@@ -77,14 +77,23 @@ class Matcher(nn.Module):
 
     def paired_from_trunk(self, trunk: Tensor, queries: Queries) -> Tensor:
         """`paired` from the trunk's output (B, width, H, W)."""
-        visual = trunk / math.sqrt(self.config.width)
-        similarity = torch.bmm(queries.vectors, visual.flatten(2))  # (B, 1 + T, H * W), cosines
-        if self.relations is not None and queries.related is not None:
-            evidence = self.relations.paired(visual, *queries.related)
-            similarity = torch.cat(
-                [similarity[:, :1] + evidence.unsqueeze(1), similarity[:, 1:]], 1
-            )
+        similarity = self._similarity(trunk, queries)
         return self._logit((self._smooth_max(similarity) * queries.weights).sum(-1))
+
+    def cell_shares(self, trunk: Tensor, queries: Queries) -> Tensor:
+        """Gradient (B, H * W) of the pooled score to each cell's similarity: shares that sum to 1."""
+        similarity = self._similarity(trunk, queries)
+        shares = (similarity / self.config.temperature).softmax(-1)
+        return (shares * queries.weights.unsqueeze(-1)).sum(1)
+
+    def _similarity(self, trunk: Tensor, queries: Queries) -> Tensor:
+        """(B, 1 + T, H * W): of each cell with the phrase, its landmarks' evidence added, and each word."""
+        visual = trunk / math.sqrt(self.config.width)
+        similarity = torch.bmm(queries.vectors, visual.flatten(2))  # cosines
+        if self.relations is None or queries.related is None:
+            return similarity
+        evidence = self.relations.paired(visual, *queries.related)
+        return torch.cat([similarity[:, :1] + evidence.unsqueeze(1), similarity[:, 1:]], 1)
 
     def all_pairs(self, features: Tensor, queries: Queries) -> Tensor:
         """Scores (images, texts) of every image with every text."""
