@@ -1,11 +1,14 @@
 """Attention mining: the second-order gradient against finite differences, and what its parts mean."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from camground.grounding_data import Loaded
 from camground.losses import attention_mining as mining
 from camground.losses.objective import LossesConfig, Objective
+from camground.model.gated_map import gate
 from camground.sections import parse
 from test_grounder import make_inputs, make_model
 
@@ -14,7 +17,7 @@ def mined_score(model, features, proposals, tokens, mask, cam, order="exact"):
     """S(I*, q) as a function of the parameters, through the model's own Grad-CAM."""
     visual = model.trunk(features)
     grounded = model.ground(model.see_map(visual, proposals), model.read(tokens, mask), cam)
-    own = model.own_cam(grounded.image_logit, visual, order)
+    own = model.own_cam(grounded, visual, order)
     soft = mining.soft_mask(own, 6.0, 0.4)
     erased = mining.erase(features, soft, "mean")
     return model(erased, proposals, tokens, mask).sigmoid().sum()
@@ -52,16 +55,28 @@ def test_own_cam_is_the_textbook_grad_cam():
     model = make_model()
     features, proposals, tokens, mask, cam = make_inputs()
     visual = model.trunk(features)
-    logit = model.ground(
-        model.see_map(visual, proposals), model.read(tokens, mask), cam
-    ).image_logit
-    own = model.own_cam(logit, visual)
+    grounded = model.ground(model.see_map(visual, proposals), model.read(tokens, mask), cam)
+    logit = grounded.image_logit
+    own = model.own_cam(grounded, visual)
     for row in range(len(logit)):
         (gradient,) = torch.autograd.grad(logit[row], visual, retain_graph=True)
         by_hand = torch.zeros(visual.shape[-2:]).double()
         for channel in range(visual.shape[1]):
             by_hand += gradient[row, channel].mean() * visual[row, channel]
         assert torch.allclose(own[row], by_hand.clamp(min=0), atol=1e-12)
+
+
+def test_the_gated_own_cam_is_part_of_the_whole_one():
+    model = make_model(own_gate=True)
+    features, proposals, tokens, mask, cam = make_inputs()
+    visual = model.trunk(features)
+    grounded = model.ground(model.see_map(visual, proposals), model.read(tokens, mask), cam)
+    kept = model.own_cam(grounded, visual)
+    whole = model.own_cam(replace(grounded, place=None), visual)
+    assert torch.allclose(kept, whole * gate(whole, grounded.place))
+    assert 0 < kept.sum() < whole.sum()
+    (gradient,) = torch.autograd.grad(kept.sum(), model.trunk.stem.weight)
+    assert gradient.any()
 
 
 def test_soft_mask_and_erase():

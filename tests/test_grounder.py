@@ -52,7 +52,7 @@ def make_inputs(seed=1, count=COUNT):
 def final_scores(model, features, proposals, tokens, mask, cam):
     visual = model.trunk(features)
     grounded = model.ground(model.see_map(visual, proposals), model.read(tokens, mask), cam)
-    own = model.own_cam(grounded.image_logit, visual)
+    own = model.own_cam(grounded, visual)
     return model.rescore(grounded, own, proposals), grounded.image_logit, own
 
 

@@ -1,12 +1,10 @@
-"""Relations in the matcher, and the gated map that makes use of them."""
+"""Relations in the matcher and in the grounder that starts from it."""
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from camground.errors import UserError
-from camground.matching.gradcam import gated
 from camground.matching.matcher import Matcher, MatcherConfig
 from camground.model.grounder import Grounder, GrounderConfig, TransformerConfig
 from camground.model.regions import Proposals
@@ -15,7 +13,9 @@ from camground.train import start_from_matcher
 
 
 def test_offsets_point_from_the_first_cell_to_the_second():
-    found = offsets(2, 4)
+    features, which = offsets(2, 4)
+    assert features.shape == (21, 5)
+    found = features[which]
     assert found.shape == (8, 8, 5)
     # cells are row-major: 0 is at the top left, 3 at the top right, 4 below 0
     assert found[0, 3].tolist() == pytest.approx([1.5, 0, 1.5, 0, 0.75])
@@ -33,7 +33,7 @@ def test_a_landmark_that_is_in_one_cell_gives_the_kernel_of_that_cell():
     visual[0, 0, 1, 2] = 1  # cell 6
     relation = torch.randn(1, 1, 16)
     found = kernel.paired(visual, landmark, relation)
-    assert torch.allclose(found[0], kernel._kernel(relation[:, 0], (3, 4))[0, :, 6], atol=1e-4)
+    assert torch.allclose(found[0], kernel.basis(3, 4)[:, 6] @ relation[0, 0], atol=1e-4)
 
 
 @pytest.mark.parametrize("word_share", [0.0, 0.4])
@@ -85,18 +85,6 @@ def test_a_side_is_learnt_from_images_and_texts_alone():
     after = model.all_pairs(features, model.queries(tokens, mask)).softmax(0).diag().min()
     assert before < 0.7
     assert after > 0.9
-
-
-def test_the_gated_map_keeps_the_extent_of_the_thing_that_is_meant():
-    extent, place = np.zeros((1, 12, 12), np.float32), np.zeros((1, 12, 12), np.float32)
-    extent[0, 1:5, 1:5] = 1  # the thing that is meant
-    extent[0, 7:11, 7:11] = 1  # another like it
-    place[0, 2:4, 2:4] = 0.25
-    found = gated(extent, place)[0]
-    assert found.max() == pytest.approx(1)
-    assert found[1:5, 1:5].min() > 0.5
-    assert found[7:11, 7:11].max() < 0.05
-    assert not gated(np.zeros_like(extent), place).any()
 
 
 @pytest.mark.parametrize("word_share", [0.0, 0.4])

@@ -30,7 +30,7 @@ def ground_batch(model: Grounder, batch: Loaded) -> tuple[Grounded, Tensor, Tens
         read = model.read(batch.tokens, batch.tokens_mask)
         seen = model.see_map(visual, proposals)
         grounded = model.ground(seen, read, batch.shown_cam, batch.cam_known)
-        cam = model.own_cam(grounded.image_logit, visual, "none").detach()
+        cam = model.own_cam(grounded, visual, "none").detach()
     return grounded, cam, model.rescore(grounded, cam, proposals).detach()
 
 

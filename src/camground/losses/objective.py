@@ -148,7 +148,7 @@ class Objective:
             kept = torch.rand(len(known), device=known.device)
             known = known & (kept >= model.cam_encoder.config.dropout)
         grounded = model.ground(seen, read, batch.shown_cam, known)
-        cam = model.own_cam(grounded.image_logit, seen.map, config.order if exact else "none")
+        cam = model.own_cam(grounded, seen.map, config.order if exact else "none")
         return grounded, cam, model.rescore(grounded, cam, proposals), proposals
 
     def _mine(

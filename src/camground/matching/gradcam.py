@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from importlib import import_module
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from camground.errors import UserError
 from camground.matching.matcher import Matcher, Queries
+from camground.model.gated_map import gated
 
 METHODS = {
     "gradcam": "GradCAM",
@@ -25,25 +26,7 @@ METHODS = {
     "eigengradcam": "EigenGradCAM",
 }
 TRUNK = "trunk"
-GATED = "gated"  # Grad-CAM around the cells that the score rests on: see `gated`
-GROWTH = 0.45  # diameter of the disc that the cells grow by, as a share of the grid's side
-
-
-def gated(extent: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Maps (M, H, W) float32 in [0, 1]: Grad-CAM `extent` times `place`, grown by a disc.
-
-    Grad-CAM weighs channels by the mean of their gradient over the image, so it lights up whatever shares
-    the expression's words, wherever it is. `place`, the score's gradient to each cell's similarity
-    (`Matcher.cell_shares`), knows which of them the score rests on, but shrinks to a few cells. The one
-    says how far, the other where.
-    """
-    side = max(3, round(GROWTH * place.shape[-1])) | 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    grown = np.stack([cv2.dilate(one, disc) for one in place])
-    joined = extent * grown
-    peak = joined.max((1, 2), keepdims=True)
-    scaled: np.ndarray = joined / np.maximum(peak, 1e-12)
-    return scaled.astype(np.float32)
+GATED = "gated"  # Grad-CAM kept to the thing that is meant: see `model.gated_map`
 
 
 class _PairedScore(nn.Module):
@@ -121,10 +104,9 @@ class MatcherCam:
         if not self._gated:
             return found
         with torch.no_grad():
-            place = matcher.cell_shares(trunk[owner], queries)
-        place = place.view(-1, *trunk.shape[-2:]).cpu().numpy()
-        if place.shape != found.shape:
+            place = matcher.cell_shares(trunk[owner], queries).unflatten(-1, trunk.shape[-2:])
             # a map has the side of its layer's input
-            side = (found.shape[2], found.shape[1])
-            place = np.stack([cv2.resize(one, side) for one in place])
-        return gated(found, place)
+            place = functional.interpolate(place.unsqueeze(1), found.shape[-2:])
+            kept = gated(torch.from_numpy(found).to(place), place.squeeze(1))
+        scaled: np.ndarray = kept.cpu().numpy()
+        return scaled / np.maximum(scaled.max((1, 2), keepdims=True), 1e-12)

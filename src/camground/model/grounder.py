@@ -19,6 +19,7 @@ from torch.nn import functional
 from camground.model.attention import Block
 from camground.model.cam_encoder import CamEncoder, CamEncoderConfig
 from camground.model.fusion import Fusion, FusionConfig
+from camground.model.gated_map import gated
 from camground.model.reconstruction import ReconstructionDecoder
 from camground.model.regions import Proposals, geometry, inside_and_ring, map_features
 from camground.model.relation_kernel import RelationKernel
@@ -41,6 +42,7 @@ class GrounderConfig:
     """`width`: channels of every token. `blocks`: convolutions of the trunk. `temperature`: of the
     smooth maxima over cells and proposals in the late score. `ring`: side of the context around a
     proposal, in sides of the proposal. `own_map`: proposals are scored on the model's own Grad-CAM too.
+    `own_gate`: that Grad-CAM is kept to where the dense score rests (`model.gated_map`); needs `dense`.
     `map_boxes`: thresholds, shares of the maximum of the matcher's CAM, at which the boxes around it are
     proposals of the expression beside those of the image.
     `dense`: the late score and the image score look at the map's cells beside the proposals.
@@ -55,6 +57,7 @@ class GrounderConfig:
     temperature: float = 0.1
     ring: float = 1.5
     own_map: bool = True
+    own_gate: bool = False
     map_boxes: list[float] = field(default_factory=list)
     dense: bool = True
     relation_kernel: int = 0
@@ -68,15 +71,17 @@ class GrounderConfig:
 @dataclass
 class Seen:
     """What `see` makes of B images: the map F (B, width, H, W), proposal tokens (B, K, width) and grid
-    tokens (B, N, width)."""
+    tokens (B, N, width); `offsets` is `RelationKernel.basis` of the map's cells, the same for all texts."""
 
     map: Tensor
     regions: Tensor
     grid: Tensor
     proposals: Proposals
+    offsets: Tensor | None
 
     def take(self, rows: Tensor) -> Seen:
-        return Seen(self.map[rows], self.regions[rows], self.grid[rows], self.proposals.take(rows))
+        proposals = self.proposals.take(rows)
+        return Seen(self.map[rows], self.regions[rows], self.grid[rows], proposals, self.offsets)
 
 
 @dataclass
@@ -107,12 +112,14 @@ class Read:
 
 @dataclass
 class Grounded:
-    """Scores (P, K) of the proposals, minus infinity where none is, image logits (P,), and the proposals'
-    tokens (P, K, width) that the scores are of."""
+    """Scores (P, K) of the proposals, minus infinity where none is, image logits (P,), the proposals'
+    tokens (P, K, width) that the scores are of, and how much the dense score rests on each cell, shares
+    (P, H, W) or None."""
 
     scores: Tensor
     image_logit: Tensor
     regions: Tensor
+    place: Tensor | None
 
 
 class Grounder(nn.Module):
@@ -178,7 +185,8 @@ class Grounder(nn.Module):
             for block in self.blocks:
                 tokens = block(tokens, mask)
             regions, grid = tokens.split([regions.shape[1], grid.shape[1]], 1)
-        return Seen(visual, regions, grid, proposals)
+        offsets = self.kernel.basis(height, width) if self.kernel is not None else None
+        return Seen(visual, regions, grid, proposals, offsets)
 
     def read(self, tokens: Tensor, mask: Tensor) -> Read:
         """Frozen token vectors (M, T, text_width) and mask (M, T) to words and phrase vectors."""
@@ -198,7 +206,8 @@ class Grounder(nn.Module):
         # the whole phrase: this is the matcher's own score, whose weights of the words it starts from
         dense = torch.einsum("pd,pdn->pn", read.phrase, self._unit_map(seen))
         related = self.kernel.read(read.words, read.mask)
-        return dense + self.kernel.paired(seen.map / math.sqrt(self.config.width), *related)
+        cells = seen.map / math.sqrt(self.config.width)
+        return dense + self.kernel.paired(cells, *related, seen.offsets)
 
     def match(self, seen: Seen, read: Read) -> Tensor:
         """Late scores (B, M), logits, of B images with M texts: the contrastive score."""
@@ -209,7 +218,7 @@ class Grounder(nn.Module):
             if self.kernel is not None:
                 related = self.kernel.read(read.words, read.mask)
                 cells = seen.map / math.sqrt(self.config.width)
-                dense = dense + self.kernel.all_pairs(cells, *related)
+                dense = dense + self.kernel.all_pairs(cells, *related, seen.offsets)
             pooled = pooled + self._smooth_max(dense)
         return self.late_scale.exp() * pooled
 
@@ -247,10 +256,14 @@ class Grounder(nn.Module):
             product = cam_regions * read.subject.unsqueeze(1)
             scores = scores + self.late_cam(product).squeeze(-1)
         image = self._pool(scores, proposals.valid)
+        place = None
         if self.config.dense:
-            image = image + self.dense_scale.exp() * self._smooth_max(self._dense(seen, read))
+            dense = self._dense(seen, read)
+            image = image + self.dense_scale.exp() * self._smooth_max(dense)
+            shares = (dense.detach() / self.config.temperature).softmax(-1)
+            place = shares.unflatten(-1, seen.map.shape[-2:])
         scores = scores.masked_fill(~proposals.valid, -torch.inf)
-        return Grounded(scores, image + self.image_bias, seen.regions)
+        return Grounded(scores, image + self.image_bias, seen.regions, place)
 
     def forward(
         self, features: Tensor, proposals: Proposals, tokens: Tensor, mask: Tensor
@@ -258,20 +271,23 @@ class Grounder(nn.Module):
         """Image logits (P,) of P pairs without a CAM: what attention mining asks after erasing."""
         return self.ground(self.see(features, proposals), self.read(tokens, mask), None).image_logit
 
-    def own_cam(self, image_logit: Tensor, visual: Tensor, order: str = "exact") -> Tensor:
+    def own_cam(self, grounded: Grounded, visual: Tensor, order: str = "exact") -> Tensor:
         """The model's own Grad-CAM (P, H, W), at least 0: relu(sum_k alpha_k F_k), alpha_k the mean of
-        dS/dF_k (GAIN, Li et al. 2018, eq. 1 and 2).
+        dS/dF_k (GAIN, Li et al. 2018, eq. 1 and 2), with `own_gate` kept to where the dense score rests.
 
-        image_logit (P,) must have been computed from `visual` (P, width, H, W). `order`: "exact" keeps
+        The image logit must have been computed from `visual` (P, width, H, W). `order`: "exact" keeps
         the graph through alpha (second order), "first" treats alpha as constant, "none" detaches all.
         """
         (gradient,) = torch.autograd.grad(
-            image_logit.sum(), visual, create_graph=order == "exact", retain_graph=True
+            grounded.image_logit.sum(), visual, create_graph=order == "exact", retain_graph=True
         )
         alpha = gradient.mean((2, 3), keepdim=True)
         if order == "none":
             visual = visual.detach()
-        return torch.relu((alpha * visual).sum(1))
+        cam = torch.relu((alpha * visual).sum(1))
+        if not self.config.own_gate or grounded.place is None:
+            return cam
+        return gated(cam, grounded.place)
 
     def rescore(self, grounded: Grounded, cam: Tensor, proposals: Proposals) -> Tensor:
         """The final scores (P, K): those of `ground` and what the own CAM (P, H, W) says of each.

@@ -17,14 +17,22 @@ from torch.nn import functional
 OFFSET_FEATURES = 5
 
 
-def offsets(height: int, width: int) -> Tensor:
-    """(N, N, 5): dx, dy, their sizes and the distance from cell n to cell m, in sides of the grid."""
-    y = (torch.arange(height) + 0.5) / height
-    x = (torch.arange(width) + 0.5) / width
-    place = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
-    offset = place.unsqueeze(0) - place.unsqueeze(1)  # [n, m] = m less n
+def offsets(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The distinct offsets between two cells of a grid, and which one leads from cell n to cell m.
+
+    (S, 5): dx, dy, their sizes and the distance, in sides of the grid, S = (2 H - 1) (2 W - 1); and
+    (N, N) int, rows of the former.
+    """
+    y = torch.arange(1 - height, height) / height
+    x = torch.arange(1 - width, width) / width
+    offset = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
     distance = offset.square().sum(-1, keepdim=True).sqrt()
-    return torch.cat([2 * offset, 2 * offset.abs(), distance], -1)
+    features = torch.cat([2 * offset, 2 * offset.abs(), distance], -1)
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    row, column = row.flatten(), column.flatten()
+    down = row.unsqueeze(0) - row.unsqueeze(1) + height - 1  # [n, m] = m less n
+    right = column.unsqueeze(0) - column.unsqueeze(1) + width - 1
+    return features, down * (2 * width - 1) + right
 
 
 class RelationKernel(nn.Module):
@@ -45,29 +53,42 @@ class RelationKernel(nn.Module):
         landmarks = functional.normalize(pooled[:, : self.heads], dim=-1)
         return landmarks, self.relation(pooled[:, self.heads :])
 
-    def _kernel(self, relation: Tensor, size: tuple[int, int]) -> Tensor:
-        """(M, N, N): score of standing at cell n when the landmark is at cell m."""
-        basis = self.offset(offsets(*size).to(relation))
-        return torch.einsum("mr,nkr->mnk", relation, basis) / self.rank**0.5
+    def basis(self, height: int, width: int) -> Tensor:
+        """(N, N, rank): of the offset from cell n to cell m; the same for all images and texts."""
+        features, which = offsets(height, width)
+        table: Tensor = self.offset(features.to(self.scale)) / self.rank**0.5
+        return table[which.to(self.scale.device)]
 
-    def paired(self, visual: Tensor, landmarks: Tensor, relations: Tensor) -> Tensor:
-        """Evidence (P, N) at each cell, for row p of each: visual (P, width, H, W) of unit cells."""
+    def paired(
+        self, visual: Tensor, landmarks: Tensor, relations: Tensor, basis: Tensor | None = None
+    ) -> Tensor:
+        """Evidence (P, N) at each cell, for row p of each: visual (P, width, H, W) of unit cells.
+
+        `basis`: that of H and W, where the caller has it already.
+        """
+        if basis is None:
+            basis = self.basis(*visual.shape[-2:])
         cells = visual.flatten(2)
         score = cells.new_zeros(len(cells), cells.shape[-1])
         for head in range(self.heads):
             like = torch.einsum("pd,pdn->pn", landmarks[:, head], cells)
             looked = (self.scale.exp() * like).softmax(-1)
-            kernel = self._kernel(relations[:, head], (visual.shape[-2], visual.shape[-1]))
-            score = score + torch.einsum("pnk,pk->pn", kernel, looked)
+            # the landmark's place first: a kernel for every pair would be the largest tensor by far
+            seen = torch.einsum("pk,nkr->pnr", looked, basis)
+            score = score + torch.einsum("pnr,pr->pn", seen, relations[:, head])
         return score
 
-    def all_pairs(self, visual: Tensor, landmarks: Tensor, relations: Tensor) -> Tensor:
+    def all_pairs(
+        self, visual: Tensor, landmarks: Tensor, relations: Tensor, basis: Tensor | None = None
+    ) -> Tensor:
         """Evidence (images, texts, N) of every image, visual (B, width, H, W), with every text."""
+        if basis is None:
+            basis = self.basis(*visual.shape[-2:])
         cells = visual.flatten(2)
         score = cells.new_zeros(len(cells), len(landmarks), cells.shape[-1])
         for head in range(self.heads):
             like = torch.einsum("md,bdn->bmn", landmarks[:, head], cells)
             looked = (self.scale.exp() * like).softmax(-1)
-            kernel = self._kernel(relations[:, head], (visual.shape[-2], visual.shape[-1]))
+            kernel = torch.einsum("mr,nkr->mnk", relations[:, head], basis)
             score = score + torch.einsum("mnk,bmk->bmn", kernel, looked)
         return score

@@ -1,0 +1,56 @@
+"""A Grad-CAM kept to the thing that is meant.
+
+Grad-CAM weighs channels by the mean of their gradient over the image, so it lights up whatever shares the
+expression's words, wherever it is. The gradient to each cell's own similarity knows which cells the score
+rests on, but shrinks to a few of them. The one says how far, the other where: the map is kept where it is
+joined to those cells without a break and near them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+REACH = 0.4  # side of the square that the cells grow by, as a share of the map's
+
+
+def _grown(maps: Tensor, side: tuple[int, int]) -> Tensor:
+    """Maximum over a window of odd sides around each cell, of maps (P, H, W)."""
+    padding = (side[0] // 2, side[1] // 2)
+    return functional.max_pool2d(maps.unsqueeze(1), side, 1, padding).squeeze(1)
+
+
+def joined(seed: Tensor, extent: Tensor) -> Tensor:
+    """Morphological reconstruction by dilation (Vincent 1993, definition 4.1) of `extent` from `seed`.
+
+    Both (P, H, W) at least 0. The most that reaches a cell from the seed on a path along which the extent
+    is nowhere lower; at most the extent.
+    """
+    found = torch.minimum(seed, extent)
+    while True:
+        more = torch.minimum(_grown(found, (3, 3)), extent)
+        if torch.equal(more, found):
+            return found
+        found = more
+
+
+@torch.no_grad()
+def gate(extent: Tensor, place: Tensor) -> Tensor:
+    """Shares (P, H, W) in [0, 1] by which a map `extent` (P, H, W), at least 0, is kept.
+
+    place (P, H, W), at least 0: how much the score rests on each cell. No gradient passes; a row without
+    any extent or place is all 0.
+    """
+    height, width = extent.shape[-2:]
+    extent, place = (
+        part / part.amax((1, 2), keepdim=True).clamp(min=1e-12) for part in (extent, place)
+    )
+    side = (round(REACH * height) // 2 * 2 + 1, round(REACH * width) // 2 * 2 + 1)
+    near = _grown(place, side)
+    return near * joined(place, extent) / extent.clamp(min=1e-12)
+
+
+def gated(extent: Tensor, place: Tensor) -> Tensor:
+    """`extent` kept to the thing that `place` is on; see `gate`. Gradients pass to `extent` alone."""
+    return extent * gate(extent, place)
