@@ -155,6 +155,18 @@ def test_an_epoch_shows_every_image_once(small):
         assert np.bincount(batch.owner).max() <= 2
 
 
+def test_an_epoch_may_end_after_so_many_images_drawn_anew(small):
+    pairs = Pairs(small / "images.parquet", small / "expressions.parquet", "train", ["phrase"])
+    rng = np.random.default_rng(0)
+    shown = [
+        np.concatenate([batch.images for batch in pairs.epoch(2, 1, rng, 3)]) for _ in range(9)
+    ]
+    assert {len(images) for images in shown} == {2}  # the third would be alone in its batch
+    assert pairs.batches_per_epoch(2, 3) == 1
+    assert pairs.batches_per_epoch(2, 99) == pairs.batches_per_epoch(2)
+    assert len(set(np.concatenate(shown))) == 5
+
+
 def test_in_order_gives_every_expression_once(small):
     pairs = Pairs(small / "images.parquet", small / "expressions.parquet", "train", ["phrase"])
     given = np.concatenate([batch.expressions for batch in pairs.in_order(4)])

@@ -155,8 +155,10 @@ def main() -> None:
     inputs = [given.images, given.expressions, given.features / "features.json"]
     fitted = fit(
         model,
-        lambda rng: train.epoch(optimiser.batch_size, optimiser.per_image, rng),
-        train.batches_per_epoch(optimiser.batch_size),
+        lambda rng: train.epoch(
+            optimiser.batch_size, optimiser.per_image, rng, optimiser.images_per_epoch
+        ),
+        train.batches_per_epoch(optimiser.batch_size, optimiser.images_per_epoch),
         losses,
         validate,
         optimiser,

@@ -100,10 +100,12 @@ class Pairs:
         """Rows of the images that have at least one expression here."""
         return list(self._of_image)
 
-    def epoch(self, batch_size: int, per_image: int, rng: np.random.Generator) -> Iterator[Batch]:
+    def epoch(
+        self, batch_size: int, per_image: int, rng: np.random.Generator, most: int | None = None
+    ) -> Iterator[Batch]:
         """Every image once in random order, with up to `per_image` random expressions of each, and of
-        each expression one random swap."""
-        rows = rng.permutation(np.array(self.images, dtype=int))
+        each expression one random swap. `most`: only so many images, drawn anew each time."""
+        rows = rng.permutation(np.array(self.images, dtype=int))[:most]
         for start in range(0, len(rows), batch_size):
             chosen = rows[start : start + batch_size]
             if len(chosen) < min(batch_size, 2):
@@ -121,8 +123,9 @@ class Pairs:
         mine = self._swaps_of.get(expression)
         return -1 if mine is None else int(mine[int(rng.integers(len(mine)))])
 
-    def batches_per_epoch(self, batch_size: int) -> int:
-        whole, rest = divmod(len(self._of_image), batch_size)
+    def batches_per_epoch(self, batch_size: int, most: int | None = None) -> int:
+        count = len(self._of_image)
+        whole, rest = divmod(count if most is None else min(most, count), batch_size)
         return whole + (rest >= min(batch_size, 2))
 
     def in_order(self, size: int) -> Iterator[Batch]:

@@ -180,8 +180,10 @@ def main() -> None:
 
     fitted = fit(
         model,
-        lambda rng: train_pairs.epoch(optimiser.batch_size, optimiser.per_image, rng),
-        train_pairs.batches_per_epoch(optimiser.batch_size),
+        lambda rng: train_pairs.epoch(
+            optimiser.batch_size, optimiser.per_image, rng, optimiser.images_per_epoch
+        ),
+        train_pairs.batches_per_epoch(optimiser.batch_size, optimiser.images_per_epoch),
         losses,
         validate,
         optimiser,

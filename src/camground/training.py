@@ -37,6 +37,7 @@ EPOCHS = "epochs"  # folder of the epochs that a training was told to keep
 class OptimiserConfig:
     """`batch_size` counts images, `per_image` their expressions; `warmup_share` is of all steps.
 
+    `images_per_epoch`: an epoch ends after so many images, drawn anew each time; None: every image once.
     `precision`: float32, or bfloat16 autocast. `patience`: epochs without a better validation score
     before training stops; 0 never stops early.
     """
@@ -44,6 +45,7 @@ class OptimiserConfig:
     epochs: int = 10
     batch_size: int = 32
     per_image: int = 1
+    images_per_epoch: int | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup_share: float = 0.1
