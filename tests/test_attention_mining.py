@@ -122,7 +122,6 @@ def loaded(owner=(0, 1, 2), swapped=(), false=()):
         swap_tokens=-tokens[has_swap],
         swap_mask=mask[has_swap],
         swap_false=torch.tensor(false, dtype=torch.bool),
-        map_boxes=torch.zeros(3, 0, 4).double(),
     )
 
 

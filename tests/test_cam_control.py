@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from camground import cam_control, tables
+from camground.batch_grounding import ground_batch
 from camground.errors import UserError
 from camground.grounding_data import GroundingData, Loaded
 from camground.losses.objective import LossesConfig, Objective
@@ -238,12 +239,16 @@ def test_the_demo_gives_the_box_of_a_texts_own_map(
     Image.new("RGB", (40, 40), "red").save(photograph)
     given = []
 
-    def last(_, batch):
-        given.append(batch.map_boxes)
-        return None, None, torch.arange(4.0).repeat(2, 1)  # three proposals, then the map's
+    def last(model, batch):
+        looked = ground_batch(model, batch)
+        given.append(looked.proposals.boxes)
+        return replace(
+            looked, scores=torch.arange(4.0).repeat(2, 1)
+        )  # three proposals, then the map's
 
     monkeypatch.setattr(grounding, "ground_batch", last)
     found = demo("none", map_boxes=(0.5,)).ground(photograph, ["a", "b"])
-    assert given[0].shape == (2, 1, 4)
-    assert (given[0][:, 0, 2:] > given[0][:, 0, :2]).all()
-    assert np.allclose(found[["x1", "y1", "x2", "y2"]], given[0][:, 0] * 40)
+    assert given[0].shape == (2, 4, 4)
+    own = given[0][:, 3]
+    assert (own[:, 2:] > own[:, :2]).all()
+    assert np.allclose(found[["x1", "y1", "x2", "y2"]], own * 40)

@@ -208,6 +208,6 @@ def test_every_variant_of_the_study_trains_and_grounds(name):
         only = name.removeprefix("region_")
         assert values["loss"] == values[only]
         assert model.trunk.stem.weight.grad.abs().sum() > 0
-    scores = ground_batch(model.eval(), batch)[2]
+    scores = ground_batch(model.eval(), batch).scores
     assert torch.isfinite(scores).all()
     assert (scores.std(-1) > 0).all()

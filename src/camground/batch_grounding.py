@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from camground.feature_store import FeatureStore
 from camground.grounding_data import Loaded
 from camground.losses import attention_mining as mining
 from camground.losses.objective import LossesConfig
-from camground.model.grounder import Grounded, Grounder, GrounderConfig
+from camground.model.grounder import Grounder, GrounderConfig
+from camground.model.own_boxes import Looked, look_twice
 from camground.sections import parse
 
 
@@ -22,16 +24,14 @@ def load_grounder(saved: dict[str, Any], state: dict[str, Tensor], store: Featur
     return model.eval()
 
 
-def ground_batch(model: Grounder, batch: Loaded) -> tuple[Grounded, Tensor, Tensor]:
-    """Ground the own pairs of a loaded batch: `Grounded`, own CAM (M, H, W), final scores (M, K)."""
+def ground_batch(model: Grounder, batch: Loaded) -> Looked:
+    """Ground the own pairs of a loaded batch, without a gradient on the CAM and the scores."""
     with torch.enable_grad():
         visual = model.trunk(batch.features)[batch.owner].detach().requires_grad_()
-        proposals = batch.proposals.take(batch.owner).extended(batch.map_boxes)
         read = model.read(batch.tokens, batch.tokens_mask)
-        seen = model.see_map(visual, proposals)
-        grounded = model.ground(seen, read, batch.shown_cam, batch.cam_known)
-        cam = model.own_cam(grounded, visual, "none").detach()
-    return grounded, cam, model.rescore(grounded, cam, proposals).detach()
+        seen = model.see_map(visual, batch.proposals.take(batch.owner))
+        looked = look_twice(model, seen, read, batch.shown_cam, batch.cam_known, "none")
+    return replace(looked, cam=looked.cam.detach(), scores=looked.scores.detach())
 
 
 @torch.no_grad()

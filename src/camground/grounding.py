@@ -17,19 +17,20 @@ import pandas as pd
 import torch
 from PIL import Image, ImageDraw
 
-from camground import cam_control, cam_metrics, stage
+from camground import cam_control, stage
 from camground.batch_grounding import ground_batch
 from camground.bundle import GROUNDER, MATCHER, SETTINGS
 from camground.errors import UserError
 from camground.features import FeaturesConfig
 from camground.gradcam import GradcamConfig
-from camground.grounding_data import BOX_SIDE, Loaded
+from camground.grounding_data import Loaded
 from camground.matcher import MatcherStageConfig
 from camground.matching.gradcam import MatcherCam
 from camground.matching.matcher import Matcher
 from camground.model.backbone import Backbone
 from camground.model.grounder import Grounder, GrounderConfig, Proposals
 from camground.model.language import LanguageEncoder
+from camground.model.own_boxes import boxes_around
 from camground.photographs import load_square
 from camground.sections import parse
 from camground.training import load_checkpoint
@@ -80,16 +81,11 @@ class Grounding:
         owner = torch.zeros(len(texts), dtype=torch.long)
         with MatcherCam(self.matcher, self.gradcam.method, self.gradcam.layer) as matcher_cam:
             cams = matcher_cam(visual, owner, tokens, mask)
-        enlarged = cam_metrics.enlarge(cams, (BOX_SIDE, BOX_SIDE))
-        cam_boxes = cam_metrics.threshold_boxes(enlarged, self.threshold, "largest") / BOX_SIDE
         proposals = Proposals(
             torch.from_numpy((boxes / np.tile(size, 2)).astype(np.float32)).unsqueeze(0),
             torch.from_numpy(objectness.astype(np.float32)).unsqueeze(0),
             torch.ones(1, len(boxes), dtype=torch.bool),
         )
-        map_boxes = np.zeros((len(texts), len(self.grounder.config.map_boxes), 4), np.float32)
-        for place, level in enumerate(self.grounder.config.map_boxes):
-            map_boxes[:, place] = cam_metrics.threshold_boxes(enlarged, level, "largest") / BOX_SIDE
         own = torch.from_numpy(cams)
         encoder = self.grounder.cam_encoder
         control = "none" if encoder is None else encoder.config.control
@@ -103,20 +99,17 @@ class Grounding:
             cam=own,
             shown_cam=cam_control.shown_alone(control, own),
             cam_known=torch.ones(len(texts), dtype=torch.bool),
-            cam_box=torch.from_numpy(cam_boxes.astype(np.float32)),
+            cam_box=boxes_around(own, [self.threshold])[:, 0],
             image_rows=np.zeros(1, dtype=int),
             swapped=torch.zeros(len(texts), dtype=torch.bool),
             swap_tokens=tokens[:0],
             swap_mask=mask[:0],
             swap_false=torch.zeros(0, dtype=torch.bool),
-            map_boxes=torch.from_numpy(map_boxes),
         )
-        best, chosen = ground_batch(self.grounder, batch)[2].max(-1)
-        # beyond the photograph's proposals stand the boxes of each text's own map
-        every = np.concatenate(
-            [np.tile(boxes, (len(texts), 1, 1)), map_boxes * np.tile(size, 2)], axis=1
-        )
-        found = every[np.arange(len(texts)), chosen.numpy()]
+        looked = ground_batch(self.grounder, batch)
+        best, chosen = looked.scores.max(-1)
+        shares = looked.proposals.boxes[torch.arange(len(texts)), chosen]
+        found = shares.numpy() * np.tile(size, 2)
         rows = np.concatenate([found, best.numpy()[:, None]], 1)
         return pd.DataFrame(rows.astype(float), columns=["x1", "y1", "x2", "y2", "score"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +10,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from camground import cam_control, cam_metrics, maps, tables
+from camground import cam_control, maps, tables
 from camground.errors import UserError
 from camground.feature_store import FeatureStore
+from camground.model.own_boxes import boxes_around
 from camground.model.regions import Proposals
 from camground.pairs import Batch, Pairs
-
-BOX_SIDE = 64  # maps are enlarged to so many cells before a box is drawn around them
 
 
 class ProposalTable:
@@ -56,8 +54,7 @@ class ProposalTable:
 
 
 class CamTable:
-    """The matcher's CAMs of some expressions, and the box around each thresholded map; `map_boxes` (N, E,
-    4) are those at the thresholds of `more`.
+    """The matcher's CAMs of some expressions, and the box around each thresholded map.
 
     A missing CAM is a map of zeros and known False.
     """
@@ -67,7 +64,6 @@ class CamTable:
         path: str | Path,
         expression_ids: list[str],
         threshold: float,
-        more: Sequence[float] = (),
     ) -> None:
         self._maps = maps.read_cams(path, pd.Index(expression_ids))
         self.known = self._maps.present
@@ -76,16 +72,11 @@ class CamTable:
             raise UserError(f"{path}: maps of several sizes {sizes.tolist()}; rerun `gradcam`")
         self.size = tuple(sizes[0].tolist()) if len(sizes) else (1, 1)
         self.boxes = np.tile(np.array([0, 0, 1, 1], dtype=np.float32), (len(expression_ids), 1))
-        self.map_boxes = np.zeros((len(expression_ids), len(more), 4), dtype=np.float32)
         present = np.flatnonzero(self.known)
         for start in range(0, len(present), 1024):
             which = present[start : start + 1024]
-            enlarged = cam_metrics.enlarge(self._maps.stack(which), (BOX_SIDE, BOX_SIDE))
-            boxes = cam_metrics.threshold_boxes(enlarged, threshold, "largest")
-            self.boxes[which] = boxes / BOX_SIDE
-            for place, level in enumerate(more):
-                boxes = cam_metrics.threshold_boxes(enlarged, level, "largest")
-                self.map_boxes[which, place] = boxes / BOX_SIDE
+            maps_of = torch.from_numpy(self._maps.stack(which))
+            self.boxes[which] = boxes_around(maps_of, [threshold])[:, 0].numpy()
 
     def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Maps (M, h, w) float32 in [0, 1], known (M,) bool, boxes (M, 4) xyxy in [0, 1]."""
@@ -104,8 +95,7 @@ class Loaded:
     the CAM encoder sees: the same, or a control's. Both are known where cam_known is.
 
     swapped (M,) bool: the expression has a swap in this batch, of which swap_tokens, swap_mask (the text,
-    of S of them in order) and swap_false (S,) bool (false of the image) are. map_boxes (M, E, 4): boxes
-    around the CAM thresholded at `model.map_boxes`, xyxy in [0, 1], all 0 where there is no CAM.
+    of S of them in order) and swap_false (S,) bool (false of the image) are.
     """
 
     features: Tensor
@@ -123,13 +113,12 @@ class Loaded:
     swap_tokens: Tensor
     swap_mask: Tensor
     swap_false: Tensor
-    map_boxes: Tensor
 
 
 class GroundingData:
     """Pairs of one split with everything that the grounder needs of them.
 
-    `map_boxes` and `control`: as `model.map_boxes` and `model.cam_encoder.control`.
+    `control`: as `model.cam_encoder.control`.
     """
 
     def __init__(
@@ -139,11 +128,10 @@ class GroundingData:
         proposals: ProposalTable,
         cams: str | Path,
         threshold: float,
-        map_boxes: Sequence[float] = (),
         control: str = "none",
     ) -> None:
         self.pairs, self.store, self.proposals = pairs, store, proposals
-        self.cams = CamTable(cams, pairs.expression_ids, threshold, map_boxes)
+        self.cams = CamTable(cams, pairs.expression_ids, threshold)
         self.control = control
         if control == "shuffled":
             self._partners = cam_control.partners(pairs.image_rows, self.cams.known)
@@ -170,7 +158,6 @@ class GroundingData:
             swap_tokens=swap_tokens.to(where),
             swap_mask=swap_mask.to(where),
             swap_false=torch.from_numpy(self.pairs.swaps.false[swaps]).to(where),
-            map_boxes=torch.from_numpy(self.cams.map_boxes[batch.expressions]).to(where),
         )
 
     def _shown(self, rows: np.ndarray, own: Tensor) -> Tensor:

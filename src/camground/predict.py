@@ -55,16 +55,17 @@ def main() -> None:
             pairs = Pairs(given.images, given.expressions, split, ["phrase"])
             threshold = losses.distillation.threshold
             control = model.config.cam_encoder.control
-            more = model.config.map_boxes
-            data = GroundingData(pairs, store, proposals, given.cams, threshold, more, control)
+            data = GroundingData(pairs, store, proposals, given.cams, threshold, control)
             batches = list(pairs.in_order(config.batch_size))
             for indices in track(batches, f"grounding {split} (batches)"):
                 batch = data.load(indices, where)
-                grounded, cam, scores = ground_batch(model, batch)
-                left = erased_scores(model, losses, batch, cam).cpu().numpy()
-                image = grounded.image_logit.detach().sigmoid().cpu().numpy()
-                best, chosen = (part.cpu().numpy() for part in scores.max(-1))
-                maps = (cam / cam.amax((1, 2), keepdim=True).clamp(min=1e-9)).cpu().numpy()
+                looked = ground_batch(model, batch)
+                left = erased_scores(model, losses, batch, looked.cam).cpu().numpy()
+                image = looked.first.image_logit.detach().sigmoid().cpu().numpy()
+                best, chosen = (part.cpu().numpy() for part in looked.scores.max(-1))
+                boxes = looked.proposals.boxes.cpu().numpy()
+                cam = looked.cam / looked.cam.amax((1, 2), keepdim=True).clamp(min=1e-9)
+                maps = cam.cpu().numpy()
                 rows = []
                 for place, expression in enumerate(indices.expressions):
                     if not np.isfinite(best[place]):
@@ -74,17 +75,12 @@ def main() -> None:
                     size = np.tile(proposals.sizes[image_row], 2)
                     # beyond the image's proposals stand the boxes of the expression's own map
                     rank = int(chosen[place])
-                    of_map = rank - proposals.boxes.shape[1]
-                    box = (
-                        proposals.boxes[image_row, rank]
-                        if of_map < 0
-                        else batch.map_boxes[place, of_map].cpu().numpy()
-                    )
+                    of_image = rank < proposals.boxes.shape[1]
                     rows.append(
                         {
                             "expression_id": pairs.expression_ids[expression],
-                            "rank": rank if of_map < 0 else -1,
-                            "box_xyxy": (box * size).tolist(),
+                            "rank": rank if of_image else -1,
+                            "box_xyxy": (boxes[place, rank] * size).tolist(),
                             "score": float(best[place]),
                             "cam_height": maps.shape[1],
                             "cam_width": maps.shape[2],

@@ -124,7 +124,6 @@ def main() -> None:
             proposals,
             given.cams,
             losses_config.distillation.threshold,
-            model_config.map_boxes,
             model_config.cam_encoder.control,
         )
     model = Grounder(model_config, store.visual_channels, store.text_width)

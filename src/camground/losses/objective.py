@@ -22,7 +22,8 @@ from camground.losses.contrastive import info_nce, positives
 from camground.losses.distillation import DistillationConfig, distillation, object_belief, teacher
 from camground.losses.matching import match
 from camground.losses.reconstruction import reconstruction, text_vectors
-from camground.model.grounder import Grounded, Grounder, Proposals, Read, Seen
+from camground.model.grounder import Grounder, Proposals, Read, Seen
+from camground.model.own_boxes import Looked, look_twice
 
 ImageErased = Callable[[np.ndarray, Tensor], Tensor]
 
@@ -88,9 +89,8 @@ class Objective:
 
         mining_weight = self._mining_weight(step, total) if mine else 0.0
         if config.distillation.weight or config.attention_mining.weight or config.reconstruction:
-            grounded, cam, scores, proposals = self._positives(
-                batch, seen, read, exact=mining_weight > 0
-            )
+            looked = self._positives(batch, seen, read, exact=mining_weight > 0)
+            scores, proposals = looked.scores, looked.proposals
             if config.distillation.weight:
                 trust = min(1.0, step / total / max(config.distillation.belief_warmup, 1e-9))
                 if belief is not None and config.distillation.belief:
@@ -105,14 +105,14 @@ class Objective:
                 values["reconstruction"] = reconstruction(
                     model.decoder,
                     scores,
-                    grounded.regions,
+                    looked.regions,
                     proposals.valid,
                     text_vectors(batch.tokens, batch.tokens_mask),
                     batch.text_ids,
                 )
                 loss = loss + config.reconstruction * values["reconstruction"]
             if mining_weight > 0:
-                mined = self._mine(batch, grounded, cam, read, proposals)
+                mined = self._mine(batch, looked)
                 values |= mined
                 loss = loss + mining_weight * mined["mining_sum"]
         return {"loss": loss, **values}
@@ -134,29 +134,24 @@ class Objective:
             return 0.0
         return config.weight * config.every * min(1.0, step / total / max(config.warmup, 1e-9))
 
-    def _positives(
-        self, batch: Loaded, seen: Seen, read: Read, exact: bool
-    ) -> tuple[Grounded, Tensor, Tensor, Proposals]:
-        """Ground the own pairs: `Grounded`, own CAM (M, H, W), final scores (M, K), proposals."""
+    def _positives(self, batch: Loaded, seen: Seen, read: Read, exact: bool) -> Looked:
+        """Ground the own pairs."""
         model, config = self.model, self.config.attention_mining
-        proposals = batch.proposals.take(batch.owner).extended(batch.map_boxes)
-        if len(batch.owner) != len(batch.features) or batch.map_boxes.shape[1]:
+        if len(batch.owner) != len(batch.features):
             # each pair needs a map of its own, or the Grad-CAMs of an image's texts would mix
-            seen = model.see_map(seen.map[batch.owner], proposals)
+            seen = model.see_map(seen.map[batch.owner], batch.proposals.take(batch.owner))
         known = batch.cam_known
         if model.cam_encoder is not None and model.training:
             kept = torch.rand(len(known), device=known.device)
             known = known & (kept >= model.cam_encoder.config.dropout)
-        grounded = model.ground(seen, read, batch.shown_cam, known)
-        cam = model.own_cam(grounded, seen.map, config.order if exact else "none")
-        return grounded, cam, model.rescore(grounded, cam, proposals), proposals
+        order = config.order if exact else "none"
+        return look_twice(model, seen, read, batch.shown_cam, known, order)
 
-    def _mine(
-        self, batch: Loaded, grounded: Grounded, cam: Tensor, read: Read, proposals: Proposals
-    ) -> dict[str, Tensor]:
+    def _mine(self, batch: Loaded, looked: Looked) -> dict[str, Tensor]:
         """S(I*, q) and its companions (GAIN eq. 3 to 5)."""
         config = self.config.attention_mining
-        mask = mining.soft_mask(cam, config.omega, config.sigma)
+        grounded, proposals = looked.first, batch.proposals.take(batch.owner)
+        mask = mining.soft_mask(looked.cam, config.omega, config.sigma)
         features = batch.features[batch.owner]
         if config.erase == "image":
             if self._image_erased is None:

@@ -43,8 +43,8 @@ class GrounderConfig:
     smooth maxima over cells and proposals in the late score. `ring`: side of the context around a
     proposal, in sides of the proposal. `own_map`: proposals are scored on the model's own Grad-CAM too.
     `own_gate`: that Grad-CAM is kept to where the dense score rests (`model.gated_map`); needs `dense`.
-    `map_boxes`: thresholds, shares of the maximum of the matcher's CAM, at which the boxes around it are
-    proposals of the expression beside those of the image.
+    `map_boxes`: thresholds, shares of the maximum, at which boxes around that Grad-CAM and the one shown are
+    proposals of the expression beside those of the image (`model.own_boxes`).
     `dense`: the late score and the image score look at the map's cells beside the proposals.
     `relation_kernel`: heads of the matcher's relations on those cells (`model.relation_kernel`); 0: none.
     `subject`: proposals are compared with the words of the subject, else with the whole phrase, which is
