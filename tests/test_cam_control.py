@@ -228,7 +228,7 @@ def test_the_demo_with_a_model_of_a_control(tmp_path: Path) -> None:
     assert len(demo("shuffled", enabled=False).ground(photograph, ["a", "b"])) == 2
 
 
-def test_the_demo_gives_the_box_of_a_texts_own_map(
+def test_the_demo_answers_with_the_voted_box(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from PIL import Image
@@ -239,16 +239,12 @@ def test_the_demo_gives_the_box_of_a_texts_own_map(
     Image.new("RGB", (40, 40), "red").save(photograph)
     given = []
 
-    def last(model, batch):
-        looked = ground_batch(model, batch)
-        given.append(looked.proposals.boxes)
-        return replace(
-            looked, scores=torch.arange(4.0).repeat(2, 1)
-        )  # three proposals, then the map's
+    def heard(model, batch):
+        given.append(ground_batch(model, batch))
+        return given[-1]
 
-    monkeypatch.setattr(grounding, "ground_batch", last)
+    monkeypatch.setattr(grounding, "ground_batch", heard)
     found = demo("none", map_boxes=(0.5,)).ground(photograph, ["a", "b"])
-    assert given[0].shape == (2, 4, 4)
-    own = given[0][:, 3]
-    assert (own[:, 2:] > own[:, :2]).all()
-    assert np.allclose(found[["x1", "y1", "x2", "y2"]], own * 40)
+    assert given[0].proposals.boxes.shape == (2, 4, 4)
+    assert np.allclose(found[["x1", "y1", "x2", "y2"]], given[0].boxes * 40)
+    assert np.allclose(found["score"], given[0].scores.amax(-1))

@@ -107,9 +107,8 @@ class Grounding:
             swap_false=torch.zeros(0, dtype=torch.bool),
         )
         looked = ground_batch(self.grounder, batch)
-        best, chosen = looked.scores.max(-1)
-        shares = looked.proposals.boxes[torch.arange(len(texts)), chosen]
-        found = shares.numpy() * np.tile(size, 2)
+        found = looked.boxes.numpy() * np.tile(size, 2)
+        best = looked.scores.amax(-1)
         rows = np.concatenate([found, best.numpy()[:, None]], 1)
         return pd.DataFrame(rows.astype(float), columns=["x1", "y1", "x2", "y2", "score"])
 

@@ -63,7 +63,7 @@ def main() -> None:
                 left = erased_scores(model, losses, batch, looked.cam).cpu().numpy()
                 image = looked.first.image_logit.detach().sigmoid().cpu().numpy()
                 best, chosen = (part.cpu().numpy() for part in looked.scores.max(-1))
-                boxes = looked.proposals.boxes.cpu().numpy()
+                boxes = looked.boxes.cpu().numpy()
                 cam = looked.cam / looked.cam.amax((1, 2), keepdim=True).clamp(min=1e-9)
                 maps = cam.cpu().numpy()
                 rows = []
@@ -80,7 +80,7 @@ def main() -> None:
                         {
                             "expression_id": pairs.expression_ids[expression],
                             "rank": rank if of_image else -1,
-                            "box_xyxy": (boxes[place, rank] * size).tolist(),
+                            "box_xyxy": (boxes[place] * size).tolist(),
                             "score": float(best[place]),
                             "cam_height": maps.shape[1],
                             "cam_width": maps.shape[2],

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from camground import cam_metrics
+from camground.model.box_voting import vote
 from camground.model.grounder import Grounded, Grounder, Read, Seen
 from camground.model.regions import Proposals
 
@@ -23,13 +24,15 @@ BOX_SIDE = 64  # maps are enlarged to so many cells before a box is drawn around
 @dataclass
 class Looked:
     """Of P pairs: what the first look gave, the own CAM (P, H, W), the proposals with the boxes of the map
-    after the others, and their final scores (P, K + E) and tokens (P, K + E, width)."""
+    after the others, their final scores (P, K + E) and tokens (P, K + E, width), and the answers' boxes
+    (P, 4), xyxy in [0, 1]."""
 
     first: Grounded
     cam: Tensor
     proposals: Proposals
     scores: Tensor
     regions: Tensor
+    boxes: Tensor
 
 
 @torch.no_grad()
@@ -71,4 +74,5 @@ def look_twice(
         proposals = proposals.extended(boxes_around(joint, thresholds))
         last = model.ground(model.see_map(seen.map, proposals), read, shown, known)
     scores = model.rescore(last, cam, proposals)
-    return Looked(first, cam, proposals, scores, last.regions)
+    boxes = vote(model.config.voting, proposals, scores.detach())
+    return Looked(first, cam, proposals, scores, last.regions, boxes)
