@@ -5,8 +5,9 @@ import torch
 
 from camground.model.cam_encoder import CamEncoderConfig
 from camground.model.fusion import FusionConfig
-from camground.model.grounder import Grounder, GrounderConfig, Read, TransformerConfig
+from camground.model.grounder import Grounder, GrounderConfig, TransformerConfig
 from camground.model.regions import Proposals, cell_overlap, inside_and_ring, map_features
+from camground.model.seen_and_read import Read
 
 CHANNELS, TEXT, GRID, COUNT, PAIRS = 6, 10, 8, 5, 3
 SWITCHES = [

@@ -28,9 +28,10 @@ from camground.matcher import MatcherStageConfig
 from camground.matching.gradcam import MatcherCam
 from camground.matching.matcher import Matcher
 from camground.model.backbone import Backbone
-from camground.model.grounder import Grounder, GrounderConfig, Proposals
+from camground.model.grounder import Grounder, GrounderConfig
 from camground.model.language import LanguageEncoder
 from camground.model.own_boxes import boxes_around
+from camground.model.regions import Proposals
 from camground.photographs import load_square
 from camground.sections import parse
 from camground.training import load_checkpoint

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from camground.grounding_data import Loaded
-from camground.model.grounder import Grounder, Read, Seen
+from camground.model.grounder import Grounder
+from camground.model.seen_and_read import Read, Seen
 
 
 def hardest(logits: Tensor, good: Tensor) -> tuple[Tensor, Tensor]:

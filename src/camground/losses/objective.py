@@ -22,8 +22,10 @@ from camground.losses.contrastive import info_nce, positives
 from camground.losses.distillation import DistillationConfig, distillation, object_belief, teacher
 from camground.losses.matching import match
 from camground.losses.reconstruction import reconstruction, text_vectors
-from camground.model.grounder import Grounder, Proposals, Read, Seen
+from camground.model.grounder import Grounder
 from camground.model.own_boxes import Looked, look_twice
+from camground.model.regions import Proposals
+from camground.model.seen_and_read import Read, Seen
 
 ImageErased = Callable[[np.ndarray, Tensor], Tensor]
 

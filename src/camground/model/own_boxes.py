@@ -15,8 +15,9 @@ from torch import Tensor
 
 from camground import cam_metrics
 from camground.model.box_voting import vote
-from camground.model.grounder import Grounded, Grounder, Read, Seen
+from camground.model.grounder import Grounder
 from camground.model.regions import Proposals
+from camground.model.seen_and_read import Grounded, Read, Seen
 
 BOX_SIDE = 64  # maps are enlarged to so many cells before a box is drawn around them
 
