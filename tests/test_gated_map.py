@@ -56,6 +56,13 @@ def test_gradients_pass_to_the_extent_alone():
     assert place.grad is None
 
 
+def test_a_map_that_is_not_a_number_does_not_hang():
+    extent, place = two_things()
+    extent[0, 3, 3] = torch.nan
+    assert gated(extent, place).isnan().any()
+    assert gated(extent[:0], place[:0]).shape == (0, 12, 12)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_reconstruction_is_repeated_dilation_under_the_extent(seed):
     rng = np.random.default_rng(seed)

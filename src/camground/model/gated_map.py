@@ -28,11 +28,13 @@ def joined(seed: Tensor, extent: Tensor) -> Tensor:
     is nowhere lower; at most the extent.
     """
     found = torch.minimum(seed, extent)
-    while True:
+    # no path is longer than all cells; a map that is not a number, which equals nothing, ends here too
+    for _ in range(extent[0].numel() if len(extent) else 0):
         more = torch.minimum(_grown(found, (3, 3)), extent)
         if torch.equal(more, found):
-            return found
+            break
         found = more
+    return found
 
 
 @torch.no_grad()
