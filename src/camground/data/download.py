@@ -13,7 +13,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,7 +90,7 @@ def download(
     patience = patience or Patience()
     target.parent.mkdir(parents=True, exist_ok=True)
     failures = []
-    with closing(_session(patience)) as session:
+    with _session(patience) as session:
         for address in addresses:
             part = _Part(target, wanted)
             try:
@@ -207,9 +206,7 @@ def _ask(session: requests.Session, address: str, part: _Part, patience: Patienc
     headers = part.resumption(address)
     start = part.size
     try:
-        response = session.get(
-            address, headers=headers, stream=True, timeout=(patience.timeout, patience.timeout)
-        )
+        response = session.get(address, headers=headers, stream=True, timeout=patience.timeout)
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
         raise _GiveUp(str(error)) from None
     except requests.exceptions.TooManyRedirects:
@@ -250,8 +247,7 @@ def _ask(session: requests.Session, address: str, part: _Part, patience: Patienc
             part.discard()
             raise _GiveUp("says nowhere how long the file is, so a break could not be told")
         _write(response, part, total or expected, start)
-    whole = total or expected
-    return whole is None or part.size >= whole
+    return part.size >= (total or expected or 0)
 
 
 def _write(response: requests.Response, part: _Part, total: int | None, start: int) -> None:
@@ -299,5 +295,6 @@ def _range(response: requests.Response) -> tuple[int | None, int | None]:
 
 def _said(error: Exception) -> str:
     """The innermost reason of a chain of wrapped errors."""
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return str(reason or error)
+    inner = error.args[0] if error.args else error
+    reason = getattr(inner, "reason", inner)
+    return str(reason.args[0] if isinstance(reason, Exception) and reason.args else reason)
