@@ -19,6 +19,7 @@ configfile: "config.yaml"
 
 include: "rules/common.smk"
 include: "rules/targets.smk"
+include: "rules/download.smk"
 include: "rules/data.smk"
 include: "rules/proposals.smk"
 include: "rules/features.smk"

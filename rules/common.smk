@@ -100,12 +100,23 @@ def all_baselines(file):
 
 
 def source_tables():
-    """The files of a folder of photographs; the photographs themselves are too many to list."""
-    if MADE_HERE:
+    """The files that name a data set's photographs; those themselves are too many to list.
+
+    Files that are not there are left out: the stage says which are missing, and what to do.
+    """
+    kind = config["data"]["kind"]
+    names = config["data"][kind]
+    if kind == "folder":
+        files = [names[key] for key in ("captions", "phrases") if names[key]]
+    elif kind == "refer":
+        folder = Path(names["dataset"])
+        files = [folder / f"refs({names['split_by']}).p", folder / "instances.json"]
+    elif kind == "flickr30k":
+        files = [Path(names["annotations"], f"{split}.txt") for split in ("train", "val", "test")]
+    else:
         return []
-    names = config["data"]["folder"]
-    files = [Path(config["data_root"], names[key]) for key in ("captions", "phrases") if names[key]]
-    return [str(file) for file in files if file.exists()]
+    found = [Path(config["data_root"], file) for file in files]
+    return [str(file) for file in found if file.exists()]
 
 
 def train_config(wildcards):

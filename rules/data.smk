@@ -1,15 +1,17 @@
 """Stage `data`.
 
-Purpose: make the scenes, or read a folder of photographs, into the tables that all stages share.
-Inputs: nothing for scenes; captions.csv and, if there, phrases.csv of `data_root` for a folder.
+Purpose: make the scenes, or read photographs or a benchmark, into the tables that all stages share.
+Inputs: nothing for scenes; captions.csv and, if there, phrases.csv of `data_root` for a folder; the refs
+and instances, or the split files, of a benchmark there.
 Outputs: the tables images, expressions, targets (for evaluation alone) and rejected; the scenes'
-pictures.
+pictures. A data set of REFER leaves leakage.json beside them, also where it is refused.
 """
 
 
 rule data:
     input:
-        sources=source_tables(),
+        downloads=receipts(),
+        sources=source_files,
         code=code("data"),
     output:
         **{name: directory(path) for name, path in PICTURES.items()},

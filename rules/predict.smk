@@ -1,6 +1,7 @@
 """Stage `predict`.
 
-Purpose: the boxes, scores and own maps of a trained grounder on val and test.
+Purpose: the boxes, scores and own maps of a trained grounder on the splits that are
+evaluated.
 Inputs: the images, expressions, proposals and cams tables, the feature cache, a checkpoint; never
 targets.
 Outputs: the predictions table, and the scores of the word swaps.

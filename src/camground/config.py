@@ -31,7 +31,7 @@ RESERVED = frozenset(
     (
         *("all", "data", "proposals", "features", "matcher", "gradcam", "train", "predict"),
         *("evaluate", "baselines", "ablation", "report", "tracking"),
-        *("logs", "benchmarks", "figures", "resume"),
+        *("download", "logs", "benchmarks", "figures", "resume"),
         *("random", "centre", "whole_image", "largest", "objectness"),
         *("gradcam_ranking", "gradcam_box", "oracle"),
     )
@@ -231,12 +231,18 @@ def _relation_problems(config: Mapping[str, Any]) -> Iterator[str]:
                 )
         if varied["losses"]["reconstruction"] and not varied["model"]["reconstruction"]:
             yield f"variant {name}: losses.reconstruction needs model.reconstruction: true"
+    source, model = config["gradcam"]["source"], config["gradcam"]["model"]
+    if source != "matcher" and model is None:
+        yield f"gradcam.model: gradcam.source is {source}, so name its model: a hub name or a folder"
     if config["data"]["kind"] == "folder":
         root = config["data_root"]
         if root is None:
             yield "data_root: data.kind is folder, so give the folder: --config data_root=DIR"
         elif not Path(root).is_dir():
             yield f"data_root: no folder {root}"
+    elif config["data"]["kind"] != "scenes" and config["data_root"] is None:
+        kind = config["data"]["kind"]
+        yield f"data_root: data.kind is {kind}, so give the data sets' folder: --config data_root=DIR"
 
 
 def _dotted(*parts: Any) -> str:

@@ -27,6 +27,7 @@ from camground.grounding_data import Loaded
 from camground.matcher import MatcherStageConfig
 from camground.matching.gradcam import MatcherCam
 from camground.matching.matcher import Matcher
+from camground.matching.pretrained import PretrainedCam, open_pretrained
 from camground.model.backbone import Backbone
 from camground.model.grounder import Grounder, GrounderConfig
 from camground.model.language import LanguageEncoder
@@ -38,7 +39,13 @@ from camground.training import load_checkpoint
 
 
 class Grounding:
-    """A grounder with everything that it needs, ready for photographs and phrases."""
+    """A grounder with everything that it needs, ready for photographs and phrases.
+
+    A study whose Grad-CAM is a pretrained model's (`gradcam.source`) loads that model where the config
+    names it: it is no part of the bundle.
+    """
+
+    pretrained: PretrainedCam | None = None
 
     def __init__(
         self, grounder_folder: Path, matcher_folder: Path, settings: dict[str, Any]
@@ -57,6 +64,8 @@ class Grounding:
         self.matcher.load_state_dict(matcher_state)
         self.matcher.eval()
         self.gradcam = parse(GradcamConfig, settings["gradcam"])
+        if self.gradcam.source != "matcher":
+            self.pretrained = open_pretrained(self.gradcam, torch.device("cpu"))
         self.proposals = settings["proposals"]
         self.threshold = float(saved["losses"]["distillation"]["threshold"])
 
@@ -80,8 +89,12 @@ class Grounding:
             visual = self.backbone(pixels)
             tokens, mask = self.language(texts)
         owner = torch.zeros(len(texts), dtype=torch.long)
-        with MatcherCam(self.matcher, self.gradcam.method, self.gradcam.layer) as matcher_cam:
-            cams = matcher_cam(visual, owner, tokens, mask)
+        if self.pretrained is not None:
+            picture = self.pretrained.picture(image_path)
+            cams = self.pretrained(picture.unsqueeze(0), owner, texts)
+        else:
+            with MatcherCam(self.matcher, self.gradcam.method, self.gradcam.layer) as matcher_cam:
+                cams = matcher_cam(visual, owner, tokens, mask)
         proposals = Proposals(
             torch.from_numpy((boxes / np.tile(size, 2)).astype(np.float32)).unsqueeze(0),
             torch.from_numpy(objectness.astype(np.float32)).unsqueeze(0),

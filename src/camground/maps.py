@@ -13,6 +13,11 @@ from camground import tables
 from camground.errors import UserError
 
 
+def to_bytes(cam: np.ndarray) -> bytes:
+    """A map (H, W) in [0, 1] as the tables hold it: one byte a cell, row-major."""
+    return np.rint(np.clip(cam, 0, 1) * 255).astype(np.uint8).tobytes()
+
+
 @dataclass(frozen=True)
 class Maps:
     """N maps, some absent. sizes: (N, 2) int, height and width, 0 if absent. data: uint8 bytes."""

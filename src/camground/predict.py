@@ -1,4 +1,4 @@
-"""Stage `predict`: ground every phrase of the val and test splits with a trained grounder, and score
+"""Stage `predict`: ground every phrase of the evaluated splits with a trained grounder, and score
 their word swaps."""
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 from camground import stage, tables
 from camground.batch_grounding import erased_scores, ground_batch, load_grounder
 from camground.feature_store import FeatureStore
-from camground.gradcam import to_bytes
 from camground.grounding_data import GroundingData, ProposalTable
 from camground.losses.objective import LossesConfig
+from camground.maps import to_bytes
 from camground.pairs import Pairs
 from camground.progress import log, track
 from camground.sections import parse

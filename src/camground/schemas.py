@@ -5,10 +5,20 @@ Boxes are `xyxy` in pixels of the image: x1, y1 inclusive, x2, y2 exclusive, so 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
+# Every split a data set may have. train is learnt from, val chooses; the others are evaluated:
+# RefCOCO and RefCOCO+ call people testA and other objects testB.
+SPLITS = ("train", "val", "test", "testA", "testB")
 BOX = pa.list_(pa.float32(), 4)
 BOXES = pa.list_(BOX)
+
+
+def present(splits: Iterable[str]) -> list[str]:
+    """The distinct `splits`, in the order of `SPLITS`."""
+    return sorted(set(splits), key=SPLITS.index)
 
 
 def _field(name: str, kind: pa.DataType, nullable: bool = False) -> pa.Field:

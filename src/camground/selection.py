@@ -19,23 +19,24 @@ import pandas as pd
 from camground import stage, tables
 from camground.errors import UserError
 from camground.progress import log
+from camground.schemas import SPLITS
 from camground.training import EPOCHS
 
 METRIC = "acc@0.5"
 TABLES = ("images", "expressions", "proposals", "cams")
 
 
-def gap(accuracy: pd.DataFrame, chosen: int) -> dict[str, Any]:
-    """What both choices give on test; accuracy: a row an epoch (the index) with columns val and test.
+def gap(accuracy: pd.DataFrame, chosen: int, split: str = "test") -> dict[str, Any]:
+    """What both choices give on `split`; accuracy: a row an epoch (the index) with columns val and it.
 
     `chosen`: the epoch that captions chose. Of epochs that are equal on val the first counts as the one
     that boxes choose.
     """
     by_boxes = int(accuracy.index[int(accuracy["val"].to_numpy().argmax())])
-    test = accuracy["test"].to_dict()
+    test = accuracy[split].to_dict()
     return {
-        "by_captions": {"epoch": chosen, "test": float(test[chosen])},
-        "by_boxes": {"epoch": by_boxes, "test": float(test[by_boxes])},
+        "by_captions": {"epoch": chosen, split: float(test[chosen])},
+        "by_boxes": {"epoch": by_boxes, split: float(test[by_boxes])},
         "gap": float(test[by_boxes] - test[chosen]),
     }
 
@@ -51,6 +52,12 @@ def main() -> None:
     for name in (*TABLES, "targets", "features", "train-dir"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="JSON to write")
+    parser.add_argument(
+        "--split",
+        choices=SPLITS[2:],
+        default="test",
+        help="evaluated split that the choice is told on",
+    )
     given = parser.parse_args()
     config = stage.read_config(given.config)
     epochs = sorted((given.train_dir / EPOCHS).glob("*/checkpoint.safetensors"))
@@ -83,9 +90,11 @@ def main() -> None:
             kept = metrics[(metrics["metric"] == METRIC) & (metrics["group"] == "all")]
             rows[epoch] = dict(zip(kept["split"], kept["value"], strict=True))
     accuracy = pd.DataFrame.from_dict(rows, orient="index")
-    if not {"val", "test"} <= set(accuracy.columns):
-        raise UserError("selection needs boxes on val and on test, and both in evaluate.splits")
-    found = {**gap(accuracy, chosen), "epochs": accuracy.to_dict("index")}
+    if not {"val", given.split} <= set(accuracy.columns):
+        raise UserError(
+            f"selection needs boxes on val and on {given.split}, and both in evaluate.splits"
+        )
+    found = {**gap(accuracy, chosen, given.split), "epochs": accuracy.to_dict("index")}
     with tables.atomic(given.output) as temporary:
         temporary.write_text(json.dumps(found, indent=1))
     log.info("by captions %s, by boxes %s", found["by_captions"], found["by_boxes"])

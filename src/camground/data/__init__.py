@@ -1,1 +1,2 @@
-"""Data sets: `scenes` made here, `folder` for one's own photographs; all write the same tables."""
+"""Data sets: `scenes` made here, `folder` for one's own photographs, `refer` and `flickr30k` for the
+benchmarks; all write the same tables."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from camground import stage, tables
 from camground.errors import UserError
 
-KINDS = ("scenes", "folder")
+KINDS = ("scenes", "folder", "refer", "flickr30k")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Dispatch on `data.kind`; see `camground.data.scenes` and `camground.data.folder`."""
+    """Dispatch on `data.kind`; `camground.data` has a module of that name for each."""
     parser = stage.parser("data", __doc__)
     for name in ("images", "expressions", "targets", "rejected"):
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"table `{name}` to write")
@@ -33,19 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         scenes.write(data, options.images, options.expressions, options.targets, options.pictures)
         tables.write("rejected", [], options.rejected)
-    elif kind == "folder":
-        from camground.data import folder
-
-        folder.write(
-            data,
-            config.get("data_root"),
-            options.images,
-            options.expressions,
-            options.targets,
-            options.rejected,
-        )
+        return
+    if kind == "folder":
+        from camground.data.folder import write
+    elif kind == "refer":
+        from camground.data.refer import write
+    elif kind == "flickr30k":
+        from camground.data.flickr30k import write
     else:
         raise UserError(f"data.kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+    write(
+        data,
+        config.get("data_root"),
+        options.images,
+        options.expressions,
+        options.targets,
+        options.rejected,
+    )
 
 
 if __name__ == "__main__":

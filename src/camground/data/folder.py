@@ -11,11 +11,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from camground import tables
 from camground.data import noun_phrases
 from camground.data.folder_files import (
     Box,
@@ -28,10 +26,9 @@ from camground.data.folder_files import (
 )
 from camground.data.photographs import Photograph, inspect_all
 from camground.data.rejected import Rejected
+from camground.data.rows import expression_row, write_batches
 from camground.errors import UserError
 from camground.progress import log, track
-
-BATCH = 1024
 
 
 @dataclass
@@ -150,16 +147,7 @@ def _boxed_rows(one: Pictured) -> Iterator[dict]:
 
 
 def _expression(one: Pictured, name: str, text: str, kind: str) -> dict:
-    return {
-        "expression_id": f"{one.image_id}#{name}",
-        "image_id": one.image_id,
-        "text": text,
-        "kind": kind,
-        "split": one.split,
-        "swap_of": None,
-        "word_class": None,
-        "false_of_image": None,
-    }
+    return expression_row(f"{one.image_id}#{name}", one.image_id, text, kind, one.split)
 
 
 def _target_rows(one: Pictured) -> Iterator[dict]:
@@ -170,17 +158,6 @@ def _target_rows(one: Pictured) -> Iterator[dict]:
             "boxes_xyxy": boxes_xyxy,
             **dict.fromkeys(unknown),
         }
-
-
-def _write(name: str, rows: Iterable[dict], path: Path) -> int:
-    """Write a table in batches; the number of its rows."""
-    count = 0
-    remaining = iter(rows)
-    with tables.writer(name, path) as writer:
-        while batch := list(islice(remaining, BATCH)):
-            writer.append(batch)
-            count += len(batch)
-    return count
 
 
 def _pictured(
@@ -261,7 +238,7 @@ def write(
         if one.split == "train":
             frequent.update(one.mentions)
 
-    _write(
+    write_batches(
         "images",
         (
             {
@@ -284,8 +261,10 @@ def write(
                 kinds[row["split"], row["kind"]] += 1
                 yield row
 
-    _write("expressions", all_expressions(), expressions)
-    boxed_count = _write("targets", (row for one in pictured for row in _target_rows(one)), targets)
+    write_batches("expressions", all_expressions(), expressions)
+    boxed_count = write_batches(
+        "targets", (row for one in pictured for row in _target_rows(one)), targets
+    )
     splits = Counter(one.split for one in pictured)
     for split, count in splits.items():
         log.info(

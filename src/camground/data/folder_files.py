@@ -108,8 +108,8 @@ def fit_box(box_xyxy: Box, width: int, height: int) -> Box:
     return left, top, right, bottom
 
 
-def _image_id(name: str) -> str:
-    """The id of a photograph: its normalised path inside the images folder.
+def inside_folder(name: str) -> str:
+    """A photograph's normalised path inside the images folder, which is its id too.
 
     Raises:
         ValueError: empty, absolute, or leading out of the folder.
@@ -122,7 +122,8 @@ def _image_id(name: str) -> str:
     return path.as_posix()
 
 
-def _text(text: str, kind: str) -> str:
+def checked_text(text: str, kind: str) -> str:
+    """`text`; ValueError when it has not a letter or digit. kind: what it is, for the message."""
     if not text:
         raise ValueError(f"empty {kind}")
     if not any(letter.isalnum() for letter in text):
@@ -135,7 +136,9 @@ def read_captions(path: Path, rejected: Rejected) -> Iterator[Caption]:
     for row in csv_rows.read(path, ["image", "caption"], rejected):
         try:
             yield Caption(
-                _image_id(row.values["image"]), _text(row.values["caption"], "caption"), row.line
+                inside_folder(row.values["image"]),
+                checked_text(row.values["caption"], "caption"),
+                row.line,
             )
         except ValueError as error:
             rejected.add(path, row.line, ",".join(row.values.values()), str(error))
@@ -146,8 +149,8 @@ def read_phrases(path: Path, rejected: Rejected) -> Iterator[BoxedPhrase]:
     for row in csv_rows.read(path, ["image", "phrase", *BOX_COLUMNS], rejected):
         try:
             yield BoxedPhrase(
-                _image_id(row.values["image"]),
-                _text(row.values["phrase"], "phrase"),
+                inside_folder(row.values["image"]),
+                checked_text(row.values["phrase"], "phrase"),
                 row.line,
                 parse_box(row.values),
             )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -39,6 +39,25 @@ def inspect(path: Path) -> Photograph:
     # Decoders raise OSError, SyntaxError, ValueError, struct.error and more for a damaged file.
     except Exception as error:
         return Photograph(problem=f"unreadable or truncated: {error or type(error).__name__}")
+
+
+def locate(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Where each photograph of `names`, relative paths, lies: there in `folder`, else anywhere below it.
+
+    Archives keep the same photographs in different folders; a file name that is below `folder` once
+    is found. One that is not, or several times, gets the path where it should be.
+    """
+    found = {name: folder / name for name in names}
+    lost = [name for name, path in found.items() if not path.exists()]
+    if lost:
+        below: dict[str, list[Path]] = {}
+        for path in folder.rglob("*"):
+            below.setdefault(path.name, []).append(path)
+        for name in lost:
+            places = below.get(PurePosixPath(name).name, [])
+            if len(places) == 1:
+                found[name] = places[0]
+    return found
 
 
 def cores() -> int:

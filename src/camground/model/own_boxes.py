@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from camground import cam_metrics
 from camground.model.box_voting import vote
@@ -52,9 +53,20 @@ def boxes_around(maps: Tensor, thresholds: Sequence[float]) -> Tensor:
 
 @torch.no_grad()
 def joint_map(cam: Tensor, shown: Tensor | None, known: Tensor) -> Tensor:
-    """The own CAM (P, H, W) and, where it is known, the one shown (P, H, W), each scaled to maximum 1."""
+    """The own CAM (P, H, W) and, where it is known, the one shown (P, h, w), each scaled to maximum 1.
+
+    On the finer grid of the two along each axis: a pretrained model's CAM has that model's grid.
+    """
     own = cam / cam.amax((1, 2), keepdim=True).clamp(min=1e-12)
-    return own if shown is None else own + shown * known[:, None, None]
+    if shown is None:
+        return own
+    if shown.shape != own.shape:
+        height, width = (max(sides) for sides in zip(own.shape[1:], shown.shape[1:], strict=True))
+        own, shown = (
+            functional.interpolate(one.unsqueeze(1), (height, width), mode="bilinear").squeeze(1)
+            for one in (own, shown)
+        )
+    return own + shown * known[:, None, None]
 
 
 def look_twice(
@@ -62,7 +74,7 @@ def look_twice(
 ) -> Looked:
     """Ground P pairs, row p of each input belonging to pair p.
 
-    seen: of P images, its map with a gradient; shown (P, H, W) in [0, 1] and known (P,) bool: the CAM for
+    seen: of P images, its map with a gradient; shown (P, h, w) in [0, 1] and known (P,) bool: the CAM for
     the CAM encoder. `order`: of `Grounder.own_cam`. Without `model.map_boxes` there is no second look.
     """
     first = model.ground(seen, read, shown, known)

@@ -18,6 +18,7 @@ import yaml
 
 from camground import tables
 from camground.errors import UserError
+from camground.schemas import present
 from camground.word_swaps import NAMES as SWAP_NAMES
 
 # Why an answer is wrong, in the order in which the causes are tried.
@@ -175,7 +176,7 @@ class Results:
                 "phrases": kinds[split, "phrase"],
                 "sentences": kinds[split, "sentence"],
             }
-            for split in ("train", "val", "test")
+            for split in present(texts["split"].to_pylist())
         ]
 
     def proposals_per_image(self) -> float:

@@ -33,6 +33,7 @@ from camground.provenance import config_digest, git_sha
 from camground.report.mining import HEADINGS, METRICS, mined
 from camground.report.results import Results
 from camground.result_tables import markdown
+from camground.schemas import SPLITS, present
 
 TESTED = "acc@0.5"
 MAIN = (
@@ -60,12 +61,14 @@ class Finished:
 
     @cached_property
     def split(self) -> str:
-        """The split of the study's tests: the one whose p are adjusted, else test."""
+        """The split of the study's tests: the one whose p are adjusted, else its first test split."""
         splits = self.table["split"]
         if splits.empty:
             raise UserError(f"{self.root / 'ablation.parquet'}: is empty; rerun `evaluate`")
         tested = splits[self.table["p_holm"].notna()].unique()
-        return str(tested[0]) if len(tested) == 1 else "test"
+        if len(tested) == 1:
+            return str(tested[0])
+        return next((split for split in SPLITS[2:] if split in set(splits)), "val")
 
     @cached_property
     def reference(self) -> str:
@@ -137,7 +140,7 @@ def facts(finished: Finished, command: str, commit: str) -> str:
     texts = tables.read("expressions", finished.root / "data" / "expressions.parquet")
     kinds = [kind for kind in ("phrase", "sentence", "swap") if (texts["kind"] == kind).any()]
     rows = []
-    for split in ("train", "val", "test"):
+    for split in present(texts["split"]):
         of_split = texts.loc[texts["split"] == split, "kind"]
         counts = [f"{(of_split == kind).sum():,}" for kind in kinds]
         rows.append([split, f"{study.images.get(split, 0):,}", *counts])

@@ -1,0 +1,59 @@
+"""Stage `download`: public data sets, for the data kinds that are neither made here nor brought along.
+
+Purpose: download, check and unpack what the study's data set needs into `data_root`, `data` unless
+given; `--list` of `python -m camground.data.fetch` prints the table of sources.
+Inputs: the network; files that somebody put there by hand.
+Outputs: a receipt per source. The data itself is no output, because Snakemake deletes outputs before a
+job runs again, and no code is an input, because an edit of it changes nothing of what is there.
+"""
+
+import re
+
+from camground.data.sources import read_sources
+
+SOURCES = read_sources()
+DATA_ROOT = str(Path(config["data_root"] or "data").expanduser())
+
+
+def downloads():
+    """The sources of the study's data set: none for scenes and for a folder of photographs.
+
+    What the config has in a folder other than the table's is somebody's own and left to them.
+    """
+    kind = config["data"]["kind"]
+    settings = config["data"][kind]
+    needed = SOURCES.needed(settings.get("dataset", kind))
+    return [name for name in needed if SOURCES[name].folder in settings.values()]
+
+
+def receipts():
+    """The files that the downloads of the study's data set write last."""
+    return [f"{DATA_ROOT}/downloads/{name}.json" for name in downloads()]
+
+
+def source_files(wildcards):
+    """`source_tables`, looked for when the downloads have ended, so that a second run lists the same."""
+    for name in downloads():
+        checkpoints.download.get(source=name)
+    return source_tables()
+
+
+localrules:
+    download,
+
+
+checkpoint download:
+    output:
+        receipt=f"{DATA_ROOT}/downloads/{{source}}.json",
+    log:
+        f"{DATA_ROOT}/downloads/logs/{{source}}.log",
+    wildcard_constraints:
+        source="|".join(map(re.escape, SOURCES.sources)),
+    conda:
+        "../envs/camground.yaml"
+    params:
+        root=DATA_ROOT,
+    message:
+        "Source {wildcards.source}: downloaded, checked and unpacked"
+    shell:
+        "python -m camground.data.fetch --root {params.root:q} {wildcards.source:q} 2>&1 | tee {log:q} >&2"
