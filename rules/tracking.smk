@@ -35,7 +35,7 @@ rule tracking:
     params:
         config=section(
             config,
-            *("dataset", "seeds", "tracking", "proposals", "gradcam"),
+            *("dataset", "seeds", "tracking", "proposals", "gradcam", "predict"),
             variants=VARIANTS,
             baselines=BASELINES,
         ),

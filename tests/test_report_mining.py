@@ -12,7 +12,7 @@ import yaml
 
 import fake_study
 from camground import tables
-from camground.config import load_config, variant_config, variants_to_run
+from camground.config import load_config, merge, read_yaml, variant_config, variants_to_run
 from camground.report import mining
 from camground.report.__main__ import main
 from camground.report.anatomy import KEYS, anatomy
@@ -164,10 +164,11 @@ def test_an_expression_is_in_the_anatomy_of_each_class_that_it_says(root: Path) 
 
 
 def test_the_sweep_changes_attention_mining_alone() -> None:
-    config = load_config(REPOSITORY / "configs" / "mining.yaml")
+    study, sweep = (read_yaml(REPOSITORY / "configs" / f"{name}.yaml") for name in ("study", "mining"))
+    config = merge(merge(load_config(), study), sweep)
     full = variant_config(config, "full")
     names = variants_to_run(config)
-    assert len(names) == 13
+    assert len(names) == 14
     assert names[0] == config["ablation"]["reference"]
     for name in names[1:]:
         differs = mining.difference(variant_config(config, name), full)

@@ -265,7 +265,11 @@ def test_the_headline_model_loads_with_its_signature(
 
     module = types.ModuleType("camground.grounding")
     module.Grounding = Grounding  # type: ignore[attr-defined]
-    sections = {"proposals": {"count": 8}, "gradcam": {"method": "gradcam"}}
+    sections = {
+        "proposals": {"count": 8},
+        "gradcam": {"method": "gradcam"},
+        "predict": {"voting": {"iou": 0.5}},
+    }
     config = {**CONFIG, **sections, "tracking": {**OPTIONS, "log_model": True}}
     done = ingest(config, root, find_store(root.parent))
     assert ingest(config, root, find_store(root.parent))["model"] == done["model"]

@@ -29,11 +29,13 @@ from camground.matching.gradcam import MatcherCam
 from camground.matching.matcher import Matcher
 from camground.matching.pretrained import PretrainedCam, open_pretrained
 from camground.model.backbone import Backbone
+from camground.model.box_voting import vote
 from camground.model.grounder import Grounder, GrounderConfig
 from camground.model.language import LanguageEncoder
 from camground.model.own_boxes import boxes_around
 from camground.model.regions import Proposals
 from camground.photographs import load_square
+from camground.predict import PredictConfig
 from camground.sections import parse
 from camground.training import load_checkpoint
 
@@ -67,6 +69,7 @@ class Grounding:
         if self.gradcam.source != "matcher":
             self.pretrained = open_pretrained(self.gradcam, torch.device("cpu"))
         self.proposals = settings["proposals"]
+        self.voting = parse(PredictConfig, settings["predict"]).voting
         self.threshold = float(saved["losses"]["distillation"]["threshold"])
 
     @classmethod
@@ -121,7 +124,8 @@ class Grounding:
             swap_false=torch.zeros(0, dtype=torch.bool),
         )
         looked = ground_batch(self.grounder, batch)
-        found = looked.boxes.numpy() * np.tile(size, 2)
+        voted = vote(self.voting, looked.proposals, looked.scores, len(boxes))
+        found = voted.numpy() * np.tile(size, 2)
         best = looked.scores.amax(-1)
         rows = np.concatenate([found, best.numpy()[:, None]], 1)
         return pd.DataFrame(rows.astype(float), columns=["x1", "y1", "x2", "y2", "score"])

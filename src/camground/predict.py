@@ -14,6 +14,7 @@ from camground.feature_store import FeatureStore
 from camground.grounding_data import GroundingData, ProposalTable
 from camground.losses.objective import LossesConfig
 from camground.maps import to_bytes
+from camground.model.box_voting import VotingConfig, vote
 from camground.pairs import Pairs
 from camground.progress import log, track
 from camground.sections import parse
@@ -23,10 +24,12 @@ from camground.training import device, load_checkpoint, prepare
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """`splits` whose phrases are grounded; `batch_size` counts expressions."""
+    """`splits` whose phrases are grounded; `batch_size` counts expressions; `voting`: how the answer's box
+    follows from the proposals' scores."""
 
     splits: list[str] = field(default_factory=lambda: ["val", "test"])
     batch_size: int = 64
+    voting: VotingConfig = field(default_factory=VotingConfig)
 
 
 def main() -> None:
@@ -40,8 +43,8 @@ def main() -> None:
     config = parse(PredictConfig, stage.read_config(given.config)["predict"])
     prepare(0, given.threads)
     where = device()
-    store = FeatureStore(given.features)
     saved, state = load_checkpoint(given.checkpoint)
+    store = FeatureStore(given.features)
     model = load_grounder(saved, state, store).to(where)
     losses = parse(LossesConfig, saved["losses"])
     proposals = ProposalTable(given.images, given.proposals)
@@ -63,7 +66,9 @@ def main() -> None:
                 left = erased_scores(model, losses, batch, looked.cam).cpu().numpy()
                 image = looked.first.image_logit.detach().sigmoid().cpu().numpy()
                 best, chosen = (part.cpu().numpy() for part in looked.scores.max(-1))
-                boxes = looked.boxes.cpu().numpy()
+                of_image = proposals.boxes.shape[1]
+                voted = vote(config.voting, looked.proposals, looked.scores, of_image)
+                boxes = voted.cpu().numpy()
                 cam = looked.cam / looked.cam.amax((1, 2), keepdim=True).clamp(min=1e-9)
                 maps = cam.cpu().numpy()
                 rows = []
@@ -75,11 +80,10 @@ def main() -> None:
                     size = np.tile(proposals.sizes[image_row], 2)
                     # beyond the image's proposals stand the boxes of the expression's own map
                     rank = int(chosen[place])
-                    of_image = rank < proposals.boxes.shape[1]
                     rows.append(
                         {
                             "expression_id": pairs.expression_ids[expression],
-                            "rank": rank if of_image else -1,
+                            "rank": rank if rank < of_image else -1,
                             "box_xyxy": (boxes[place] * size).tolist(),
                             "score": float(best[place]),
                             "cam_height": maps.shape[1],

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from camground.model.attention import Block
-from camground.model.box_voting import VotingConfig
 from camground.model.cam_encoder import CamEncoder, CamEncoderConfig
 from camground.model.fusion import Fusion, FusionConfig
 from camground.model.gated_map import gated
@@ -47,7 +46,6 @@ class GrounderConfig:
     `own_gate`: that Grad-CAM is kept to where the dense score rests (`model.gated_map`); needs `dense`.
     `map_boxes`: thresholds, shares of the maximum, at which boxes around that Grad-CAM and the one shown are
     proposals of the expression beside those of the image (`model.own_boxes`).
-    `voting`: how the answer's box follows from the scores.
     `dense`: the late score and the image score look at the map's cells beside the proposals.
     `relation_kernel`: heads of the matcher's relations on those cells (`model.relation_kernel`); 0: none.
     `subject`: proposals are compared with the words of the subject, else with the whole phrase, which is
@@ -62,7 +60,6 @@ class GrounderConfig:
     own_map: bool = True
     own_gate: bool = False
     map_boxes: list[float] = field(default_factory=list)
-    voting: VotingConfig = field(default_factory=VotingConfig)
     dense: bool = True
     relation_kernel: int = 0
     subject: bool = True

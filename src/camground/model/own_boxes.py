@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from camground import cam_metrics
-from camground.model.box_voting import vote
 from camground.model.grounder import Grounder
 from camground.model.regions import Proposals
 from camground.model.seen_and_read import Grounded, Read, Seen
@@ -26,15 +25,13 @@ BOX_SIDE = 64  # maps are enlarged to so many cells before a box is drawn around
 @dataclass
 class Looked:
     """Of P pairs: what the first look gave, the own CAM (P, H, W), the proposals with the boxes of the map
-    after the others, their final scores (P, K + E) and tokens (P, K + E, width), and the answers' boxes
-    (P, 4), xyxy in [0, 1]."""
+    after the others, their final scores (P, K + E) and tokens (P, K + E, width)."""
 
     first: Grounded
     cam: Tensor
     proposals: Proposals
     scores: Tensor
     regions: Tensor
-    boxes: Tensor
 
 
 @torch.no_grad()
@@ -87,5 +84,4 @@ def look_twice(
         proposals = proposals.extended(boxes_around(joint, thresholds))
         last = model.ground(model.see_map(seen.map, proposals), read, shown, known)
     scores = model.rescore(last, cam, proposals)
-    boxes = vote(model.config.voting, proposals, scores.detach())
-    return Looked(first, cam, proposals, scores, last.regions, boxes)
+    return Looked(first, cam, proposals, scores, last.regions)
