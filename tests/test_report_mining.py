@@ -164,7 +164,9 @@ def test_an_expression_is_in_the_anatomy_of_each_class_that_it_says(root: Path) 
 
 
 def test_the_sweep_changes_attention_mining_alone() -> None:
-    study, sweep = (read_yaml(REPOSITORY / "configs" / f"{name}.yaml") for name in ("study", "mining"))
+    study, sweep = (
+        read_yaml(REPOSITORY / "configs" / f"{name}.yaml") for name in ("study", "mining")
+    )
     config = merge(merge(load_config(), study), sweep)
     full = variant_config(config, "full")
     names = variants_to_run(config)
