@@ -115,7 +115,7 @@ def source_tables():
         files = [Path(names["annotations"], f"{split}.txt") for split in ("train", "val", "test")]
     else:
         return []
-    found = [Path(config["data_root"], file) for file in files]
+    found = [Path(config["data_root"]).expanduser() / file for file in files]
     return [str(file) for file in found if file.exists()]
 
 
@@ -127,6 +127,14 @@ def train_config(wildcards):
         variant=wildcards.variant,
         seed=int(wildcards.seed),
     )
+
+
+def pictures_seen(wildcards):
+    """The pictures, where the variant's training looks at them: a tuned backbone, or erased pixels."""
+    varied = variant_config(config, wildcards.variant)
+    mining = varied["losses"]["attention_mining"]
+    erases = mining["weight"] and mining["erase"] == "image"
+    return list(PICTURES.values()) if varied["train"]["tuned"]["backbone"] or erases else []
 
 
 def results_of(variant):

@@ -4,7 +4,8 @@ Purpose: make the scenes, or read photographs or a benchmark, into the tables th
 Inputs: nothing for scenes; captions.csv and, if there, phrases.csv of `data_root` for a folder; the refs
 and instances, or the split files, of a benchmark there.
 Outputs: the tables images, expressions, targets (for evaluation alone) and rejected; the scenes'
-pictures. A data set of REFER leaves leakage.json beside them, also where it is refused.
+pictures. A data set of REFER that is refused because training photographs are evaluated on leaves
+leakage-refused.json.
 """
 
 

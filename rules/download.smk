@@ -1,7 +1,8 @@
 """Stage `download`: public data sets, for the data kinds that are neither made here nor brought along.
 
 Purpose: download, check and unpack what the study's data set needs into `data_root`, `data` unless
-given; `--list` of `python -m camground.data.fetch` prints the table of sources.
+given; `--list` of `python -m camground.data.fetch` prints the table of sources, and config key `sources`
+names a file of other addresses.
 Inputs: the network; files that somebody put there by hand.
 Outputs: a receipt per source. The data itself is no output, because Snakemake deletes outputs before a
 job runs again, and no code is an input, because an edit of it changes nothing of what is there.
@@ -9,9 +10,15 @@ job runs again, and no code is an input, because an edit of it changes nothing o
 
 import re
 
-from camground.data.sources import read_sources
+from camground.data.sources import TABLE, read_sources
 
-SOURCES = read_sources()
+SOURCE_TABLE = str(Path(config["sources"] or TABLE).expanduser().absolute())
+# For the jobs; no param of the rule, because other addresses change nothing of what is there already.
+os.environ.update(CAMGROUND_SOURCES=SOURCE_TABLE)
+try:
+    SOURCES = read_sources(SOURCE_TABLE)
+except UserError as error:
+    raise WorkflowError(str(error))
 DATA_ROOT = str(Path(config["data_root"] or "data").expanduser())
 
 
@@ -38,6 +45,12 @@ def source_files(wildcards):
     return source_tables()
 
 
+def family_files(wildcards):
+    """The refs files of all data sets of REFER in `data_root`, the study's own among them."""
+    source_files(wildcards)
+    return sorted(map(str, Path(DATA_ROOT).glob("*/refs(*).p")))
+
+
 localrules:
     download,
 
@@ -52,7 +65,7 @@ checkpoint download:
     conda:
         "../envs/camground.yaml"
     params:
-        root=DATA_ROOT,
+        root=lambda wildcards: DATA_ROOT,
     message:
         "Source {wildcards.source}: downloaded, checked and unpacked"
     shell:

@@ -17,6 +17,7 @@ rule predict:
         cams=rules.gradcam.output.cams,
         checkpoint=rules.train.output.checkpoint,
         config=rules.train.output.config,
+        pictures=pictures_seen,
         code=code("predict"),
     output:
         predictions=trained("{variant}", "{seed}", "predictions.parquet"),

@@ -30,6 +30,7 @@ rule report:
         expressions=rules.data.output.expressions,
         targets=rules.data.output.targets,
         rejected=rules.data.output.rejected,
+        leakage=AUDIT,
         proposals=rules.proposals.output.proposals,
         cams=rules.gradcam.output.cams,
         code=code("report"),
@@ -59,7 +60,7 @@ rule report:
     params:
         config=section(
             config,
-            *("dataset", "seeds", "evaluate", "report"),
+            *("data.kind", "data.refer", "dataset", "seeds", "evaluate", "report"),
             variants=VARIANTS,
             baselines=BASELINES,
         ),

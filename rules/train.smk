@@ -17,6 +17,7 @@ rule train:
         cams=rules.gradcam.output.cams,
         matcher=rules.matcher.output.checkpoint,
         matcher_config=rules.matcher.output.config,
+        pictures=pictures_seen,
         code=code("train"),
     output:
         checkpoint=trained("{variant}", "{seed}", "train/checkpoint.safetensors"),

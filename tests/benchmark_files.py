@@ -121,7 +121,12 @@ class Refer:
         return name
 
     def add(
-        self, split: str, image_id: int, sentences: list[str], box_xywh: list[float] | None = None
+        self,
+        split: str,
+        image_id: int,
+        sentences: list[str],
+        box_xywh: list[float] | None = None,
+        size: tuple[int, int] = (WIDTH, HEIGHT),
     ) -> dict:
         """A ref of an object of its own, in a photograph that is made where it is not there yet."""
         stem = f"COCO_train2014_{image_id:012d}" if self.of_coco else str(image_id)
@@ -132,12 +137,12 @@ class Refer:
                 "license": 1,
                 "file_name": f"{stem}.jpg",
                 "coco_url": f"http://mscoco.org/images/{image_id}",
-                "height": HEIGHT,
-                "width": WIDTH,
+                "height": size[1],
+                "width": size[0],
                 "date_captured": "2013-11-14 20:09:35",
                 "id": image_id,
             }
-            photograph(self.photographs / name)
+            photograph(self.photographs / name, *size)
         annotation = self.annotate(image_id, box_xywh or [8.5, 4.0, 20.25, 30.5])
         number = len(self.refs)
         first = sum(len(ref["sentences"]) for ref in self.refs)
@@ -232,16 +237,21 @@ OBJECTS = [
 ]
 
 
-def flickr_photograph(root: Path, name: str, sentences: str = SENTENCES) -> Path:
+def flickr_photograph(
+    root: Path,
+    name: str,
+    sentences: str = SENTENCES,
+    objects: list[str] = OBJECTS,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> Path:
     """The files of one photograph of Flickr30k Entities; its XML."""
     folder = root / "flickr30k_entities"
-    photograph(folder / "flickr30k-images" / f"{name}.jpg")
+    photograph(folder / "flickr30k-images" / f"{name}.jpg", *size)
     (folder / "Sentences").mkdir(parents=True, exist_ok=True)
     (folder / "Sentences" / f"{name}.txt").write_text(sentences)
     path = folder / "Annotations" / f"{name}.xml"
     path.parent.mkdir(exist_ok=True)
-    objects = "".join(OBJECTS)
-    path.write_text(XML.format(name=name, width=WIDTH, height=HEIGHT, objects=objects))
+    path.write_text(XML.format(name=name, width=size[0], height=size[1], objects="".join(objects)))
     return path
 
 

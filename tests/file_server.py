@@ -42,6 +42,7 @@ class Page:
     ranges: bool = True
     tag: str = '"v1"'
     breaks: list[int] = field(default_factory=list)
+    vanishes: bool = False  # answers 404 once an answer has broken off
     length: bool = True
     heeds_if_range: bool = True
     first_byte: int = 0  # added to where a range starts
@@ -92,6 +93,8 @@ class Server:
                 if page.length:
                     self.send_header("Content-Length", str(total - start))
                 self.end_headers()
+                if page.breaks and page.vanishes:
+                    page.statuses.append(404)
                 end = start + page.breaks.pop(0) if page.breaks else total
                 page.sent += min(end, total) - start
                 self.wfile.write(page.content[start:end])

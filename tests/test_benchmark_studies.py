@@ -49,6 +49,7 @@ def test_jobs_of_a_benchmark(name: str, workflow: Workflow, tmp_path: Path) -> N
     assert run.status == 0, run.text
     assert {"data", "train", "evaluate", "ablation", "report", "tracking"} <= run.jobs.keys()
     assert "download" not in run.jobs
+    assert ("leakage" in run.jobs) == (name in REFER)
     # Tables older than what they are made of: the reason names the files that are read.
     tables = [tmp_path / name / "data" / f"{table}.parquet" for table in TABLES]
     tables[0].parent.mkdir(parents=True)

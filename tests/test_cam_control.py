@@ -15,6 +15,7 @@ from camground.batch_grounding import ground_batch
 from camground.errors import UserError
 from camground.grounding_data import GroundingData, Loaded
 from camground.losses.objective import LossesConfig, Objective
+from camground.model.box_voting import VotingConfig, vote
 from camground.model.cam_encoder import CONTROLS, CamEncoderConfig
 from camground.model.grounder import GrounderConfig
 from camground.model.regions import Proposals
@@ -196,6 +197,7 @@ def demo(control: str, enabled: bool = True, map_boxes: tuple[float, ...] = ()):
     made.grounder = Grounder(config, 6, 10).eval()
     made.matcher = Matcher(MatcherConfig(width=16, blocks=1), 6, 10).eval()
     made.gradcam, made.threshold = GradcamConfig(), 0.5
+    made.voting = VotingConfig(iou=0.1, temperature=2.0)
     features, tokens = torch.rand(1, 6, SIDE, SIDE), torch.rand(2, 3, 10)
 
     class Backbone(torch.nn.Module):
@@ -246,5 +248,8 @@ def test_the_demo_answers_with_the_voted_box(
     monkeypatch.setattr(grounding, "ground_batch", heard)
     found = demo("none", map_boxes=(0.5,)).ground(photograph, ["a", "b"])
     assert given[0].proposals.boxes.shape == (2, 4, 4)
-    assert np.allclose(found[["x1", "y1", "x2", "y2"]], given[0].boxes * 40)
+    config = VotingConfig(iou=0.1, temperature=2.0)
+    voted = vote(config, given[0].proposals, given[0].scores, 3)
+    assert np.allclose(found[["x1", "y1", "x2", "y2"]], voted * 40)
+    assert not torch.equal(voted, vote(VotingConfig(), given[0].proposals, given[0].scores, 3))
     assert np.allclose(found["score"], given[0].scores.amax(-1))

@@ -65,6 +65,19 @@ def test_an_interrupted_run_goes_on_with_only_the_rest(server: Server, target: P
     assert left(target) == ["file.bin"]
 
 
+def test_a_mirror_that_is_down_does_not_cost_the_part_of_the_next(
+    server: Server, target: Path
+) -> None:
+    down, address = server.address("/down"), server.add("/file", breaks=[HALF], vanishes=True)
+    with pytest.raises(UserError, match="answers 404"):
+        download((down, address), target, Wanted(), QUICK)
+    page = server.pages["/file"]
+    page.vanishes, before = False, page.sent
+    assert download((down, address), target, Wanted(), QUICK) == address
+    assert target.read_bytes() == CONTENT
+    assert page.sent - before == len(CONTENT) - HALF
+
+
 def test_a_server_without_ranges_starts_again(server: Server, target: Path) -> None:
     address = server.add("/file", ranges=False, breaks=[HALF])
     download((address,), target, KNOWN, QUICK)

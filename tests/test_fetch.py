@@ -108,6 +108,24 @@ def test_an_archive_of_something_else_leaves_no_folder(server: Server, tmp_path:
     assert not (tmp_path / "downloads/set.json").exists()
 
 
+def test_a_refused_archive_is_neither_kept_nor_remembered(server: Server, tmp_path: Path) -> None:
+    """Or the good one, of another digest, would be what is refused later on."""
+    bad = zipped(set__data__json="{}", set__refs="1").replace(b"set/refs", b"../refs_")
+    one = source(server.add("/set.zip", content=bad))
+    with pytest.raises(UserError, match=r"leads out of the folder.*it came from .* was deleted"):
+        fetch(one, tmp_path, QUICK)
+    assert not list(tmp_path.rglob("*refs*"))
+    assert not list((tmp_path / "downloads").glob("[!.]*"))
+    # put there by hand it is its owner's
+    (tmp_path / "downloads/set.zip").write_bytes(bad)
+    with pytest.raises(UserError, match="leads out of the folder"):
+        fetch(one, tmp_path, QUICK)
+    (tmp_path / "downloads/set.zip").unlink()
+    server.add("/set.zip", content=ARCHIVE)
+    fetch(one, tmp_path, QUICK)
+    assert (tmp_path / "sets/set/data/json").exists()
+
+
 def test_a_plain_file_goes_to_its_folder(server: Server, tmp_path: Path) -> None:
     address = server.add("/train.txt", content=b"1\n2\n")
     one = source(address, file="train.txt", unpack=False, proof="train.txt", top=None)
@@ -198,6 +216,47 @@ def test_a_wrong_row_is_named(change: dict[str, Any], said: str, tmp_path: Path)
         read_sources(path)
 
 
+def test_a_table_of_mirrors_is_laid_over_the_own(tmp_path: Path) -> None:
+    path = tmp_path / "mirrors.yaml"
+    path.write_text(
+        "sources: {refcoco: {addresses: ['http://mirror.example/r.zip'], sha256: null}}"
+    )
+    own, laid = read_sources(), read_sources(path)
+    assert laid["refcoco"].addresses == ("http://mirror.example/r.zip",)
+    assert (laid["refcoco"].sha256, laid["refcoco"].bytes) == (None, own["refcoco"].bytes)
+    assert laid["coco_train2014"] == own["coco_train2014"]
+    assert laid.sets == own.sets
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "sources: {refcoko: {addresses: ['http://mirror.example/r.zip']}}",
+            "refcoko: missing keys",
+        ),
+        ("sources: {refcoco: 'http://mirror.example/r.zip'}", "source refcoco: must hold keys"),
+        ("refcoco: {addresses: []}", "must hold `sources`"),
+        ("sources: {}\nmirrors: {}", "['mirrors']"),
+        ("sources: {refcoco: {address: x}}", "unknown keys ['address']"),
+    ],
+)
+def test_a_wrong_table_of_mirrors_is_named(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mirrors.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        read_sources(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_wrong_table_of_mirrors_stops_before_any_job(workflow: Workflow, tmp_path: Path) -> None:
+    where = f"sources={tmp_path / 'none.yaml'}"
+    run = workflow.dry("--configfile", "configs/refcoco.yaml", "--config", where)
+    assert run.status != 0
+    assert "none.yaml: not a readable table of sources" in run.text
+    assert "Traceback" not in run.text
+
+
 @pytest.fixture
 def own_table(server: Server, tmp_path: Path) -> Callable[[], Path]:
     """The packaged table with the two sources of RefCOCO at the local server."""
@@ -210,7 +269,7 @@ def own_table(server: Server, tmp_path: Path) -> Callable[[], Path]:
             row = content["sources"][name]
             row["addresses"] = [server.add(f"/{name}", content=made)]
             for key in ("bytes", "sha256", "md5"):
-                row.pop(key, None)
+                row[key] = None
         content["sources"]["refcoco"]["proof"] = "inst.json"
         path = tmp_path / "own.yaml"
         path.write_text(yaml.safe_dump(content))

@@ -544,6 +544,7 @@ def test_the_demo_of_such_a_study_takes_its_map_from_that_model(
     settings = {
         "proposals": load_config()["proposals"],
         "gradcam": {"source": "clip", "model": checkpoints["clip"], "image_size": [32, 48]},
+        "predict": load_config()["predict"],
     }
     given = []
     ground_batch = grounding.ground_batch

@@ -172,7 +172,7 @@ def test_a_truncated_or_harmful_file_stops_with_its_name(tmp_path: Path) -> None
         (text.replace('"bbox"', '"box"', 1), "annotations[0] lacks one of"),
     ):
         made.instances_file.write_text(broken)
-        assert said in refusal(made, tmp_path / "out", allow_sibling_leakage=True)
+        assert said in refusal(made, tmp_path / "out")
 
 
 def test_counts_that_differ_are_told_by_split(tmp_path: Path) -> None:

@@ -106,6 +106,10 @@ def test_no_path_of_this_machine_in_the_page(page: str, root: Path) -> None:
     assert str(root.parent) not in page
 
 
+def test_the_page_says_what_found_the_proposals(page: str) -> None:
+    assert re.search(r"<dt>proposals from</dt>\s*<dd>toy</dd>", page)
+
+
 def test_charts_follow_the_theme(page: str) -> None:
     assert "var(--ink)" in page
     for colour in theme.VARIABLES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from camground.feature_store import FeatureStore
 from camground.grounding_data import Loaded
+from camground.live_features import LiveStore, split, trained_features
 from camground.losses import attention_mining as mining
 from camground.losses.objective import LossesConfig
 from camground.model.grounder import Grounder, GrounderConfig
@@ -18,10 +20,27 @@ from camground.sections import parse
 
 
 def load_grounder(saved: dict[str, Any], state: dict[str, Tensor], store: FeatureStore) -> Grounder:
-    """The grounder of a checkpoint's resolved config and parameters, in evaluation mode."""
+    """The grounder of a checkpoint's resolved config and parameters, in evaluation mode.
+
+    `store`: the features' cache, or where some of their networks were trained, `open_store`'s.
+    """
     model = Grounder(parse(GrounderConfig, saved["model"]), store.visual_channels, store.text_width)
-    model.load_state_dict(state)
+    model.load_state_dict(split(state)[0])
     return model.eval()
+
+
+def open_store(
+    saved: dict[str, Any],
+    state: dict[str, Tensor],
+    features: Path,
+    images: Path,
+    where: torch.device,
+) -> FeatureStore:
+    """The features that a checkpoint reads: the cache, with its own networks where it trained some."""
+    networks = trained_features(saved, state)
+    if networks is None:
+        return FeatureStore(features)
+    return LiveStore(features, images, networks.to(where))
 
 
 def ground_batch(model: Grounder, batch: Loaded) -> Looked:

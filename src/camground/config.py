@@ -31,7 +31,7 @@ RESERVED = frozenset(
     (
         *("all", "data", "proposals", "features", "matcher", "gradcam", "train", "predict"),
         *("evaluate", "baselines", "ablation", "report", "tracking"),
-        *("download", "logs", "benchmarks", "figures", "resume"),
+        *("download", "leakage", "logs", "benchmarks", "figures", "resume"),
         *("random", "centre", "whole_image", "largest", "objectness"),
         *("gradcam_ranking", "gradcam_box", "oracle"),
     )
@@ -229,11 +229,17 @@ def _relation_problems(config: Mapping[str, Any]) -> Iterator[str]:
                     f"variant {name}: train.init is matcher, so model.{key} must be that of"
                     f" matcher.model.{key}; make them equal, or set train.init: random"
                 )
+        if varied["losses"]["reconstruction"] and varied["train"]["tuned"]["language"]:
+            yield (
+                f"variant {name}: losses.reconstruction rebuilds the language encoder's vectors, which"
+                " train.tuned.language moves; set one of the two to 0"
+            )
         if varied["losses"]["reconstruction"] and not varied["model"]["reconstruction"]:
             yield f"variant {name}: losses.reconstruction needs model.reconstruction: true"
     source, model = config["gradcam"]["source"], config["gradcam"]["model"]
     if source != "matcher" and model is None:
         yield f"gradcam.model: gradcam.source is {source}, so name its model: a hub name or a folder"
+    yield from _proposal_problems(config["proposals"])
     if config["data"]["kind"] == "folder":
         root = config["data_root"]
         if root is None:
@@ -243,6 +249,20 @@ def _relation_problems(config: Mapping[str, Any]) -> Iterator[str]:
     elif config["data"]["kind"] != "scenes" and config["data_root"] is None:
         kind = config["data"]["kind"]
         yield f"data_root: data.kind is {kind}, so give the data sets' folder: --config data_root=DIR"
+
+
+def _proposal_problems(proposals: Mapping[str, Any]) -> Iterator[str]:
+    """Keys that the method of the proposals needs and that are not given."""
+    model, path = proposals["detector"]["model"], proposals["boxes_file"]["path"]
+    if proposals["method"] == "detector" and model is None:
+        yield (
+            "proposals.detector.model: proposals.method is detector, so name its model: a hub name or a"
+            " folder"
+        )
+    elif proposals["method"] == "boxes_file" and path is None:
+        yield "proposals.boxes_file.path: proposals.method is boxes_file, so give the file of boxes"
+    elif proposals["method"] == "boxes_file" and not Path(path).expanduser().is_file():
+        yield f"proposals.boxes_file.path: no file {path}"
 
 
 def _dotted(*parts: Any) -> str:

@@ -51,7 +51,7 @@ def cache_visual(config: FeaturesConfig, images: Path, folder: Path, threads: in
     backbone = Backbone(config.backbone).to(memory_format=torch.channels_last)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone.to(device)
-    shape = (len(paths), backbone.channels, config.backbone.grid, config.backbone.grid)
+    shape = (len(paths), backbone.channels, backbone.grid, backbone.grid)
     loader = torch.utils.data.DataLoader(
         _Photographs(paths, config.backbone.image_size),  # type: ignore[arg-type]
         batch_size=config.batch_size,

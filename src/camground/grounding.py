@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from camground.errors import UserError
 from camground.features import FeaturesConfig
 from camground.gradcam import GradcamConfig
 from camground.grounding_data import Loaded
+from camground.live_features import LiveFeatures, split, trained_features
 from camground.matcher import MatcherStageConfig
 from camground.matching.gradcam import MatcherCam
 from camground.matching.matcher import Matcher
@@ -39,15 +40,20 @@ from camground.predict import PredictConfig
 from camground.sections import parse
 from camground.training import load_checkpoint
 
+if TYPE_CHECKING:
+    from camground.proposals.detectors import Detector
+
 
 class Grounding:
     """A grounder with everything that it needs, ready for photographs and phrases.
 
-    A study whose Grad-CAM is a pretrained model's (`gradcam.source`) loads that model where the config
-    names it: it is no part of the bundle.
+    A study whose Grad-CAM is a pretrained model's (`gradcam.source`), or whose proposals are a detector's,
+    loads that model where the config names it: it is no part of the bundle.
     """
 
     pretrained: PretrainedCam | None = None
+    detector: Detector | None = None
+    trained: LiveFeatures | None = None
 
     def __init__(
         self, grounder_folder: Path, matcher_folder: Path, settings: dict[str, Any]
@@ -58,7 +64,8 @@ class Grounding:
         self.language = LanguageEncoder(features.language)
         channels, width = self.backbone.channels, self.language.width
         self.grounder = Grounder(parse(GrounderConfig, saved["model"]), channels, width)
-        self.grounder.load_state_dict(state)
+        self.grounder.load_state_dict(split(state)[0])
+        self.trained = trained_features(saved, state)
         self.grounder.eval()
         matcher_saved, matcher_state = load_checkpoint(matcher_folder)
         matcher_config = parse(MatcherStageConfig, matcher_saved["matcher"])
@@ -98,6 +105,13 @@ class Grounding:
         else:
             with MatcherCam(self.matcher, self.gradcam.method, self.gradcam.layer) as matcher_cam:
                 cams = matcher_cam(visual, owner, tokens, mask)
+        if self.trained is not None:
+            # the matcher reads the frozen features, the grounder those it was trained with
+            with torch.no_grad():
+                if self.trained.backbone is not None:
+                    visual = self.trained.backbone(pixels)
+                if self.trained.language is not None:
+                    tokens, mask = self.trained.language(texts)
         proposals = Proposals(
             torch.from_numpy((boxes / np.tile(size, 2)).astype(np.float32)).unsqueeze(0),
             torch.from_numpy(objectness.astype(np.float32)).unsqueeze(0),
@@ -144,7 +158,6 @@ class Grounding:
 
     def _propose(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (K, 4) xyxy in pixels, objectness (K,), and the photograph's width and height."""
-        from camground.proposals.selective_search import load, propose
         from camground.proposals.settings import read
 
         settings = read({"proposals": self.proposals})
@@ -153,7 +166,24 @@ class Grounding:
                 size = picture.size
         except OSError as error:
             raise UserError(f"{path}: cannot be read as a photograph ({error})") from None
-        found = propose(load(path, settings.input_size, size), settings, size)
+        if settings.method == "boxes_file":
+            raise UserError(
+                f"{path}: the study chose among boxes of a file (proposals.method boxes_file), which has none"
+                " of a new photograph; in grounding.json of the model's folder set proposals.method to"
+                " detector and name the detector that found them, or to selective_search"
+            )
+        if settings.detector is not None:
+            from camground.proposals.detection import propose_one
+            from camground.proposals.detectors import open_detector
+            from camground.proposals.workers import Picture
+
+            if self.detector is None:
+                self.detector = open_detector(settings.detector, torch.device("cpu"))
+            found = propose_one(Picture(path, size), self.detector, settings)
+        else:
+            from camground.proposals.selective_search import load, propose
+
+            found = propose(load(path, settings.input_size, size), settings, size)
         return found.boxes_xyxy, found.objectness, np.array(size, dtype=np.float64)
 
 

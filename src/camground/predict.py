@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from camground import stage, tables
-from camground.batch_grounding import erased_scores, ground_batch, load_grounder
-from camground.feature_store import FeatureStore
+from camground.batch_grounding import erased_scores, ground_batch, load_grounder, open_store
 from camground.grounding_data import GroundingData, ProposalTable
 from camground.losses.objective import LossesConfig
 from camground.maps import to_bytes
@@ -44,7 +43,7 @@ def main() -> None:
     prepare(0, given.threads)
     where = device()
     saved, state = load_checkpoint(given.checkpoint)
-    store = FeatureStore(given.features)
+    store = open_store(saved, state, given.features, given.images, where)
     model = load_grounder(saved, state, store).to(where)
     losses = parse(LossesConfig, saved["losses"])
     proposals = ProposalTable(given.images, given.proposals)

@@ -18,6 +18,14 @@ from camground.errors import UserError
 from camground.feature_store import FeatureStore
 from camground.features import FeaturesConfig
 from camground.grounding_data import GroundingData, ProposalTable
+from camground.live_features import (
+    PREFIX,
+    LiveFeatures,
+    LiveStore,
+    TunedConfig,
+    WithFeatures,
+    backbone_pass,
+)
 from camground.losses import attention_mining as mining
 from camground.losses.contrastive import positives
 from camground.losses.objective import ImageErased, LossesConfig, Objective
@@ -27,6 +35,7 @@ from camground.model.backbone import Backbone
 from camground.model.grounder import Grounder, GrounderConfig
 from camground.pairs import Batch, Pairs
 from camground.photographs import load_square
+from camground.progress import log
 from camground.sections import parse
 from camground.training import (
     EPOCHS,
@@ -44,12 +53,14 @@ from camground.training import (
 class TrainConfig:
     """`kinds`: the kinds of expressions to learn from. `init`: "matcher" starts the trunk and the words
     from the image-text matcher, which has the same layers; "random" from nothing. `keep_epochs`: keep every
-    epoch's checkpoint beside the best one, for `camground.selection`.
+    epoch's checkpoint beside the best one, for `camground.selection`. `tuned`: how much of the backbone and
+    of the language encoder trains too.
     """
 
     kinds: list[str] = field(default_factory=lambda: ["phrase"])
     init: str = "matcher"
     keep_epochs: bool = False
+    tuned: TunedConfig = field(default_factory=TunedConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
 
@@ -76,16 +87,26 @@ def start_from_matcher(model: Grounder, matcher: Matcher) -> None:
         mine.load_state_dict(theirs.state_dict())
 
 
-def pixel_eraser(store: FeatureStore, images: Path, fill: str, where: torch.device) -> ImageErased:
-    """Erase pixels and run the frozen backbone on what is left (GAIN, Li et al. 2018, eq. 3)."""
+def pixel_eraser(
+    store: FeatureStore,
+    images: Path,
+    fill: str,
+    where: torch.device,
+    backbone: Backbone | None = None,
+    frozen: bool = True,
+) -> ImageErased:
+    """Erase pixels and run the backbone on what is left (GAIN, Li et al. 2018, eq. 3).
+
+    `backbone`: the one that trains, else the frozen one. `frozen`: no gradient to its parameters.
+    """
     config = parse(FeaturesConfig, store.meta["config"])
-    backbone = Backbone(config.backbone).to(where)
+    seeing = (backbone or Backbone(config.backbone)).to(where)
     paths = [tables.image_path(images, path) for path in tables.read("images", images)["path"]]
 
     def erased(rows: np.ndarray, mask: Tensor) -> Tensor:
         size = config.backbone.image_size
         pixels = torch.stack([load_square(paths[row], size) for row in rows]).to(where).float()
-        return backbone(mining.erase(pixels, mask, fill))
+        return backbone_pass(seeing, mining.erase(pixels, mask, fill), frozen)
 
     return erased
 
@@ -109,6 +130,16 @@ def main() -> None:
     prepare(seed, given.threads)
     where = device()
     store = FeatureStore(given.features)
+    networks = None
+    if config.tuned.backbone or config.tuned.language:
+        if config.tuned.language and losses_config.reconstruction:
+            raise UserError(
+                "train.tuned.language: losses.reconstruction rebuilds the language encoder's vectors, which"
+                " must not move; set one of the two to 0"
+            )
+        networks = LiveFeatures(parse(FeaturesConfig, store.meta["config"]), config.tuned)
+        store = LiveStore(given.features, given.images, networks.to(where))
+        log.info("%d tensors of backbone and language train too", len(networks.trained()))
     proposals = ProposalTable(given.images, given.proposals)
     data = {}
     for split in ("train", "val"):
@@ -132,8 +163,16 @@ def main() -> None:
     mining_config = losses_config.attention_mining
     eraser = None
     if mining_config.weight and mining_config.erase == "image":
-        eraser = pixel_eraser(store, given.images, mining_config.fill, where)
+        eraser = pixel_eraser(
+            store,
+            given.images,
+            mining_config.fill,
+            where,
+            networks.backbone if networks is not None else None,
+            mining_config.scorer == "frozen",
+        )
     objective = Objective(model, losses_config, eraser)
+    learning = model if networks is None else WithFeatures(model, networks)
     optimiser = config.optimiser
     checks = list(data["val"].pairs.epoch(optimiser.batch_size, 1, np.random.default_rng(0)))
 
@@ -175,10 +214,10 @@ def main() -> None:
     }
 
     def keep(epoch: int) -> None:
-        save_parameters(given.output_dir / EPOCHS / f"{epoch:03d}", model, resolved)
+        save_parameters(given.output_dir / EPOCHS / f"{epoch:03d}", learning, resolved)
 
     fitted = fit(
-        model,
+        learning,
         lambda rng: train_pairs.epoch(
             optimiser.batch_size, optimiser.per_image, rng, optimiser.images_per_epoch
         ),
@@ -191,9 +230,10 @@ def main() -> None:
         identity_of("camground.train", read, inputs) if resume else "",
         label=f"{variant}/s{seed}",
         each_epoch=keep if config.keep_epochs else None,
+        slow={PREFIX: config.tuned.rate},
     )
     counts = {"train_images": len(train_pairs.images), "train_expressions": len(train_pairs)}
-    save_checkpoint(given.output_dir, model, resolved, fitted, counts)
+    save_checkpoint(given.output_dir, learning, resolved, fitted, counts)
     if resume is not None:
         resume.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def fit(
     identity: str = "",
     label: str = "train",
     each_epoch: Callable[[int], None] | None = None,
+    slow: Mapping[str, float] | None = None,
 ) -> Fit:
     """Train `model` in place and leave the parameters of the best epoch in it.
 
@@ -98,19 +99,13 @@ def fit(
     training, so what depends on it survives an interruption. `validate()` returns named values; the
     epoch with the highest "score" wins. `resume` is the file to go on from and to keep up to date; one
     of another `identity` (see `identity_of`) is passed over. `each_epoch(n)` is called after the n-th
-    epoch, from 1, with the model as it then is.
+    epoch, from 1, with the model as it then is. `slow`: beginnings of parameters' names, and the share of
+    the learning rate at which those learn.
     """
     where = device()
     model.to(where)
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in model.parameters() if p.requires_grad and p.ndim > 1]},
-        {
-            "params": [p for p in model.parameters() if p.requires_grad and p.ndim <= 1],
-            "weight_decay": 0.0,
-        },
-    ]
     optimiser = torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        _groups(model, config.learning_rate, slow or {}),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
     )
@@ -209,6 +204,24 @@ def fit(
     return Fit(best_score, best_epoch, spent + time.monotonic() - began, history)
 
 
+def _groups(model: nn.Module, rate: float, slow: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The optimiser's groups: of each learning rate the parameters that decay and those that do not."""
+    groups: list[dict[str, Any]] = []
+    begins = tuple(slow)
+    for begin, share in {"": 1.0, **slow}.items():
+        mine = [
+            value
+            for name, value in model.named_parameters()
+            if value.requires_grad
+            and (name.startswith(begin) if begin else not name.startswith(begins))
+        ]
+        for decays in (True, False):
+            chosen = [value for value in mine if (value.ndim > 1) == decays]
+            decay = {} if decays else {"weight_decay": 0.0}
+            groups.append({"params": chosen, "lr": share * rate, **decay})
+    return [group for group in groups if group["params"]]
+
+
 def identity_of(module: str, config: dict[str, Any], inputs: list[Path]) -> str:
     """A digest of all that a training depends on: the code of `module`, its config and its inputs."""
     files = [*code_files(module), *inputs]
@@ -252,7 +265,7 @@ def save_checkpoint(
         "best_score": fitted.best_score,
         "best_epoch": fitted.best_epoch + 1,
         "seconds": round(fitted.seconds, 2),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         **summary,
     }
     with tables.atomic(folder / "summary.json") as temporary:

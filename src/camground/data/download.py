@@ -133,14 +133,15 @@ class _Part:
         self.resumed = False
 
     def resumption(self, address: str) -> dict[str, str]:
-        """Headers that ask for the rest; none, and no part left, when it cannot be gone on with."""
+        """Headers that ask for the rest; none where it cannot be gone on with at this address."""
         if not self.size:
             return {}
         validator = self.validator(address)
-        too_long = self.wanted.bytes is not None and self.size > self.wanted.bytes
-        if too_long or (validator is None and not self.wanted.digests):
+        if self.wanted.bytes is not None and self.size > self.wanted.bytes:
             self.discard()
             return {}
+        if validator is None and not self.wanted.digests:
+            return {}  # it stays until this address answers: it may be down, and a later one go on
         asked = {"Range": f"bytes={self.size}-"}
         return asked | ({"If-Range": validator} if validator else {})
 
@@ -204,7 +205,7 @@ def _fetch(session: requests.Session, address: str, part: _Part, patience: Patie
 def _ask(session: requests.Session, address: str, part: _Part, patience: Patience) -> bool:
     """One request; True when the file is whole, as far as the server says."""
     headers = part.resumption(address)
-    start = part.size
+    start = part.size if headers else 0
     try:
         response = session.get(address, headers=headers, stream=True, timeout=patience.timeout)
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:

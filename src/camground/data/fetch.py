@@ -3,6 +3,7 @@
     python -m camground.data.fetch --list
     python -m camground.data.fetch --dataset refcoco           all that a data set needs
     python -m camground.data.fetch --root data coco_train2014  one source
+    python -m camground.data.fetch --sources mirrors.yaml ...  from other addresses
 
 Below the root: `downloads/` holds the archives, `lock.json` (size, digest and address of what was first
 downloaded where the table knows no sha256; later downloads must have the same) and a receipt per
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ from filelock import FileLock
 from camground import stage
 from camground.data.download import Patience, Wanted, digests, download, wrong
 from camground.data.sources import TABLE, Source, Sources, downloads, read_sources
-from camground.data.unpack import Limits, problem, unpack
+from camground.data.unpack import Limits, Refused, problem, unpack
 from camground.errors import UserError
 from camground.progress import log
 from camground.tables import atomic
@@ -79,10 +81,17 @@ def _bring(source: Source, root: Path, patience: Patience | None, limits: Limits
             ) from None
         except OSError as error:
             raise UserError(f"{file}: cannot be written: {error}") from None
+    if source.unpack:
+        try:
+            unpack(file, place, source.proof, source.top, source.shared, limits)
+        except Refused as error:
+            if address is None:
+                raise
+            file.unlink()
+            raise UserError(f"{error}; it came from {address} and was deleted") from None
+    # only now, or a bad archive would be the one that later ones are compared with
     if not source.sha256:
         _remember(source, root, file, address)
-    if source.unpack:
-        unpack(file, place, source.proof, source.top, source.shared, limits)
 
 
 def _wanted(source: Source, root: Path) -> Wanted:
@@ -167,7 +176,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", help="sources of the table")
     parser.add_argument("--dataset", help="a data set: all sources that it needs")
     parser.add_argument("--root", type=Path, default=Path("data"), help="root of the data (data)")
-    parser.add_argument("--sources", type=Path, default=TABLE, help="another table, of mirrors")
+    parser.add_argument(
+        "--sources",
+        type=Path,
+        default=os.environ.get("CAMGROUND_SOURCES") or TABLE,
+        help="a table of mirrors, laid over the own; default: the variable CAMGROUND_SOURCES",
+    )
     parser.add_argument("--list", action="store_true", help="print the table and end")
     options = parser.parse_args(arguments)
     table = read_sources(options.sources)

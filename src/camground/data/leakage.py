@@ -8,8 +8,9 @@ study itself and of every `refs(*).p` in a folder of data_root.
 
     python -m camground.data.leakage --data-root DIR --dataset refcoco --split-by unc --output F.json
 
-writes the audit and ends with status 1 when photographs are shared; stage `data` does the same of the
-study that it prepares, and leaves `leakage.json` beside its tables, also when it refuses.
+writes the audit and ends with status 1 when photographs are shared, unless `--allow` says that they may
+be. Stage `data` does the same of the study that it prepares, and refuses it; stage `leakage` writes down
+for the report what is shared, again when another data set has come to the family.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from camground import stage, tables
-from camground.data.refer_files import Ref, read_refs, refs_path
+from camground.data.refer_files import Ref, read_refs, refs_path, with_known_splits
 from camground.data.rejected import Rejected
 from camground.errors import UserError
 from camground.progress import log
 
 TRAIN = "train"
+ALLOWED = ("nothing", "siblings", "all")
 
 
 @dataclass(frozen=True)
@@ -49,34 +52,37 @@ class Shared:
 @dataclass
 class Audit:
     """What was found. `own`: splits of the study itself; `siblings`: of other sets of the family;
-    `unreadable`: files that could not be looked at, and why."""
+    `compared`: the refs files that were looked at, the study's first, as `refcoco(unc)`;
+    `unreadable`: those that could not be, and why."""
 
     dataset: str
     split_by: str
     trained: int
     own: list[Shared] = field(default_factory=list)
     siblings: list[Shared] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+    compared: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def clean(self) -> bool:
-        return not (self.own or self.siblings or self.unreadable)
+    def _siblings(self) -> list[str]:
+        shared = [str(one) for one in self.siblings]
+        return shared + [f"{name}: not audited: {why}" for name, why in self.unreadable.items()]
 
     def write(self, path: Path) -> None:
         """As JSON, atomically."""
         with tables.atomic(path) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
-    def settle(self, allow: bool, allow_siblings: bool, listing: Path) -> None:
-        """Warn of what is allowed; UserError for what is not. listing: where the audit was written."""
+    def settle(self, allowed: str, listing: Path) -> None:
+        """Warn of what is allowed, one of `ALLOWED`; UserError for what is not.
+
+        listing: where all photographs are named when they are refused.
+        """
         name = f"{self.dataset}({self.split_by})"
-        found = [str(one) for one in (*self.own, *self.siblings)] + self.unreadable
-        refused = [] if allow else [str(one) for one in self.own]
-        if not (allow or allow_siblings):
-            refused += [str(one) for one in self.siblings] + self.unreadable
+        own, siblings = [str(one) for one in self.own], self._siblings()
+        refused = ([] if allowed == "all" else own) + (siblings if allowed == "nothing" else [])
         if refused:
             key = "data.refer.allow_leakage: true"
-            if not self.own:
+            if not own:
                 key += " (or, for other data sets alone, data.refer.allow_sibling_leakage: true)"
             raise UserError(
                 "\n  ".join(
@@ -84,16 +90,15 @@ class Audit:
                     + [f"all are listed in {listing}; to train nevertheless set {key}"]
                 )
             )
-        if found:
+        if own or siblings:
             log.warning(
-                "%s trains on photographs that are evaluated on; the config allows it; listed in"
-                " %s:\n  %s",
+                "%s trains on photographs that are evaluated on, which the config allows:\n  %s",
                 name,
-                listing,
-                "\n  ".join(found),
+                "\n  ".join([*own, *siblings]),
             )
         else:
-            log.info("%s: no photograph of training is evaluated on in the family", name)
+            compared = ", ".join(self.compared)
+            log.info("%s: no photograph of training is evaluated on in %s", name, compared)
 
 
 def photograph(dataset: str, ref: Ref) -> str:
@@ -120,20 +125,30 @@ def _shared(
     ]
 
 
+def allowed_by(config: Mapping[str, Any]) -> str:
+    """What section `data.refer` lets pass."""
+    if config["allow_leakage"]:
+        return "all"
+    return "siblings" if config["allow_sibling_leakage"] else "nothing"
+
+
 def audit(data_root: Path, dataset: str, split_by: str, refs: Iterable[Ref]) -> Audit:
     """Compare the study's `refs` with its own splits and with the other refs files in `data_root`."""
     splits = by_split(dataset, refs)
     trained = splits.get(TRAIN, set())
     made = Audit(dataset, split_by, len(trained), own=_shared(trained, dataset, split_by, splits))
+    made.compared.append(f"{dataset}({split_by})")
     for path in sorted(data_root.glob("*/refs(*).p")):
         other = re.fullmatch(r"refs\((.*)\)\.p", path.name)
         if other is None or (path.parent.name, other[1]) == (dataset, split_by):
             continue
+        name = f"{path.parent.name}({other[1]})"
         try:
             sibling = by_split(path.parent.name, read_refs(path, Rejected()))
         except UserError as error:
-            made.unreadable.append(f"not audited: {error}")
+            made.unreadable[name] = str(error)
             continue
+        made.compared.append(name)
         made.siblings += _shared(trained, path.parent.name, other[1], sibling)
     return made
 
@@ -147,13 +162,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--dataset", required=True, help="folder in it, such as refcoco")
     parser.add_argument("--split-by", required=True, help="of refs(<split-by>).p, such as unc")
+    parser.add_argument("--allow", choices=ALLOWED, default="nothing", help="what may be shared")
     parser.add_argument("--output", type=Path, required=True, help="JSON to write")
     given = parser.parse_args(arguments)
-    path = refs_path(given.data_root / given.dataset, given.split_by)
-    refs = read_refs(path, Rejected())
-    made = audit(given.data_root, given.dataset, given.split_by, refs)
+    root = given.data_root.expanduser().absolute()
+    path = refs_path(root / given.dataset, given.split_by)
+    refs = with_known_splits(read_refs(path, Rejected()), path)
+    made = audit(root, given.dataset, given.split_by, refs)
     made.write(given.output)
-    made.settle(False, False, given.output)
+    made.settle(given.allow, given.output)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,32 +32,12 @@ from camground.data.coco_instances import (
 )
 from camground.data.folder_files import Box, fit_box, inside_folder
 from camground.data.photographs import Photograph, inspect_all, locate
-from camground.data.refer_files import Ref, Sources, read_refs
+from camground.data.refer_files import Ref, Sources, read_refs, with_known_splits
 from camground.data.rejected import Rejected
 from camground.data.rows import expression_row, write_batches
 from camground.errors import UserError
 from camground.progress import log, track
 from camground.schemas import SPLITS
-
-
-def with_known_splits(refs: list[Ref], path: Path) -> list[Ref]:
-    """The refs with splits of `SPLITS`; test refs of mixed kinds are all `test`, as REFER has it.
-
-    Raises:
-        UserError: a split that is neither train, val nor a test.
-    """
-    names = Counter(ref.split for ref in refs)
-    unknown = [name for name in names if name not in SPLITS]
-    strange = [name for name in unknown if not name.startswith("test")]
-    if strange:
-        raise UserError(
-            f"{path}: split {strange[0]!r} of {names[strange[0]]} refs is none of"
-            f" {', '.join(SPLITS)}; get REFER's own file, or choose another data.refer.split_by"
-        )
-    if unknown:
-        log.info("splits %s mix kinds of test: all test refs are split test", ", ".join(unknown))
-        return [replace(ref, split="test") if ref.split.startswith("test") else ref for ref in refs]
-    return refs
 
 
 def _match(
@@ -233,8 +212,8 @@ def write(
     targets: Path,
     rejected: Path,
 ) -> None:
-    """Read a data set of REFER in `data_root` and write images, expressions, targets and rejected;
-    beside them goes `leakage.json`, the audit of photographs trained and evaluated on.
+    """Read a data set of REFER in `data_root` and write images, expressions, targets and rejected; beside
+    them leakage-refused.json, where training photographs are evaluated on and so it is refused.
 
     Args:
         data: config key `data`: `max_rejected_share` and `refer`.
@@ -258,9 +237,10 @@ def write(
         )
     refs = with_known_splits(refs, sources.refs)
     audit = leakage.audit(sources.root, dataset, split_by, refs)
-    listing = images.parent / "leakage.json"
+    listing = images.parent / "leakage-refused.json"
     audit.write(listing)
-    audit.settle(config["allow_leakage"], config["allow_sibling_leakage"], listing)
+    audit.settle(leakage.allowed_by(config), listing)
+    listing.unlink()  # it was not refused
 
     instances = read_instances(sources.instances)
     matched = _match(refs, instances, sources.refs, refused)

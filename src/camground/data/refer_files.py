@@ -6,13 +6,16 @@ here all of them are `str`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from camground.data import plain_pickle
 from camground.data.rejected import Rejected
 from camground.errors import UserError
+from camground.progress import log
+from camground.schemas import SPLITS
 
 REF_KEYS = ("ref_id", "ann_id", "image_id", "split", "sentences")
 
@@ -38,8 +41,15 @@ class Ref:
 
 
 def refs_path(folder: Path, split_by: str) -> Path:
-    """The refs file of a data set's folder."""
-    return folder / f"refs({split_by}).p"
+    """The refs file of a data set's folder; `UserError` when it is not there."""
+    path = folder / f"refs({split_by}).p"
+    if not path.is_file():
+        have = ", ".join(sorted(one.name for one in folder.glob("refs(*).p"))) or "none"
+        raise UserError(
+            f"{path}: no such file (refs files there: {have}); put REFER's {folder.name} there, or"
+            " set data_root, data.refer.dataset and data.refer.split_by"
+        )
+    return path
 
 
 def _text(sentence: dict[str, Any]) -> str:
@@ -94,6 +104,26 @@ def read_refs(path: Path, rejected: Rejected) -> list[Ref]:
     return refs
 
 
+def with_known_splits(refs: list[Ref], path: Path) -> list[Ref]:
+    """The refs with splits of `SPLITS`; test refs of mixed kinds are all `test`, as REFER has it.
+
+    Raises:
+        UserError: a split that is neither train, val nor a test.
+    """
+    names = Counter(ref.split for ref in refs)
+    unknown = [name for name in names if name not in SPLITS]
+    strange = [name for name in unknown if not name.startswith("test")]
+    if strange:
+        raise UserError(
+            f"{path}: split {strange[0]!r} of {names[strange[0]]} refs is none of"
+            f" {', '.join(SPLITS)}; get REFER's own file, or choose another data.refer.split_by"
+        )
+    if unknown:
+        log.info("splits %s mix kinds of test: all test refs are split test", ", ".join(unknown))
+        return [replace(ref, split="test") if ref.split.startswith("test") else ref for ref in refs]
+    return refs
+
+
 class Sources:
     """The input files; `UserError` says which folder is not there."""
 
@@ -108,13 +138,6 @@ class Sources:
         self.refs = refs_path(self.folder, config["split_by"])
         self.instances = self.folder / "instances.json"
         self.images = self.root / config["images"]
-        if not self.refs.is_file():
-            have = ", ".join(sorted(path.name for path in self.folder.glob("refs(*).p"))) or "none"
-            raise UserError(
-                f"{self.refs}: no such file (refs files there: {have}); put REFER's"
-                f" {config['dataset']} there, or set data_root, data.refer.dataset and"
-                " data.refer.split_by"
-            )
         if not self.images.is_dir():
             raise UserError(
                 f"{self.images}: no such folder; put the photographs there, or set"

@@ -24,7 +24,8 @@ class RejectedRow:
     reason: str
 
     def __str__(self) -> str:
-        where = f"{self.file}, line {self.row}" if self.row else self.file
+        kind = "entry" if self.file.endswith(".json") else "line"
+        where = f"{self.file}, {kind} {self.row}" if self.row else self.file
         return (
             f"{where}: {self.reason} ({self.value!r})" if self.value else f"{where}: {self.reason}"
         )
@@ -41,7 +42,9 @@ class Rejected:
         readable = value.encode("utf-8", "replace").decode("utf-8")
         self.rows.append(RejectedRow(str(file), row, readable, reason))
 
-    def settle(self, total: int, max_share: float, path: Path) -> None:
+    def settle(
+        self, total: int, max_share: float, path: Path, key: str = "data.max_rejected_share"
+    ) -> None:
         """Write the table `rejected` to `path`; stop the run above `max_share` of refused rows.
 
         Before stopping, the rows also go to a CSV file beside `path`: a workflow deletes the
@@ -49,7 +52,7 @@ class Rejected:
 
         Args:
             total: rows that were read, refused ones included.
-            max_share: 0 to 1, config key `data.max_rejected_share`.
+            max_share: 0 to 1, the config's `key`.
 
         Raises:
             UserError: the share is above `max_share`.
@@ -80,6 +83,6 @@ class Rejected:
             writer.writerows([row.file, row.row, row.value, row.reason] for row in self.rows)
         raise UserError(
             f"{len(self.rows)} of {total} rows were rejected, {share:.2%}, and"
-            f" data.max_rejected_share allows {max_share:.2%}; all are listed in {listing}:\n"
-            f"{first}\nMend these rows, or raise data.max_rejected_share to leave them out."
+            f" {key} allows {max_share:.2%}; all are listed in {listing}:\n"
+            f"{first}\nMend these rows, or raise {key} to leave them out."
         )

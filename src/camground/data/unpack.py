@@ -2,7 +2,7 @@
 
 Only plain files and folders leave the archive. A member that is a link, a device or encrypted, that has
 an absolute path or one with `..`, an archive of more bytes or members than allowed, or one that swells
-as only a bomb does, is refused with a `UserError`, and nothing of it stays.
+as only a bomb does, is refused with a `UserError` (`Refused`), and nothing of it stays.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ DAMAGE = (
     NotImplementedError,
     RuntimeError,
 )
+
+
+class Refused(UserError):
+    """An archive that may be harmful, not one that is damaged or lacks room."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +152,9 @@ def _write_all(archive: Path, folder: Path, limits: Limits) -> int:
             while chunk := stream.read(CHUNK):
                 written += len(chunk)
                 if written > limits.bytes:
-                    raise UserError(
-                        f"{archive}: refused: unpacks to more than {limits.bytes} bytes"
-                    )
+                    raise Refused(f"{archive}: refused: unpacks to more than {limits.bytes} bytes")
                 if written > max(limits.ratio_from, limits.ratio * packed):
-                    raise UserError(
+                    raise Refused(
                         f"{archive}: refused: unpacks to more than {limits.ratio:g} times its size"
                     )
                 output.write(chunk)
@@ -171,7 +173,7 @@ def _zip_members(archive: Path, folder: Path, limits: Limits) -> Iterator[_Membe
     with zipfile.ZipFile(archive) as opened:
         infos = opened.infolist()
         if len(infos) > limits.members:
-            raise UserError(f"{archive}: refused: more than {limits.members} members")
+            raise Refused(f"{archive}: refused: more than {limits.members} members")
         checked = [(info, _checked_path(archive, info.orig_filename)) for info in infos]
         for info, _ in checked:
             # the high half of the attributes is the mode, where the archive was made on Unix
@@ -191,7 +193,7 @@ def _tar_members(archive: Path, limits: Limits) -> Iterator[_Member]:
     with tarfile.open(archive, "r:*") as opened:
         for number, info in enumerate(opened, start=1):
             if number > limits.members:
-                raise UserError(f"{archive}: refused: more than {limits.members} members")
+                raise Refused(f"{archive}: refused: more than {limits.members} members")
             path = _checked_path(archive, info.name)
             if info.isdir():
                 continue
@@ -206,7 +208,7 @@ def _tar_members(archive: Path, limits: Limits) -> Iterator[_Member]:
         while opened.fileobj is not None and (chunk := opened.fileobj.read(CHUNK)):
             rest += len(chunk)
             if rest > limits.bytes:
-                raise UserError(f"{archive}: refused: unpacks to more than {limits.bytes} bytes")
+                raise Refused(f"{archive}: refused: unpacks to more than {limits.bytes} bytes")
 
 
 def _checked_path(archive: Path, name: str) -> PurePosixPath | None:
@@ -223,7 +225,7 @@ def _checked_path(archive: Path, name: str) -> PurePosixPath | None:
 
 def _check_room(archive: Path, folder: Path, declared: int, limits: Limits) -> None:
     if declared > limits.bytes:
-        raise UserError(f"{archive}: refused: unpacks to more than {limits.bytes} bytes")
+        raise Refused(f"{archive}: refused: unpacks to more than {limits.bytes} bytes")
     free = shutil.disk_usage(folder).free
     if declared > free:
         raise UserError(
@@ -232,5 +234,5 @@ def _check_room(archive: Path, folder: Path, declared: int, limits: Limits) -> N
         )
 
 
-def _refused(archive: Path, member: str, why: str) -> UserError:
-    return UserError(f"{archive}: refused: its member {member!r} {why}; nothing was unpacked")
+def _refused(archive: Path, member: str, why: str) -> Refused:
+    return Refused(f"{archive}: refused: its member {member!r} {why}; nothing was unpacked")

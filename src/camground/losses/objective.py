@@ -7,7 +7,7 @@ The matching losses see no CAM (see `losses.matching`); the losses that need no 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -152,6 +152,10 @@ class Objective:
     def _mine(self, batch: Loaded, looked: Looked) -> dict[str, Tensor]:
         """S(I*, q) and its companions (GAIN eq. 3 to 5)."""
         config = self.config.attention_mining
+        if (
+            config.scorer == "frozen"
+        ):  # networks that train along get no gradient but through the mask
+            batch = replace(batch, features=batch.features.detach(), tokens=batch.tokens.detach())
         grounded, proposals = looked.first, batch.proposals.take(batch.owner)
         mask = mining.soft_mask(looked.cam, config.omega, config.sigma)
         features = batch.features[batch.owner]

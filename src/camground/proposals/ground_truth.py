@@ -9,7 +9,7 @@ import numpy as np
 from camground import tables
 from camground.boxes import area
 from camground.errors import UserError
-from camground.proposals.selective_search import WHOLE, Proposals
+from camground.proposals.thinning import WHOLE, Proposals
 
 SOURCE = "ground_truth"
 

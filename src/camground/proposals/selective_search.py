@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from camground.boxes import area
 from camground.errors import UserError
 from camground.proposals.candidates import SEARCHES, find
-from camground.proposals.nms import suppress
 from camground.proposals.objectness import objectness
 from camground.proposals.settings import Settings
+from camground.proposals.thinning import WHOLE, Proposals, thin
 
-FOUND, WHOLE = "selective_search", "whole_image"
-NEARLY_WHOLE = 0.9  # share of the picture from which a box only repeats the whole
-
-
-@dataclass(frozen=True)
-class Proposals:
-    """boxes_xyxy (K, 4) float32 pixels of the original image, objectness (K,) float32 in [0, 1], not
-    increasing, sources K names; K is at least 1."""
-
-    boxes_xyxy: np.ndarray
-    objectness: np.ndarray
-    sources: list[str]
+FOUND = "selective_search"
 
 
 def load(path: str | Path, longest: int, size: tuple[int, int]) -> np.ndarray:
@@ -63,12 +50,7 @@ def propose(rgb: np.ndarray, settings: Settings, size: tuple[int, int]) -> Propo
     height, width = rgb.shape[:2]
     candidates = find(rgb, SEARCHES[settings.mode])
     scores = objectness(candidates.evidence)
-    sides = candidates.boxes_xyxy[:, 2:] - candidates.boxes_xyxy[:, :2]
-    usable = (sides >= settings.min_size * np.array([width, height])).all(axis=1)
-    usable &= area(candidates.boxes_xyxy) <= NEARLY_WHOLE * width * height
-    index = np.flatnonzero(usable)
-    room = settings.count - settings.whole_image
-    kept = index[suppress(candidates.boxes_xyxy[index], scores[index], settings.nms_iou, room)]
+    kept = thin(candidates.boxes_xyxy, scores, settings, (width, height))
     whole = len(scores) - 1
     if settings.whole_image or not kept.size:
         kept = np.append(kept, whole)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import cv2
 
-from camground.proposals.selective_search import Proposals, load, propose
+from camground.proposals.selective_search import load, propose
 from camground.proposals.settings import Settings
+from camground.proposals.thinning import Proposals
 
 IN_FLIGHT = 4  # batches per process that wait or are ready
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

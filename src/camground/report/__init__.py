@@ -7,6 +7,7 @@ rule.
 - `theme`: their colours, and figures as PNG and as SVG that follows the page's theme
 - `anatomy`: why answers are wrong, by group
 - `mining`: the variants of attention mining, compared
+- `published`, `published_table`: what the literature says of a benchmark, beside this study
 - `study`: not of the page; a finished study as Markdown
 - `gallery`: which expressions are shown, why each failed, pictures and heat maps
 - `page`: everything into `template.html`

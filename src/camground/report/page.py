@@ -10,7 +10,7 @@ import yaml
 
 from camground.ablation_report import percent
 from camground.provenance import config_digest, git_sha
-from camground.report import charts, gallery, mining, word_swaps
+from camground.report import charts, gallery, leakage, mining, published_table, word_swaps
 from camground.report.anatomy import SHOWN, anatomy
 from camground.report.gallery import Card
 from camground.report.main_table import BOUND, best_of, heading, rows, verdict_sentences
@@ -128,6 +128,7 @@ def render(results: Results, cards: list[Card], counts: dict[str, int]) -> str:
         "config": config_digest(resolved),
         "seeds": ", ".join(map(str, results.config["seeds"])),
         "proposals an image": f"{results.proposals_per_image():.1f}",
+        "proposals from": ", ".join(results.proposal_sources()),
     }
     rejected = results.rejected()
     template = files("camground.report").joinpath("template.html").read_text(encoding="utf-8")
@@ -144,10 +145,12 @@ def render(results: Results, cards: list[Card], counts: dict[str, int]) -> str:
         facts=facts,
         tiles=_tiles(results),
         splits=results.split_counts(),
+        leakage=leakage.leakage(results),
         rejected=rejected[:50],
         rejected_count=len(rejected),
         rows=rows(results),
         verdicts=verdict_sentences(results),
+        published=published_table.section(results),
         charts=drawn,
         anatomy=[
             {"key": part.key, "value": part.value, "n": part.n}

@@ -185,6 +185,12 @@ class Results:
         column = tables.read_arrow("proposals", path, ["image_id"])["image_id"]
         return len(column) / max(pc.count_distinct(column).as_py(), 1)
 
+    def proposal_sources(self) -> list[str]:
+        """What found the proposals, such as `detector:facebook/detr-resnet-50`."""
+        path = self.root / "proposals" / "proposals.parquet"
+        column = tables.read_arrow("proposals", path, ["source"])["source"]
+        return sorted(pc.unique(column).to_pylist())
+
     def rejected(self) -> list[dict[str, Any]]:
         """Input rows that were refused."""
         return tables.read_arrow("rejected", self.root / "data" / "rejected.parquet").to_pylist()

@@ -30,6 +30,7 @@ from camground.ablation_report import (
 from camground.errors import UserError
 from camground.progress import log
 from camground.provenance import config_digest, git_sha
+from camground.report import leakage
 from camground.report.mining import HEADINGS, METRICS, mined
 from camground.report.results import Results
 from camground.result_tables import markdown
@@ -265,6 +266,7 @@ def document(root: Path, command: str, commit: str) -> str:
         *(group_table(study, key) for key in ("flavour", "said")),
         own_cam(finished),
         word_swaps(study),
+        leakage.section(finished.results),
         wall_clock(finished),
     ]
     return "".join(parts)

@@ -78,14 +78,16 @@ def downloads(root: Path) -> Path:
     return root / "downloads"
 
 
-def read_sources(table: Path = TABLE) -> Sources:
-    """The checked table; `UserError` names the file, the source and the key."""
-    try:
-        content = yaml.safe_load(table.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{table}: not a readable table of sources: {error}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("sources"), dict):
-        raise UserError(f"{table}: must hold `sources`, a mapping from names to sources")
+def read_sources(table: Path | str = TABLE) -> Sources:
+    """The checked table; `UserError` names the file, the source and the key.
+
+    Another table than the package's is laid over it, row by row and key by key, so that a mirror is
+    `sources: {refcoco: {addresses: [...]}}`, and a digest that is not to be asked for `sha256: null`.
+    """
+    table = Path(table).expanduser()
+    content = _content(table)
+    if table != TABLE:
+        content = _laid_over(table, _content(TABLE), content)
     sources = {
         str(name): _source(table, str(name), row) for name, row in content["sources"].items()
     }
@@ -97,6 +99,29 @@ def read_sources(table: Path = TABLE) -> Sources:
         sets[str(name)] = tuple(members)
     _check_places(table, list(sources.values()))
     return Sources(sources, sets)
+
+
+def _content(table: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(table.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{table}: not a readable table of sources: {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("sources"), dict):
+        raise UserError(f"{table}: must hold `sources`, a mapping from names to sources")
+    unknown = sorted(map(str, content.keys() - {"sources", "sets"}))
+    if unknown or not isinstance(content.get("sets") or {}, dict):
+        raise UserError(f"{table}: may hold `sources` and `sets`, mappings; not {unknown}")
+    return content
+
+
+def _laid_over(table: Path, below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above`, which was read from `table`, over the package's table."""
+    rows = dict(below["sources"])
+    for name, row in above["sources"].items():
+        if not isinstance(row, dict):
+            raise UserError(f"{table}: source {name}: must hold keys")
+        rows[name] = rows.get(name, {}) | row
+    return {"sources": rows, "sets": below["sets"] | (above.get("sets") or {})}
 
 
 def _source(table: Path, name: str, row: Any) -> Source:

@@ -1,0 +1,125 @@
+"""What the report says of photographs that are both trained on and evaluated on.
+
+The study's own splits are compared by its tables, for every kind of data set; other data sets of the
+family by the audit of stage `leakage`, which only those of REFER have.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from camground import tables
+from camground.errors import UserError
+from camground.report.results import Results
+from camground.result_tables import markdown
+from camground.schemas import present
+
+TRAIN = "train"
+HEADINGS = ("Split", "Photographs", "Trained on here")
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A split's photographs, and how many of them are trained on."""
+
+    split: str
+    photographs: int
+    trained: int
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """`own`: every other split of the study than train; `siblings`: splits of other data sets that share
+    photographs with its training; `sentences`: what they come to."""
+
+    own: list[Overlap]
+    siblings: list[Overlap] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+
+    @property
+    def shared(self) -> list[Overlap]:
+        """The splits that share photographs, the study's own first."""
+        return [one for one in (*self.own, *self.siblings) if one.trained]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Cells below `HEADINGS`."""
+        return [(one.split, f"{one.photographs:,}", _share(one)) for one in self.shared]
+
+
+def _share(one: Overlap) -> str:
+    return f"{one.trained:,} ({100 * one.trained / max(one.photographs, 1):.1f} %)"
+
+
+def leakage(results: Results) -> Leakage:
+    """Read the study's tables and, where there is one, its audit."""
+    path = results.root / "data" / "expressions.parquet"
+    texts = tables.read("expressions", path, ["image_id", "split"])
+    images = {str(name): set(part["image_id"]) for name, part in texts.groupby("split")}
+    trained = images.get(TRAIN, set())
+    own = [
+        Overlap(name, len(images[name]), len(images[name] & trained))
+        for name in present(images)
+        if name != TRAIN
+    ]
+    audit = _audit(results)
+    siblings = [
+        Overlap(
+            f"{one['dataset']}({one['split_by']}) {one['split']}",
+            one["of"],
+            len(one["photographs"]),
+        )
+        for one in audit.get("siblings", [])
+    ]
+    return Leakage(own, siblings, _sentences(own, siblings, len(trained), audit))
+
+
+def _audit(results: Results) -> dict[str, Any]:
+    path = results.root / "data" / "leakage.json"
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); rerun `leakage`") from None
+
+
+def _sentences(
+    own: list[Overlap], siblings: list[Overlap], trained: int, audit: dict[str, Any]
+) -> list[str]:
+    """What a reader must know, in order."""
+    names = ", ".join(one.split for one in own)
+    if any(one.trained for one in own):
+        said = [
+            "Photographs of this study's own evaluation are trained on (data.refer.allow_leakage):"
+            " its numbers there say less than they seem to."
+        ]
+    else:
+        said = [f"None of the {trained:,} photographs of train is in {names}."]
+    if not audit:
+        return said
+    others = audit["compared"][1:]
+    if siblings:
+        said.append(
+            f"Of the family, {', '.join(others)} were compared too. Some of their evaluation"
+            " photographs are trained on here, which data.refer.allow_sibling_leakage lets pass,"
+            " since those splits are not measured here: do not evaluate this study's models on them."
+        )
+    elif others:
+        said.append(f"Nor is any evaluated on in {', '.join(others)}.")
+    else:
+        said.append(
+            "No other data set of the family was in data_root, so none was compared with this one."
+        )
+    if audit["unreadable"]:
+        said.append(f"Could not be read, and so not compared: {', '.join(audit['unreadable'])}.")
+    return said
+
+
+def section(results: Results) -> str:
+    """The same as a section of a Markdown document."""
+    found = leakage(results)
+    text = "\n## Photographs trained and evaluated on\n\n" + " ".join(found.sentences) + "\n"
+    rows = found.rows()
+    return text + ("\n" + markdown(HEADINGS, rows) if rows else "")
