@@ -282,3 +282,20 @@ def test_the_headline_model_loads_with_its_signature(
     assert model.metadata.signature.outputs.input_names() == ["x1", "y1", "x2", "y2", "score"]
     rows = pd.DataFrame({"image_path": ["a.png", "b.png"], "text": ["a cat", "a dog"]})
     assert model.predict(rows)["score"].tolist() == [500.0, 500.0]
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        (["ground_truth", "ground_truth"], "ground-truth"),
+        (["ground_truth", "whole_image"], "ground-truth"),
+        (["selective_search", "whole_image"], "detected"),
+        (["whole_image", "whole_image"], "detected"),
+    ],
+)
+def test_whose_boxes_are_chosen_among(tmp_path: Path, sources: list[str], said: str) -> None:
+    box = {"rank": 0, "box_xyxy": [0.0, 0.0, 1.0, 1.0], "objectness": 0.5}
+    rows = [{**box, "image_id": f"{i}", "source": source} for i, source in enumerate(sources)]
+    (tmp_path / "proposals").mkdir()
+    tables.write("proposals", rows, tmp_path / "proposals" / "proposals.parquet")
+    assert records.protocol(tmp_path) == said

@@ -230,7 +230,9 @@ def protocol(root: Path) -> str:
     """Whose boxes the grounder chooses among: `ground-truth` or `detected` proposals."""
     path = root / "proposals" / "proposals.parquet"
     sources = set(tables.read_arrow("proposals", path, ["source"])["source"].unique().to_pylist())
-    return "ground-truth" if sources == {"ground_truth"} else "detected"
+    # an image without any true box falls back to the whole image
+    true = "ground_truth" in sources and sources <= {"ground_truth", "whole_image"}
+    return "ground-truth" if true else "detected"
 
 
 def _column_type(kind: pa.DataType) -> dict[str, Any]:
