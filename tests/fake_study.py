@@ -7,6 +7,7 @@ method, so tables, curves and galleries have something to show.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +48,13 @@ def _map(box: np.ndarray, spread: float) -> bytes:
     return (np.exp(-far / 1.5) * 255).astype(np.uint8).tobytes()
 
 
-def _data(root: Path, rng: np.random.Generator, images: int, per_image: int) -> list[dict]:
+def _data(
+    root: Path, rng: np.random.Generator, images: int, per_image: int, splits: Sequence[str]
+) -> list[dict]:
     """Write pictures and the data tables; returns what was made, one dict an expression."""
     rows, made = [], []
     for index in range(images):
-        split = "test" if index % 2 else ("val" if index % 4 else "train")
+        split = splits[index % len(splits)]
         path = f"pictures/{split}/{index:04d}.png"
         picture = Image.new("RGB", (SIZE, SIZE), tuple(rng.integers(150, 235, 3).tolist()))
         draw = ImageDraw.Draw(picture)
@@ -217,10 +220,16 @@ def _ablation(root: Path) -> None:
         (root / f"ablation.{ending}").write_text("variant,acc\nfull,0.5\n")
 
 
-def make(root: Path, images: int = 16, per_image: int = 3) -> Path:
-    """Write a study below `root` (R/D) and return it. Same arguments, same content."""
+def make(
+    root: Path,
+    images: int = 16,
+    per_image: int = 3,
+    splits: Sequence[str] = ("train", "test", "val", "test"),
+) -> Path:
+    """Write a study below `root` (R/D) and return it. Same arguments, same content. `splits`: of the
+    images, in turn."""
     rng = np.random.default_rng(0)
-    made = _data(root, rng, images, per_image)
+    made = _data(root, rng, images, per_image, splits)
     data = root / "data"
     expressions = [
         {

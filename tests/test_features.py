@@ -1,13 +1,15 @@
 """Frozen features: the packaged weights are the published network, and the cache says what was run."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from camground import tables
+import tiny_models
+from camground import features, tables
 from camground.errors import UserError
 from camground.feature_store import FeatureStore
 from camground.features import FeaturesConfig, cache_language, cache_visual
@@ -146,6 +148,115 @@ def test_the_cache_holds_what_the_networks_say(tmp_path):
     assert none.shape == (*of_none.shape, store.text_width) == (0, 1, store.text_width)
     with pytest.raises(UserError, match="rerun `features`"):
         store.texts(["never seen"])
+
+
+def write_expressions(texts, path):
+    rows = [
+        {"expression_id": str(n), "image_id": "i", "text": text, "kind": "phrase", "split": "train"}
+        for n, text in enumerate(texts)
+    ]
+    tables.write("expressions", rows, path)
+    return path
+
+
+class WideEncoder:
+    """What `cache_language` asks of the language encoder: 8 tokens of 512 numbers a text, fast; it fails
+    after `batches_left` batches, or never."""
+
+    width = 512
+    batches_left = -1
+
+    def __init__(self, config):
+        pass
+
+    def to(self, device):
+        return self
+
+    def __call__(self, texts):
+        if self.batches_left == 0:
+            raise RuntimeError("out of memory")
+        self.batches_left -= 1
+        return torch.full((len(texts), 8, self.width), len(texts[0])), torch.ones(
+            len(texts), 8, dtype=torch.bool
+        )
+
+
+def test_tokens_written_batch_by_batch_are_the_bytes_of_all_at_once(tmp_path):
+    texts = [f"{a} {b}" for a in tiny_models.WORDS for b in ("", "boat", "of the tree")]
+    expressions = write_expressions(texts, tmp_path / "expressions.parquet")
+    model = tiny_models.text_encoder("bert", tmp_path / "model")
+    language = LanguageConfig(name=str(model))
+    config = FeaturesConfig(language=language, batch_size=1)  # 4 texts a batch
+    assert cache_language(config, expressions, tmp_path / "out") == 16
+    encoder, parts = LanguageEncoder(language), []
+    order = sorted(set(texts), key=lambda text: (len(text), text))
+    for start in range(0, len(order), 4):
+        hidden, mask = encoder(order[start : start + 4])
+        parts.append(hidden[mask].numpy().astype(np.float16))
+    assert len({len(part) for part in parts}) > 2
+    np.save(tmp_path / "wanted.npy", np.concatenate(parts))
+    found = tmp_path / "out" / "tokens.npy"
+    assert found.read_bytes() == (tmp_path / "wanted.npy").read_bytes()
+    assert found.stat().st_mode & 0o777 == 0o644
+    rows = tables.read("texts", tmp_path / "out" / "texts.parquet")
+    assert rows["text"].tolist() == order
+    assert rows["start"].iloc[-1] + rows["length"].iloc[-1] == sum(map(len, parts))
+
+
+def test_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
+    texts = [f"text {n:04d}" for n in range(2000)]
+    expressions = write_expressions(texts, tmp_path / "expressions.parquet")
+    monkeypatch.setattr(features, "LanguageEncoder", WideEncoder)
+    tracemalloc.start()
+    try:
+        cache_language(FeaturesConfig(batch_size=8), expressions, tmp_path / "out")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = (tmp_path / "out" / "tokens.npy").stat().st_size
+    assert size > 2000 * 8 * 512 * 2
+    assert peak < size / 4
+
+
+def test_tokens_of_a_run_that_fails_leave_nothing_half_written(tmp_path, monkeypatch):
+    expressions = write_expressions("abcdefghijkl", tmp_path / "expressions.parquet")
+    monkeypatch.setattr(features, "LanguageEncoder", WideEncoder)
+    config = FeaturesConfig(batch_size=1)
+    cache_language(config, expressions, tmp_path / "before")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()}
+    assert sorted(before) == ["texts.parquet", "tokens.npy"]
+    monkeypatch.setattr(WideEncoder, "batches_left", 2)  # of 3
+    (tmp_path / "fresh").mkdir()
+    for name in ("fresh", "before"):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            cache_language(config, expressions, tmp_path / name)
+    assert list((tmp_path / "fresh").iterdir()) == []
+    assert {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()} == before
+
+
+def test_tokens_of_another_width_or_type_are_not_appended(tmp_path):
+    for wrong in (np.zeros((2, 3), np.float16), np.zeros((2, 4), np.float32)):
+        with (
+            pytest.raises(ValueError, match=r"tokens\.npy: rows of 4 float16"),
+            features.appended(tmp_path / "tokens.npy", 4) as append,
+        ):
+            append(wrong)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_numpy_that_leaves_no_room_in_the_header_is_refused(tmp_path, monkeypatch):
+    """Its second header, longer than the first, would lie over the first token."""
+
+    def without_room(handle, content):
+        handle.write(repr(content).encode())
+
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", without_room)
+    with (
+        pytest.raises(RuntimeError, match="no room in the header"),
+        features.appended(tmp_path / "tokens.npy", 4) as append,
+    ):
+        append(np.zeros((1000, 4), np.float16))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unreadable_photograph_is_named(tmp_path):

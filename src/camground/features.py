@@ -6,6 +6,8 @@ Every variant and seed trains on this cache, so a run costs the heads alone.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from camground.model.language import LanguageConfig, LanguageEncoder
 from camground.photographs import load_square
 from camground.progress import log, track
 from camground.sections import parse
+
+FLOAT16 = np.lib.format.dtype_to_descr(np.dtype(np.float16))
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,36 @@ def cache_visual(config: FeaturesConfig, images: Path, folder: Path, threads: in
     return list(shape)
 
 
+@contextmanager
+def appended(path: Path, width: int) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write `path` as .npy batch by batch, atomically; memory does not grow with it.
+
+    Yields what appends rows (n, width) float16. The bytes are those of np.save of all rows at once:
+    numpy leaves room in the header for another number of rows, so the true one is put in at the end.
+    """
+    rows = 0
+
+    def header() -> int:
+        """Write it at the file's start; returns its length in bytes."""
+        content = {"descr": FLOAT16, "fortran_order": False, "shape": (rows, width)}
+        handle.seek(0)
+        np.lib.format.write_array_header_1_0(handle, content)
+        return handle.tell()
+
+    def append(batch: np.ndarray) -> None:
+        nonlocal rows
+        if batch.dtype != np.float16 or batch.shape[1:] != (width,):
+            raise ValueError(f"{path}: rows of {width} float16, not {batch.shape} {batch.dtype}")
+        batch.tofile(handle)
+        rows += len(batch)
+
+    with tables.atomic(path) as temporary, temporary.open("wb") as handle:
+        reserved = header()
+        yield append
+        if header() != reserved:
+            raise RuntimeError(f"{path}: numpy {np.__version__} left no room in the header")
+
+
 def cache_language(config: FeaturesConfig, expressions: Path, folder: Path) -> int:
     """Write `tokens.npy` and `texts.parquet` for the distinct texts; returns the tokens' width."""
     found = set(tables.read("expressions", expressions, ["text"])["text"])
@@ -84,17 +118,17 @@ def cache_language(config: FeaturesConfig, expressions: Path, folder: Path) -> i
     encoder = LanguageEncoder(config.language)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder.to(device)
-    parts: list[np.ndarray] = []
     lengths: list[int] = []
     size = 4 * config.batch_size
-    # sorted by length, so that a batch has little padding
-    for start in track(range(0, len(texts), size), "language features (batches)"):
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            hidden, mask = encoder(texts[start : start + size])
-        parts.append(hidden[mask].float().cpu().numpy().astype(np.float16))
-        lengths += mask.sum(1).tolist()
-    with tables.atomic(folder / "tokens.npy") as temporary, temporary.open("wb") as handle:
-        np.save(handle, np.concatenate(parts))
+    with appended(folder / "tokens.npy", encoder.width) as append:
+        # sorted by length, so that a batch has little padding
+        for start in track(range(0, len(texts), size), "language features (batches)"):
+            with torch.autocast(
+                device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+            ):
+                hidden, mask = encoder(texts[start : start + size])
+            append(hidden[mask].float().cpu().numpy().astype(np.float16))
+            lengths += mask.sum(1).tolist()
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).tolist()
     rows = [
         {"text": text, "start": start, "length": length}

@@ -3,6 +3,7 @@ rule.
 
 - `results`: the files below R/D as what the page shows (pure reading)
 - `main_table`: the ablation table's rows as cells
+- `split_table`: the methods on every evaluated split, side by side
 - `charts`, `contact_sheet`: matplotlib figures
 - `theme`: their colours, and figures as PNG and as SVG that follows the page's theme
 - `anatomy`: why answers are wrong, by group

@@ -58,44 +58,48 @@ def verdict(low: float | None, high: float | None) -> str:
     return "below" if high < 0 else "above" if low > 0 else "null"
 
 
-def best_of(results: Results, metric: str) -> str | None:
-    """The method, the bound left out, with the highest mean; None without one."""
-    means = {
-        name: results.mean(name, metric)
-        for name in (*results.variants, *results.baselines)
-        if name != BOUND
-    }
-    known = {name: mean for name, mean in means.items() if mean is not None}
+def methods(results: Results) -> dict[str, str]:
+    """Every method's kind (variant, baseline, bound) in the table's order: variants first, then
+    baselines, the bound last."""
+    baselines = sorted(results.baselines, key=lambda name: name == BOUND)
+    kinds = {name: "bound" if name == BOUND else "baseline" for name in baselines}
+    return dict.fromkeys(results.variants, "variant") | kinds
+
+
+def best_of(results: Results, metric: str, split: str | None = None) -> str | None:
+    """The method, the bound left out, with the highest mean on a split (default: the report's);
+    None without one."""
+    split = split or results.options["split"]
+    rows = {name: results.over_all.get((name, metric, split)) for name in methods(results)}
+    known = {name: row["mean"] for name, row in rows.items() if row is not None and name != BOUND}
     return max(known, key=lambda name: known[name]) if known else None
 
 
+def column(results: Results, metric: str, split: str) -> dict[str, Cell]:
+    """Every method's mean of a metric over all expressions of a split. The highest is the best, ties
+    included; nobody is in a column of 0, nor is the bound in any."""
+    best = best_of(results, metric, split)
+    top = 0.0 if best is None else results.over_all[best, metric, split]["mean"]
+    cells = {}
+    for name in methods(results):
+        row = results.over_all.get((name, metric, split))
+        if row is None:
+            cells[name] = Cell(ABSENT, "", False)
+            continue
+        deviation = "" if row["deviation"] is None else percent(row["deviation"])
+        is_best = name != BOUND and bool(top) and row["mean"] == top
+        cells[name] = Cell(percent(row["mean"]), deviation, is_best)
+    return cells
+
+
 def rows(results: Results) -> list[Row]:
-    """Variants first, then baselines, the bound last, each with the columns of report.metrics."""
-    metrics = list(results.options["metrics"])
-    best = {metric: best_of(results, metric) for metric in metrics}
-    baselines = sorted(results.baselines, key=lambda name: name == BOUND)
-    made = []
-    for name in (*results.variants, *baselines):
-        cells = []
-        for metric in metrics:
-            row = results.ablation.get((name, metric, "all"))
-            if row is None:
-                cells.append(Cell(ABSENT, "", False))
-                continue
-            deviation = "" if row["deviation"] is None else percent(row["deviation"])
-            cells.append(
-                Cell(percent(row["mean"]), deviation, _is_best(results, name, metric, best))
-            )
-        kind = "variant" if name in results.variants else "bound" if name == BOUND else "baseline"
-        made.append(_with_difference(results, name, kind, cells))
-    return made
-
-
-def _is_best(results: Results, name: str, metric: str, best: dict[str, str | None]) -> bool:
-    """Whether a method has its column's highest mean, ties included; nobody has in a column of 0."""
-    top = best[metric]
-    value = results.mean(name, metric)
-    return name != BOUND and top is not None and bool(value) and value == results.mean(top, metric)
+    """The methods, each with the columns of report.metrics on the report's split."""
+    options = results.options
+    columns = [column(results, metric, options["split"]) for metric in options["metrics"]]
+    return [
+        _with_difference(results, name, kind, [cells[name] for cells in columns])
+        for name, kind in methods(results).items()
+    ]
 
 
 def _with_difference(results: Results, name: str, kind: str, cells: list[Cell]) -> Row:

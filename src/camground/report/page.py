@@ -10,7 +10,15 @@ import yaml
 
 from camground.ablation_report import percent
 from camground.provenance import config_digest, git_sha
-from camground.report import charts, gallery, leakage, mining, published_table, word_swaps
+from camground.report import (
+    charts,
+    gallery,
+    leakage,
+    mining,
+    published_table,
+    split_table,
+    word_swaps,
+)
 from camground.report.anatomy import SHOWN, anatomy
 from camground.report.gallery import Card
 from camground.report.main_table import BOUND, best_of, heading, rows, verdict_sentences
@@ -150,6 +158,7 @@ def render(results: Results, cards: list[Card], counts: dict[str, int]) -> str:
         rejected_count=len(rejected),
         rows=rows(results),
         verdicts=verdict_sentences(results),
+        split_table=split_table.split_table(results),
         published=published_table.section(results),
         charts=drawn,
         anatomy=[

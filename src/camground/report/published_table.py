@@ -6,10 +6,8 @@ The published are not measured here and are marked so; the study's ablation tabl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from camground import tables
 from camground.ablation_report import ABSENT, percent
@@ -68,16 +66,6 @@ class Published:
         """The data set's name for readers."""
         return TITLES[self.dataset]
 
-    @cached_property
-    def own(self) -> dict[tuple[str, str, str], dict[str, Any]]:
-        """The study's rows over all expressions by (variant, metric, split), of every split."""
-        rows = tables.read_arrow("ablation", self.results.root / "ablation.parquet").to_pylist()
-        return {
-            (row["variant"], row["metric"], row["split"]): row
-            for row in rows
-            if row["group"] == "all"
-        }
-
     def parts(self) -> list[Part]:
         """A table for each metric that somebody published."""
         made = []
@@ -111,7 +99,8 @@ class Published:
             for row in m.on(self.dataset, metric)
             for s in row.numbers[self.dataset]
         }
-        known |= {split for name, found, split in self.own if (name, found) == (reference, metric)}
+        own = self.results.over_all
+        known |= {split for name, found, split in own if (name, found) == (reference, metric)}
         return [split for split in SPLITS[self.dataset] if split in known]
 
     def _sorted_by(self, splits: list[str]) -> int:
@@ -122,10 +111,11 @@ class Published:
     def _ours(self, metric: str, splits: list[str]) -> list[Line]:
         """The reference variant and the baseline that is best on the sorting split, the bound left out."""
         split = splits[self._sorted_by(splits)]
+        own = self.results.over_all
         means = {
-            name: self.own[name, metric, split]["mean"]
+            name: own[name, metric, split]["mean"]
             for name in self.results.baselines
-            if name != BOUND and (name, metric, split) in self.own
+            if name != BOUND and (name, metric, split) in own
         }
         names = [(self.results.reference, "this study")]
         if means:
@@ -135,7 +125,7 @@ class Published:
     def _our_line(self, name: str, label: str, metric: str, splits: list[str]) -> Line:
         cells = []
         for split in splits:
-            row = self.own.get((name, metric, split))
+            row = self.results.over_all.get((name, metric, split))
             if row is None:
                 cells.append((ABSENT, ""))
             else:

@@ -76,13 +76,26 @@ class Results:
         return list(self.config["baselines"])
 
     @cached_property
+    def _ablation(self) -> list[dict[str, Any]]:
+        """Rows of the ablation table."""
+        return tables.read_arrow("ablation", self.root / "ablation.parquet").to_pylist()
+
+    @cached_property
     def ablation(self) -> dict[tuple[str, str, str], dict[str, Any]]:
         """Rows of the ablation table on the report's split, by (variant, metric, group)."""
-        path = self.root / "ablation.parquet"
         return {
             (row["variant"], row["metric"], row["group"]): row
-            for row in tables.read_arrow("ablation", path).to_pylist()
+            for row in self._ablation
             if row["split"] == self.options["split"]
+        }
+
+    @cached_property
+    def over_all(self) -> dict[tuple[str, str, str], dict[str, Any]]:
+        """Its rows over all expressions of every split, by (variant, metric, split)."""
+        return {
+            (row["variant"], row["metric"], row["split"]): row
+            for row in self._ablation
+            if row["group"] == "all"
         }
 
     def mean(self, variant: str, metric: str, group: str = "all") -> float | None:

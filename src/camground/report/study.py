@@ -30,7 +30,7 @@ from camground.ablation_report import (
 from camground.errors import UserError
 from camground.progress import log
 from camground.provenance import config_digest, git_sha
-from camground.report import leakage
+from camground.report import leakage, split_table
 from camground.report.mining import HEADINGS, METRICS, mined
 from camground.report.results import Results
 from camground.result_tables import markdown
@@ -262,6 +262,7 @@ def document(root: Path, command: str, commit: str) -> str:
         facts(finished, command, commit),
         main_table(study),
         bound,
+        split_table.section(finished.results),
         differences(study),
         *(group_table(study, key) for key in ("flavour", "said")),
         own_cam(finished),
