@@ -151,10 +151,9 @@ def test_the_cache_holds_what_the_networks_say(tmp_path):
 
 
 def write_expressions(texts, path):
-    rows = [
-        {"expression_id": str(n), "image_id": "i", "text": text, "kind": "phrase", "split": "train"}
-        for n, text in enumerate(texts)
-    ]
+    same = {"image_id": "i", "kind": "phrase", "split": "train"}
+    same |= dict.fromkeys(("swap_of", "word_class", "false_of_image"))
+    rows = [{**same, "expression_id": str(n), "text": text} for n, text in enumerate(texts)]
     tables.write("expressions", rows, path)
     return path
 
