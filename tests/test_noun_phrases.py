@@ -48,6 +48,11 @@ def test_splitter_finds_the_things_that_a_caption_names(caption: str, expected: 
     assert split(caption) == expected
 
 
+def test_with_in_short_is_a_preposition() -> None:
+    assert split("A camp w/ tents") == ["camp", "tents"]
+    assert split("A man w/a dog") == ["man", "dog"]
+
+
 WORDS = sorted(
     english.NOUNS_OR_VERBS
     | english.ADJECTIVES

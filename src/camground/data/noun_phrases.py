@@ -17,7 +17,8 @@ from camground.errors import UserError
 
 # A longer phrase is a misread sentence.
 MAX_WORDS = 6
-_TOKEN = re.compile(r"[^\W_]+(?:['\-][^\W_]+)*|[^\w\s]")
+# "w/" is a preposition of captions: with
+_TOKEN = re.compile(r"\b[wW]/|[^\W_]+(?:['\-][^\W_]+)*|[^\w\s]")
 _POSSESSIVE = re.compile(r"\s*'\s*s\b")
 _BREAKS = (
     english.PREPOSITIONS | english.FUNCTION_WORDS | english.PRONOUNS | english.DETERMINERS
