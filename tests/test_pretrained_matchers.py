@@ -24,13 +24,8 @@ from camground.grounding_data import CamTable
 from camground.matching.blip import BlipCam
 from camground.matching.checkpoints import tokens_of
 from camground.matching.clip import ClipCam
-from camground.matching.pretrained import (
-    BlipCamConfig,
-    ClipCamConfig,
-    PretrainedConfig,
-    SiglipCamConfig,
-    open_pretrained,
-)
+from camground.matching.pretrained import PretrainedConfig, open_pretrained
+from camground.matching.pretrained_cam import BlipCamConfig, ClipCamConfig, SiglipCamConfig
 from camground.matching.siglip import SiglipCam
 from camground.model.own_boxes import joint_map
 from camground.sections import parse

@@ -20,7 +20,8 @@ from camground.feature_store import FeatureStore
 from camground.maps import to_bytes
 from camground.matcher import load_matcher
 from camground.matching.gradcam import TRUNK, MatcherCam
-from camground.matching.pretrained import PretrainedCam, PretrainedConfig, open_pretrained
+from camground.matching.pretrained import PretrainedConfig, open_pretrained
+from camground.matching.pretrained_cam import PretrainedCam
 from camground.pairs import Batch, Pairs
 from camground.progress import log, track
 from camground.schemas import SPLITS

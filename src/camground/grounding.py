@@ -28,7 +28,8 @@ from camground.live_features import LiveFeatures, split, trained_features
 from camground.matcher import MatcherStageConfig
 from camground.matching.gradcam import MatcherCam
 from camground.matching.matcher import Matcher
-from camground.matching.pretrained import PretrainedCam, open_pretrained
+from camground.matching.pretrained import open_pretrained
+from camground.matching.pretrained_cam import PretrainedCam
 from camground.model.backbone import Backbone
 from camground.model.box_voting import vote
 from camground.model.grounder import Grounder, GrounderConfig

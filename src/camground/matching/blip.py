@@ -18,7 +18,7 @@ from torch import Tensor
 
 from camground.errors import UserError
 from camground.matching.checkpoints import load_checkpoint, tokens_of
-from camground.matching.pretrained import BlipCamConfig, PretrainedCam, layer_number
+from camground.matching.pretrained_cam import BlipCamConfig, PretrainedCam, layer_number
 
 MATCH = 1  # which of the matching head's two outputs says that picture and text belong together
 

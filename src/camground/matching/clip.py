@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from camground.matching.checkpoints import load_checkpoint
-from camground.matching.pretrained import ClipCamConfig
+from camground.matching.pretrained_cam import ClipCamConfig
 from camground.matching.token_grid import TokenGridCam
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from camground.matching.checkpoints import load_checkpoint
-from camground.matching.pretrained import SiglipCamConfig
+from camground.matching.pretrained_cam import SiglipCamConfig
 from camground.matching.token_grid import TokenGridCam
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from camground.errors import UserError
 from camground.matching.checkpoints import Checkpoint, tokens_of
 from camground.matching.gradcam import METHODS
-from camground.matching.pretrained import PretrainedCam, layer_number
+from camground.matching.pretrained_cam import PretrainedCam, layer_number
 
 OUTPUT = "output"
 
