@@ -11,6 +11,7 @@ import pytest
 
 import evaluation_study as made
 from camground import statistics, tables
+from camground.ablation_report import percent
 from camground.baselines import BASELINES
 from camground.result_tables import escape_latex, markdown
 
@@ -199,3 +200,15 @@ def test_escaping() -> None:
         "| ---- | --: |",
         "| x\\|y |   1 |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "plain"),
+    [(-0.0002, "−0.0", "0.0"), (0.0002, "+0.0", "0.0"), (0.0, "+0.0", "0.0"), (-0.0, "+0.0", "0.0"),
+     (-0.123, "−12.3", "−12.3"), (0.5, "+50.0", "50.0")],
+)  # fmt: skip
+def test_a_difference_that_rounds_to_nothing_keeps_its_side(
+    value: float, signed: str, plain: str
+) -> None:
+    assert percent(value, sign=True) == signed
+    assert percent(value) == plain

@@ -58,9 +58,11 @@ class Study:
 
 
 def percent(value: float, sign: bool = False) -> str:
-    """A share as percentage with one decimal; a true minus, a sign for differences."""
-    rounded = round(100 * value, 1) + 0.0
-    text = f"{rounded:+.1f}" if sign else f"{rounded:.1f}"
+    """A share as percentage with one decimal; a true minus, a sign for differences.
+
+    A difference that rounds to 0 keeps its sign, so that the end of an interval shows its side of 0.
+    """
+    text = f"{100 * value + 0.0:+.1f}" if sign else f"{round(100 * value, 1) + 0.0:.1f}"
     return text.replace("-", "−")
 
 
