@@ -40,7 +40,7 @@ format: $(PACKAGE) ## rewrite the code in its format
 	snakefmt $(SNAKEFILES)
 
 ui: $(PACKAGE) ## MLflow's pages on the results of RESULTS
-	python -m camground.tracking ui --results $(RESULTS) --port $(PORT)
+	python -m camground.stages.tracking ui --results $(RESULTS) --port $(PORT)
 
 report: $(PACKAGE) ## Snakemake's own report of a finished study, with the run times of its jobs
 	snakemake --report $(RESULTS)/snakemake-report.html

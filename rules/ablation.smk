@@ -42,7 +42,7 @@ rule ablation:
     message:
         "Ablation table"
     shell:
-        "python -m camground.ablation --config {params.config:q} --root {params.root:q}"
+        "python -m camground.stages.ablation --config {params.config:q} --root {params.root:q}"
         " --output {output.table:q} --csv {output.csv:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q}"
         " 2>&1 | tee {log:q} >&2"

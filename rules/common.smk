@@ -26,10 +26,10 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",
 )
 
-from camground.code_closure import code_files
-from camground.config import section, typed, validate, variant_config, variants_to_run
-from camground.errors import UserError
-from camground.estimate import Estimate
+from camground.study.code_closure import code_files
+from camground.study.config import section, typed, validate, variant_config, variants_to_run
+from camground.study.errors import UserError
+from camground.study.estimate import Estimate
 
 config.update(typed(config))
 try:
@@ -75,7 +75,7 @@ PICTURES = {"pictures": study("data/pictures")} if MADE_HERE else {}
 
 def code(stage):
     """The files that `python -m camground.<stage>` runs, so that an edit reruns the stage."""
-    files = code_files(f"camground.{stage}", HOME / "src" / "camground")
+    files = code_files(f"camground.stages.{stage}", HOME / "src" / "camground")
     here = Path.cwd()
     return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
 

@@ -43,7 +43,7 @@ rule data:
     message:
         f"Data set {DATASET}: tables and pictures"
     shell:
-        "python -m camground.data --config {params.config:q}"
+        "python -m camground.stages.data --config {params.config:q}"
         " --images {output.images:q} --expressions {output.expressions:q}"
         " --targets {output.targets:q} --rejected {output.rejected:q} {params.pictures:q}"
         " 2>&1 | tee {log:q} >&2"

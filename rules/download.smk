@@ -1,7 +1,7 @@
 """Stage `download`: public data sets, for the data kinds that are neither made here nor brought along.
 
 Purpose: download, check and unpack what the study's data set needs into `data_root`, `data` unless
-given; `--list` of `python -m camground.data.fetch` prints the table of sources, and config key `sources`
+given; `--list` of `python -m camground.stages.download` prints the table of sources, and config key `sources`
 names a file of other addresses.
 Inputs: the network; files that somebody put there by hand.
 Outputs: a receipt per source. The data itself is no output, because Snakemake deletes outputs before a
@@ -10,7 +10,7 @@ job runs again, and no code is an input, because an edit of it changes nothing o
 
 import re
 
-from camground.data.sources import TABLE, read_sources
+from camground.data.download.sources import TABLE, read_sources
 
 SOURCE_TABLE = str(Path(config["sources"] or TABLE).expanduser().absolute())
 # For the jobs; no param of the rule, because other addresses change nothing of what is there already.
@@ -69,4 +69,4 @@ checkpoint download:
     message:
         "Source {wildcards.source}: downloaded, checked and unpacked"
     shell:
-        "python -m camground.data.fetch --root {params.root:q} {wildcards.source:q} 2>&1 | tee {log:q} >&2"
+        "python -m camground.stages.download --root {params.root:q} {wildcards.source:q} 2>&1 | tee {log:q} >&2"

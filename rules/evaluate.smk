@@ -39,7 +39,7 @@ rule evaluate:
     message:
         "Evaluate {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "python -m camground.evaluate --config {params.config:q}"
+        "python -m camground.stages.evaluate --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --targets {input.targets:q} --predictions {input.predictions:q}"
         " --swaps {input.swaps:q}"
@@ -75,7 +75,7 @@ rule baselines:
     message:
         "Baselines"
     shell:
-        "python -m camground.baselines --config {params.config:q}"
+        "python -m camground.stages.baselines --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --targets {input.targets:q} --proposals {input.proposals:q}"
         " --cams {input.cams:q} --output-root {params.root:q}"

@@ -34,7 +34,7 @@ rule features:
     message:
         "Features of every image and text"
     shell:
-        "python -m camground.features --config {params.config:q}"
+        "python -m camground.stages.features --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --output-dir {params.folder:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

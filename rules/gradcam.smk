@@ -36,7 +36,7 @@ if config["gradcam"]["source"] == "matcher":
         message:
             "Grad-CAM of every expression"
         shell:
-            "python -m camground.gradcam --config {params.config:q}"
+            "python -m camground.stages.gradcam --config {params.config:q}"
             " --images {input.images:q} --expressions {input.expressions:q}"
             " --features {params.features:q} --matcher {params.matcher:q}"
             " --output {output.cams:q} --threads {threads}"
@@ -67,7 +67,7 @@ else:
         message:
             "Grad-CAM of every expression, of a pretrained model"
         shell:
-            "python -m camground.gradcam --config {params.config:q}"
+            "python -m camground.stages.gradcam --config {params.config:q}"
             " --images {input.images:q} --expressions {input.expressions:q}"
             " --output {output.cams:q} --threads {threads}"
             " 2>&1 | tee {log:q} >&2"

@@ -13,7 +13,7 @@ if config["data"]["kind"] == "refer":
         input:
             downloads=receipts(),
             refs=family_files,
-            code=code("data.leakage"),
+            code=code("leakage"),
         output:
             audit=study("data/leakage.json"),
         log:
@@ -32,7 +32,7 @@ if config["data"]["kind"] == "refer":
         message:
             f"Photographs of {DATASET} that are trained and evaluated on"
         shell:
-            "python -m camground.data.leakage --data-root {params.root:q} --dataset {params.dataset:q}"
+            "python -m camground.stages.leakage --data-root {params.root:q} --dataset {params.dataset:q}"
             " --split-by {params.split_by:q} --allow all --output {output.audit:q}"
             " 2>&1 | tee {log:q} >&2"
 

@@ -35,7 +35,7 @@ rule matcher:
     message:
         "Train the image-text matcher"
     shell:
-        "python -m camground.matcher --config {params.config:q}"
+        "python -m camground.stages.matcher --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --features {params.features:q} --output-dir {params.folder:q}"
         " --resume-dir {params.resume:q} --threads {threads}"

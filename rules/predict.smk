@@ -39,7 +39,7 @@ rule predict:
     message:
         "Predict with {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "python -m camground.predict --config {params.config:q}"
+        "python -m camground.stages.predict --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --proposals {input.proposals:q} --cams {input.cams:q}"
         " --features {params.features:q} --checkpoint {params.checkpoint:q}"

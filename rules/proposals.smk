@@ -57,7 +57,7 @@ rule proposals:
     message:
         "Proposals of every image"
     shell:
-        "python -m camground.proposals --config {params.config:q}"
+        "python -m camground.stages.proposals --config {params.config:q}"
         " --images {input.images:q} {params.others:q} --output {output.proposals:q}"
         " --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

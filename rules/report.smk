@@ -68,6 +68,6 @@ rule report:
     message:
         "Report"
     shell:
-        "python -m camground.report --config {params.config:q} --root {params.root:q}"
+        "python -m camground.stages.report --config {params.config:q} --root {params.root:q}"
         " --output {output.html:q} --figures {output.figures:q}"
         " 2>&1 | tee {log:q} >&2"

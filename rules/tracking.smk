@@ -43,6 +43,6 @@ rule tracking:
     message:
         "MLflow store"
     shell:
-        "python -m camground.tracking ingest --config {params.config:q}"
+        "python -m camground.stages.tracking ingest --config {params.config:q}"
         " --root {params.root:q} --report {input.report:q} --output {output.written:q}"
         " 2>&1 | tee {log:q} >&2"

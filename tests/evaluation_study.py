@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from camground import tables
+from camground.study import tables
 
 EVALUATE: dict[str, Any] = {
     "splits": ["val", "test"],

@@ -14,8 +14,8 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw
 
-from camground import tables
-from camground.boxes import pairwise_iou
+from camground.data.boxes import pairwise_iou
+from camground.study import tables
 
 VARIANTS = ["full", "no_cam_encoder", "no_attention_mining", "baseline"]
 BASELINES = ["random", "gradcam_ranking", "oracle"]

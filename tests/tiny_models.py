@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from camground import features, tables
+from camground.stages import features
+from camground.study import tables
 
 WORDS = ["a", "the", "red", "blue", "boat", "house", "left", "of", "small", "tree"]
 TEXTS = ["red boat", "the small blue house left of the tree", "boat"]
@@ -167,7 +168,7 @@ def arguments(folder: Path, section: dict[str, Any]) -> list[str]:
 
 def run_features(folder: Path, section: dict[str, Any], monkeypatch: Any) -> Any:
     """The stage `features` on `study(folder)`, and the store that it makes."""
-    from camground.feature_store import FeatureStore
+    from camground.features.store import FeatureStore
 
     monkeypatch.setattr("sys.argv", arguments(folder, section))
     features.main()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from camground import tables
+from camground.study import tables
 
 SETTINGS = "grounding.json"
 GROUNDER, MATCHER = "grounder", "matcher"

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from camground.data.coco_instances import xywh_to_xyxy
-from camground.data.folder_files import fit_box
-from camground.data.rejected import Rejected
-from camground.errors import UserError
-from camground.progress import log
+from camground.data.readers.coco_instances import xywh_to_xyxy
+from camground.data.readers.folder_files import fit_box
+from camground.data.readers.rejected import Rejected
 from camground.proposals.file_images import ImageIds, StudyImage
 from camground.proposals.settings import BoxesFileSettings
+from camground.study.errors import UserError
+from camground.study.progress import log
 
 KEY = "proposals.boxes_file"
 LISTS = ("dets", "annotations", "detections")

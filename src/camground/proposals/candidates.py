@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from camground.boxes import area
+from camground.data.boxes import area
 from camground.proposals import evidence
 from camground.proposals.grouping import Strategy, group
 from camground.proposals.segmentation import measure_leaves, measure_pixels, segment

@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from camground.errors import UserError
-from camground.hub_or_folder import load_tokenizer, opening
 from camground.proposals.selective_search import load
 from camground.proposals.settings import DetectorSettings
+from camground.study.errors import UserError
+from camground.study.hub_or_folder import load_tokenizer, opening
 
 KEY = "proposals.detector"
 OWL, GROUNDING_DINO = ("owlvit", "owlv2"), ("grounding-dino", "mm-grounding-dino")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from camground.errors import UserError
+from camground.study.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camground.boxes import pairwise_iou
+from camground.data.boxes import pairwise_iou
 from camground.proposals.candidates import NAMES, SEARCHES, find
 from camground.proposals.drawing import draw
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from camground import tables
-from camground.boxes import area
-from camground.errors import UserError
+from camground.data.boxes import area
 from camground.proposals.thinning import WHOLE, Proposals
+from camground.study import tables
+from camground.study.errors import UserError
 
 SOURCE = "ground_truth"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from camground.boxes import pairwise_iou
+from camground.data.boxes import pairwise_iou
 
 
 def suppress(boxes_xyxy: np.ndarray, scores: np.ndarray, iou: float, count: int) -> np.ndarray:

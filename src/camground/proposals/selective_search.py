@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from camground.errors import UserError
 from camground.proposals.candidates import SEARCHES, find
 from camground.proposals.objectness import objectness
 from camground.proposals.settings import Settings
 from camground.proposals.thinning import WHOLE, Proposals, thin
+from camground.study.errors import UserError
 
 FOUND = "selective_search"
 

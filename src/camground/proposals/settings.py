@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from camground.errors import UserError
+from camground.study.errors import UserError
 
 METHODS = ("selective_search", "ground_truth", "detector", "boxes_file")
 MODES = ("fast", "quality")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camground.boxes import area, clip
+from camground.data.boxes import area, clip
 from camground.proposals.nms import suppress
 from camground.proposals.settings import Settings
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from camground.ground_truth import load
-from camground.protocol import Protocol, settings
+from camground.evaluation.ground_truth import load
+from camground.evaluation.protocol import Protocol, settings
 from camground.report.results import CAUSES, Results, failure_cause, in_order
 
 KEYS = ("flavour", "size", "distractors", "said")

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from camground import tables
-from camground.errors import UserError
 from camground.report.results import Results, failure_cause
+from camground.study import tables
+from camground.study.errors import UserError
 
 HEAT_SIDE = 96
 

@@ -10,11 +10,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from camground import tables
-from camground.errors import UserError
 from camground.report.results import Results
-from camground.result_tables import markdown
-from camground.schemas import present
+from camground.study import tables
+from camground.study.errors import UserError
+from camground.study.schemas import present
+from camground.study.text_tables import markdown
 
 TRAIN = "train"
 HEADINGS = ("Split", "Photographs", "Trained on here")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from camground.ablation_report import ABSENT, percent
-from camground.errors import UserError
+from camground.evaluation.ablation_report import ABSENT, percent
 from camground.report.charts import colours
 from camground.report.results import Results
+from camground.study.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

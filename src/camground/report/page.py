@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from camground.ablation_report import percent
-from camground.provenance import config_digest, git_sha
+from camground.evaluation.ablation_report import percent
 from camground.report import (
     charts,
     gallery,
@@ -24,6 +23,7 @@ from camground.report.gallery import Card
 from camground.report.main_table import BOUND, best_of, heading, rows, verdict_sentences
 from camground.report.results import Results
 from camground.report.theme import CAUSE_COLOURS, to_svg
+from camground.study.provenance import config_digest, git_sha
 
 CAUSE_NOTES = {
     "proposal missing": "no proposal reaches IoU 0.5: no choice could have been right",

@@ -18,9 +18,9 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from camground import stage
-from camground.errors import UserError
-from camground.progress import log
+from camground.study import stage
+from camground.study.errors import UserError
+from camground.study.progress import log
 
 TABLE = Path(__file__).with_name("published.yaml")
 # Names of the data sets in the table, and their splits that have numbers, in a reader's order.

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from camground import tables
-from camground.ablation_report import ABSENT, percent
+from camground.evaluation.ablation_report import ABSENT, percent
 from camground.report.main_table import BOUND, heading
 from camground.report.published import (
     METRICS,
@@ -22,6 +21,7 @@ from camground.report.published import (
     read_published,
 )
 from camground.report.results import Results
+from camground.study import tables
 
 NOT_CHECKED = "not checked"
 

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from camground import tables
-from camground.errors import UserError
-from camground.schemas import present
-from camground.word_swaps import NAMES as SWAP_NAMES
+from camground.evaluation.word_swaps import NAMES as SWAP_NAMES
+from camground.study import tables
+from camground.study.errors import UserError
+from camground.study.schemas import present
 
 # Why an answer is wrong, in the order in which the causes are tried.
 CAUSES = ("proposal missing", "wrong object", "wrong extent")

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from camground import stage, tables
-from camground.ablation_report import (
+from camground.evaluation.ablation_report import (
     ABSENT,
     Study,
     difference_text,
@@ -27,14 +26,15 @@ from camground.ablation_report import (
     percent,
     verdicts,
 )
-from camground.errors import UserError
-from camground.progress import log
-from camground.provenance import config_digest, git_sha
 from camground.report import leakage, split_table
 from camground.report.mining import HEADINGS, METRICS, mined
 from camground.report.results import Results
-from camground.result_tables import markdown
-from camground.schemas import SPLITS, present
+from camground.study import stage, tables
+from camground.study.errors import UserError
+from camground.study.progress import log
+from camground.study.provenance import config_digest, git_sha
+from camground.study.schemas import SPLITS, present
+from camground.study.text_tables import markdown
 
 TESTED = "acc@0.5"
 MAIN = (

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camground import tables
 from camground.bundle import bundle
-from camground.progress import log, track
-from camground.provenance import config_digest, git_sha
+from camground.study import tables
+from camground.study.progress import log, track
+from camground.study.provenance import config_digest, git_sha
 from camground.tracking import records
 from camground.tracking.records import Run
 from camground.tracking.store import Store, connect, experiment_id

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import camground
 from camground.bundle import GROUNDER, MATCHER
-from camground.provenance import config_digest, file_digest
+from camground.study.provenance import config_digest, file_digest
 from camground.tracking.store import import_mlflow
 
 if TYPE_CHECKING:

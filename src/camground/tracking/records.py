@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from camground import tables
-from camground.errors import UserError
-from camground.provenance import config_digest, file_digest
+from camground.study import tables
+from camground.study.errors import UserError
+from camground.study.provenance import config_digest, file_digest
 
 # MLflow's limits; a value beyond them would fail the whole batch.
 MAX_PARAM_LENGTH = 6000

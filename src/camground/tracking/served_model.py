@@ -15,7 +15,7 @@ class GroundingModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, m
 
     def load_context(self, context: Any) -> None:
         """Load the model's folder once."""
-        from camground.grounding import Grounding
+        from camground.pipeline import Grounding
 
         self.grounding = Grounding.load(context.artifacts["model"])
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from camground.errors import UserError
+from camground.study.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

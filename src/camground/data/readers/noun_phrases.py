@@ -1,0 +1,263 @@
+"""Noun phrases of captions, the referring expressions that training sees: "a boy in blue swimming
+trunks slides down a yellow slide" gives "boy", "blue swimming trunks", "yellow slide".
+
+Two extractors with the same output (lower-case, articles and possessives stripped, no pronouns, no
+words such as "background" that name no object): spaCy's noun chunks, and a splitter that needs no
+model and goes by the word lists of `english`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from camground.data.readers import english
+from camground.study.errors import UserError
+
+# A longer phrase is a misread sentence.
+MAX_WORDS = 6
+# "w/" is a preposition of captions: with
+_TOKEN = re.compile(r"\b[wW]/|[^\W_]+(?:['\-][^\W_]+)*|[^\w\s]")
+_POSSESSIVE = re.compile(r"\s*'\s*s\b")
+_BREAKS = (
+    english.PREPOSITIONS | english.FUNCTION_WORDS | english.PRONOUNS | english.DETERMINERS
+) - english.NUMBERS
+
+
+def _forms(base: str) -> set[str]:
+    """The base form of a verb and its third person."""
+    if base.endswith(("s", "x", "z", "ch", "sh", "o")):
+        return {base, base + "es"}
+    if base.endswith("y") and base[-2] not in "aeiou":
+        return {base, base[:-1] + "ies"}
+    return {base, base + "s"}
+
+
+_EITHER = frozenset(form for base in english.NOUNS_OR_VERBS for form in _forms(base))
+_VERBS = (
+    frozenset(form for base in english.VERBS for form in _forms(base)) - _EITHER
+) | english.IRREGULAR_VERBS
+
+
+def _tokens(text: str) -> list[str]:
+    """Lower-case words and punctuation marks; a possessive 's becomes a mark."""
+    return _TOKEN.findall(_POSSESSIVE.sub(" ' ", text.lower().replace("’", "'")))
+
+
+def _is_content(word: str) -> bool:
+    return word[:1].isalnum() and word not in _BREAKS and word not in _VERBS
+
+
+def _is_participle(word: str) -> bool:
+    return len(word) > 4 and word.endswith("ed") and word not in english.NOT_PARTICIPLES_IN_ED
+
+
+def _is_ing(word: str) -> bool:
+    return len(word) > 4 and word.endswith("ing") and word not in english.NOUNS_IN_ING
+
+
+def _is_adverb(word: str) -> bool:
+    return (
+        len(word) > 4
+        and word.endswith("ly")
+        and word not in english.NOT_ADVERBS_IN_LY
+        and word not in english.ADJECTIVES
+    )
+
+
+def _is_agent(word: str) -> bool:
+    person = word.endswith(("er", "ers", "ist", "ists")) and word not in english.NOT_AGENTS_IN_ER
+    return person or word in english.AGENTS
+
+
+def _is_plural(word: str) -> bool:
+    return word in english.PLURALS or (word.endswith("s") and not word.endswith("ss"))
+
+
+def _is_modifier(word: str) -> bool:
+    """Cannot be the last word of a phrase."""
+    return (
+        (word in english.ADJECTIVES and word not in english.ALSO_NOUNS)
+        or word in english.NUMBERS
+        or word in ("and", "of")
+        or _is_participle(word)
+        or _is_adverb(word)
+    )
+
+
+def _names_object(words: list[str]) -> bool:
+    """Whether a phrase names a thing: some word is no modifier and no mere place or time."""
+    return any(
+        not _is_modifier(word)
+        and word not in english.NOT_OBJECTS
+        and word not in english.PRONOUNS
+        and any(letter.isalpha() for letter in word)
+        and len(word) > 1
+        for word in words
+    )
+
+
+class _Splitter:
+    """Reads one caption from left to right; `phrase` holds the words of the phrase that is open."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self._tokens = tokens
+        self.phrase: list[str] = []
+        self.found: list[str] = []
+
+    def _close(self) -> None:
+        words = self.phrase
+        self.phrase = []
+        while words and (_is_modifier(words[-1]) or _is_ing(words[-1])):
+            words.pop()
+        if words and len(words) <= MAX_WORDS and _names_object(words):
+            self.found.append(" ".join(words))
+
+    def _head(self) -> str:
+        """The noun that the open phrase ends with so far, else ''."""
+        return self.phrase[-1] if self.phrase and not _is_modifier(self.phrase[-1]) else ""
+
+    def _is_verb(self, word: str, before: str, after: str) -> bool:
+        """Whether a word that can be noun or verb is a verb here.
+
+        It is one after a pronoun or "to"; after a doer of the right number ("a boy slides", "boys
+        slide", but "a dog bowl"), or after any noun when a preposition or article follows and the
+        number does not forbid it ("a boy in trunks runs through", but "a tire swing in"); and
+        first in a clause that goes on ("and jumps over").
+        """
+        third_person = word.endswith("s") and word not in english.NOUNS_OR_VERBS
+        if before in english.SUBJECT_PRONOUNS:
+            return before != "to" or not third_person
+        head = self._head()
+        goes_on = after in english.PREPOSITIONS or after in english.DETERMINERS
+        if head and goes_on and third_person:
+            return True
+        if head:
+            return (goes_on or _is_agent(head)) and _is_plural(head) != third_person
+        return before in ("and", ",", "while", "then") and not self.phrase and goes_on
+
+    def _is_silent(self, word: str, after: str) -> bool:
+        """Neither part of a phrase nor its end: "a group of [the] people", "two [other] dogs"."""
+        if word in english.DETERMINERS:
+            return self.phrase[-1:] == ["of"]
+        return word in ("one", "other") and not self._head() and _is_content(after)
+
+    def _is_boundary(self, word: str, before: str, after: str) -> bool:
+        if not word[0].isalnum() or word in _BREAKS or word in _VERBS:
+            return True
+        return word in _EITHER and self._is_verb(word, before, after)
+
+    def _step(self, index: int) -> None:
+        tokens = self._tokens
+        word = tokens[index]
+        before = tokens[index - 1] if index else ""
+        after = tokens[index + 1] if index + 1 < len(tokens) else ""
+        head = self._head()
+
+        if word in ("and", ",") and self.phrase and not head and _is_content(after):
+            # "black and white dog", "small, brown dog": one phrase.
+            if word == "and" and after in english.ADJECTIVES:
+                self.phrase.append(word)
+            elif word == "and":
+                self._close()
+        elif word == "of" and head in english.MEASURES:
+            self.phrase.append(word)
+        elif self._is_silent(word, after):
+            pass
+        elif self._is_boundary(word, before, after):
+            self._close()
+        elif _is_ing(word):
+            opened = before in english.DETERMINERS or (
+                bool(self.phrase) and not head and self.phrase[-1] != "of"
+            )
+            compound = after in english.NOUNS_AFTER_ING and not _is_agent(head)
+            modifies = compound or (opened and _is_content(after))
+            if modifies and word not in english.ONLY_DOING:
+                self.phrase.append(word)
+            else:
+                self._close()
+        elif _is_participle(word) or _is_adverb(word):
+            if _is_content(after) and not _is_agent(head):
+                self.phrase.append(word)
+            else:
+                self._close()
+        elif word in english.NUMBERS or word in english.ADJECTIVES:
+            # An adjective after the noun opens the next phrase, unless it is a noun itself.
+            if head and head != "number" and (word not in english.ALSO_NOUNS or _is_content(after)):
+                self._close()
+            self.phrase.append(word)
+        else:
+            self.phrase.append(word)
+
+    def run(self) -> list[str]:
+        for index in range(len(self._tokens)):
+            self._step(index)
+        self._close()
+        return self.found
+
+
+def split(text: str) -> list[str]:
+    """Noun phrases of an English caption in order, repeated ones included; no model needed."""
+    return _Splitter(_tokens(text)).run()
+
+
+def _chunk_phrases(document: Any) -> list[str]:
+    """spaCy's noun chunks of a parsed document, cleaned like the splitter's phrases."""
+    found = []
+    for chunk in document.noun_chunks:
+        if chunk.root.pos_ == "PRON":
+            continue
+        words = [token for token in chunk if not (token.is_punct or token.is_space)]
+        while words and (words[0].pos_ in ("DET", "PRON") or words[0].tag_ == "POS"):
+            if words[0].lower_ in english.NUMBERS:
+                break
+            words.pop(0)
+        texts = [token.lower_ for token in words if token.lower_ not in english.DETERMINERS]
+        if texts and len(texts) <= MAX_WORDS and _names_object(texts):
+            found.append(" ".join(texts))
+    return found
+
+
+def _spacy_extractor(model: str) -> Callable[[Iterable[str]], Iterator[list[str]]]:
+    key = "data.folder.spacy_model"
+    try:
+        import spacy
+    except ImportError as error:
+        raise UserError(
+            f"{key} is {model!r}, but spaCy cannot be imported ({error}); install it (pip install"
+            " 'camground[spacy]') or set the key to null for the stop-word splitter"
+        ) from None
+    try:
+        pipeline = spacy.load(model, exclude=["ner", "lemmatizer", "textcat"])
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(
+            f"{key}: spaCy cannot load {model!r} ({str(error).splitlines()[0]}); install it (python"
+            f" -m spacy download {model}), give the path of a pipeline's folder, or set the key to"
+            " null for the stop-word splitter"
+        ) from None
+
+    def extract(texts: Iterable[str]) -> Iterator[list[str]]:
+        for document in pipeline.pipe(texts, batch_size=256):
+            try:
+                phrases = _chunk_phrases(document)
+            except (ValueError, NotImplementedError):
+                raise UserError(
+                    f"{key}: the pipeline {model!r} finds no noun chunks; it needs a tagger and a"
+                    f" dependency parser (it has {pipeline.pipe_names}); name another one, or set"
+                    " the key to null for the stop-word splitter"
+                ) from None
+            yield phrases
+
+    return extract
+
+
+def extractor(spacy_model: str | None) -> Callable[[Iterable[str]], Iterator[list[str]]]:
+    """What turns captions into lists of noun phrases, one list a caption, lazily.
+
+    `spacy_model` is the name or path of a spaCy pipeline; None takes the stop-word splitter. Raises
+    `UserError` naming `data.folder.spacy_model` when it cannot be loaded or does not parse.
+    """
+    if spacy_model is not None:
+        return _spacy_extractor(spacy_model)
+    return lambda texts: map(split, texts)

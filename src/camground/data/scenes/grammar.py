@@ -1,0 +1,193 @@
+"""Words of the scenes' expressions, and how a description is put into them.
+
+`CONCEPTS` maps each word of a class to what it means, so that words of one concept are synonyms;
+`WORD_CLASSES` is the words alone. A word or phrase of one class can take the place of another of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from camground.data.scenes.facts import Description
+
+FLAVOURS = ("ref", "ref+", "refg")
+
+# The first wording of each concept is the most frequent.
+WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "category": {
+        "house": ("house", "home", "cottage"),
+        "car": ("car", "automobile"),
+        "tree": ("tree",),
+        "boat": ("boat", "sailboat"),
+        "flower": ("flower", "blossom"),
+        "fish": ("fish",),
+        "cup": ("cup", "mug"),
+        "lamp": ("lamp",),
+        "umbrella": ("umbrella", "parasol"),
+        "rocket": ("rocket", "spaceship"),
+        "mushroom": ("mushroom", "toadstool"),
+        "snowman": ("snowman",),
+        "balloon": ("balloon",),
+        "guitar": ("guitar",),
+        "bird": ("bird",),
+        "butterfly": ("butterfly",),
+        "robot": ("robot", "android"),
+        "snail": ("snail",),
+        "teapot": ("teapot", "kettle"),
+        "kite": ("kite",),
+    },
+    "generic": {"thing": ("thing", "object", "one")},
+    "colour": {
+        "red": ("red", "scarlet"),
+        "orange": ("orange",),
+        "yellow": ("yellow",),
+        "green": ("green",),
+        "blue": ("blue",),
+        "purple": ("purple", "violet"),
+        "pink": ("pink",),
+        "brown": ("brown",),
+        "white": ("white",),
+        "grey": ("grey", "gray"),
+        "black": ("black",),
+    },
+    "pattern": {
+        "plain": ("plain", "solid"),
+        "striped": ("striped", "stripy"),
+        "dotted": ("dotted", "spotted", "polka-dot"),
+        "checked": ("checked", "checkered"),
+    },
+    "pattern_noun": {
+        "striped": ("stripes",),
+        "dotted": ("dots", "spots", "polka-dots"),
+        "checked": ("checks", "squares"),
+    },
+    "size": {
+        "small": ("small", "little", "tiny"),
+        "big": ("big", "large"),
+        "smallest": ("smallest", "tiniest"),
+        "biggest": ("biggest", "largest"),
+    },
+    "location": {
+        "left": ("left",),
+        "right": ("right",),
+        "top": ("top", "upper"),
+        "bottom": ("bottom", "lower"),
+        "middle": ("middle", "center"),
+        "leftmost": ("leftmost",),
+        "rightmost": ("rightmost",),
+        "highest": ("highest", "topmost"),
+        "lowest": ("lowest", "bottommost"),
+    },
+    "relation": {
+        "left_of": ("to the left of", "left of", "on the left side of"),
+        "right_of": ("to the right of", "right of", "on the right side of"),
+        "above": ("above", "over", "higher than"),
+        "below": ("below", "under", "lower than"),
+        "next_to": ("next to", "beside", "close to", "near"),
+        "between": ("between", "in between"),
+        "in_front_of": ("in front of", "partly covering"),
+        "behind": ("behind", "partly hidden by"),
+        "bigger_than": ("bigger than", "larger than"),
+        "smaller_than": ("smaller than",),
+        "same_colour_as": ("with the same colour as", "of the same colour as"),
+    },
+}
+CONCEPTS: dict[str, dict[str, str]] = {
+    kind: {word: concept for concept, words in concepts.items() for word in words}
+    for kind, concepts in WORDINGS.items()
+}
+WORD_CLASSES: dict[str, set[str]] = {kind: set(words) for kind, words in CONCEPTS.items()}
+
+_SIDE_PHRASES = ("on the {}", "on the {} side", "at the {}", "to the {}")
+_VERTICAL_PHRASES = ("at the {}", "toward the {}")
+_CLAUSES = ("", "", "that is ", "which is ")
+
+
+def _pick(options: tuple[str, ...], rng: np.random.Generator, first: float = 0.6) -> str:
+    """One of the options; the first with probability `first`, the others alike."""
+    if len(options) == 1 or rng.random() < first:
+        return options[0]
+    return options[1 + int(rng.integers(len(options) - 1))]
+
+
+def _any(options: tuple[str, ...], rng: np.random.Generator) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+def word(kind: str, concept: str, rng: np.random.Generator) -> str:
+    """A word of class `kind` for the concept."""
+    return _pick(WORDINGS[kind][concept], rng)
+
+
+def _noun_phrase(
+    said: Description, rng: np.random.Generator, before: tuple[str, ...] = ()
+) -> list[str]:
+    """Adjectives and noun, without article; `before`: words of place that lead."""
+    adjectives = list(before)
+    if said.size:
+        adjectives.insert(int(rng.integers(len(adjectives) + 1)), word("size", said.size, rng))
+    marks: list[str] = []
+    after: list[str] = []
+    if said.pattern:
+        if said.pattern in WORDINGS["pattern_noun"] and rng.random() < 0.25:
+            after = ["with", word("pattern_noun", said.pattern, rng)]
+        else:
+            marks.append(word("pattern", said.pattern, rng))
+    if said.colour:
+        marks.insert(
+            0 if said.pattern and rng.random() < 0.3 else len(marks),
+            word("colour", said.colour, rng),
+        )
+    noun = word("category", said.category, rng) if said.category else word("generic", "thing", rng)
+    return [*adjectives, *marks, noun, *after]
+
+
+def with_article(words: list[str], rng: np.random.Generator, indefinite: float) -> list[str]:
+    """`words` after "the", or with probability `indefinite` after "a" or "an"."""
+    if rng.random() >= indefinite:
+        return ["the", *words]
+    return ["an" if words[0][0] in "aeiou" and words[0] != "one" else "a", *words]
+
+
+def _place(
+    location: tuple[str, ...], rng: np.random.Generator
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Words of place before and after the noun phrase; one of the two is empty."""
+    words = tuple(word("location", place, rng) for place in location)
+    adjectival = len(location) == 1 and location[0].endswith(("most", "est"))
+    if adjectival or rng.random() < 0.45:
+        return words, ()
+    # "upper" and "lower" cannot stand alone after a preposition
+    nouns = tuple(
+        {"upper": "top", "lower": "bottom"}.get(w, w) if len(words) == 1 else w for w in words
+    )
+    if len(location) == 2:
+        corner = ("in the {}", "at the {}", "in the {} corner", "in the {} part")
+        phrase = _any(corner if words[0] in ("top", "bottom") else corner[2:], rng)
+    elif location[0] == "middle":
+        phrase = _any(("in the {}", "at the {}", "in the {} of the picture"), rng)
+    elif location[0] in ("left", "right"):
+        phrase = _any(_SIDE_PHRASES, rng)
+    else:
+        phrase = _any(_VERTICAL_PHRASES, rng)
+    return (), tuple(phrase.format(" ".join(nouns)).split())
+
+
+def phrase(said: Description, flavour: str, rng: np.random.Generator) -> str:
+    """One wording of the description: lower case, single spaces, no full stop."""
+    before, after = _place(said.location, rng) if said.location else ((), ())
+    words = [*_noun_phrase(said, rng, before), *after]
+    if flavour != "refg":
+        return " ".join(with_article(words, rng, 0.0) if rng.random() < 0.5 else words)
+    superlative = said.size in ("smallest", "biggest")
+    words = with_article(words, rng, 0.0 if superlative else 0.2)
+    for position, (name, landmarks) in enumerate(said.relations):
+        relation = word("relation", name, rng)
+        # "with the same colour as" is no predicate of "that is"
+        clause = "" if relation.startswith("with") else _any(_CLAUSES, rng)
+        joint = clause if position == 0 else "and " + clause
+        things = " and ".join(
+            " ".join(with_article(_noun_phrase(landmark, rng), rng, 0.0)) for landmark in landmarks
+        )
+        words += [*joint.split(), *relation.split(), *things.split()]
+    return " ".join(words)

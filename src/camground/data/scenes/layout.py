@@ -1,0 +1,181 @@
+"""Which objects a scene has, how big they are and where they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from camground.data.scenes import backdrop
+from camground.data.scenes.palette import COLOURS, PATTERNS, jittered
+from camground.data.scenes.parts import Look, Part, extent, render, turned
+from camground.data.scenes.shapes import KINDS
+
+CATEGORIES = tuple(KINDS)
+COLOUR_NAMES = tuple(COLOURS)
+PATTERN_SHARES = (0.46, 0.2, 0.2, 0.14)  # in the order of PATTERNS
+SMALLEST, LARGEST = 0.024, 0.29  # an object's box, as a share of the image
+LEAST_VISIBLE = 0.72  # share of an object's silhouette that no other object hides
+LONGEST_SIDE = 0.7  # of an object's box, as a share of the image's side
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Objects on a ground, in the order they are drawn (the last is nearest).
+
+    picture (side, side, 3) uint8 RGB; masks (n, side, side) bool, what is seen of each object;
+    hides (n, n): share of the silhouette of object j that object i covers.
+    """
+
+    picture: np.ndarray
+    masks: np.ndarray
+    hides: np.ndarray
+    kinds: tuple[tuple[str, str, str], ...]  # category, colour, pattern
+
+
+def choose_kinds(count: int, rng: np.random.Generator) -> list[tuple[str, str, str]]:
+    """Category, colour and pattern of each object; many share a category or a colour."""
+    chosen: list[tuple[str, str, str]] = []
+    shares = np.cumsum(PATTERN_SHARES)
+    while len(chosen) < count:
+        category = CATEGORIES[int(rng.integers(len(CATEGORIES)))]
+        colour = COLOUR_NAMES[int(rng.integers(len(COLOUR_NAMES)))]
+        pattern = PATTERNS[int(np.searchsorted(shares, rng.random() * shares[-1]))]
+        if chosen and rng.random() < 0.5:
+            category = chosen[int(rng.integers(len(chosen)))][0]
+        if chosen and rng.random() < 0.4:
+            colour = chosen[int(rng.integers(len(chosen)))][1]
+        # twins can only be told apart by size, place or neighbours: rare
+        if (category, colour, pattern) in chosen and rng.random() < 0.75:
+            continue
+        chosen.append((category, colour, pattern))
+    return chosen
+
+
+def _areas(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Boxes' areas as shares of the image, largest first; smaller where there are more objects."""
+    median = 0.15 / (0.35 + 0.25 * count)
+    return np.sort(np.clip(median * np.exp(rng.normal(0, 0.6, count)), SMALLEST, LARGEST))[::-1]
+
+
+def _place(
+    width: float, height: float, lowest_base: float, boxes: np.ndarray, rng: np.random.Generator
+) -> np.ndarray | None:
+    """A box (4,) xyxy in shares of the image that overlaps those placed only a little, or None.
+
+    `lowest_base`: where the bottom of the box may be at the least, to stand on the ground.
+    """
+    edge = 0.012
+    top = max(edge, lowest_base - height)
+    if top > 1 - edge - height:
+        return None
+    # tolerance differs from object to object: most stand free, some hide a part of another
+    tolerance = 0.03 if rng.random() < 0.55 else 0.3
+    low = rng.uniform((edge, top), (1 - edge - width, 1 - edge - height), (48, 2))
+    tried = np.concatenate([low, low + (width, height)], axis=1)
+    if len(boxes) == 0:
+        return tried[0]
+    inter = np.prod(
+        np.clip(
+            np.minimum(tried[:, None, 2:], boxes[:, 2:])
+            - np.maximum(tried[:, None, :2], boxes[:, :2]),
+            0,
+            None,
+        ),
+        axis=-1,
+    )
+    sizes = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
+    worst = (inter / np.minimum(sizes, width * height)).max(axis=1)
+    first = int(np.argmax(worst <= tolerance))
+    return tried[first] if worst[first] <= tolerance else None
+
+
+def compose(side: int, count: int, rng: np.random.Generator) -> Placed | None:
+    """Draw a scene of `count` objects; None where they did not fit, to be tried again."""
+    kinds = choose_kinds(count, rng)
+    horizon = float(rng.uniform(0.1, 0.24))
+    boxes = np.zeros((0, 4))
+    shapes: list[list[Part]] = []
+    for (category, _, _), area in zip(kinds, _areas(count, rng).tolist(), strict=True):
+        kind = KINDS[category]
+        tilt = float(rng.normal(0, 0.09 if kind.flies else 0.04))
+        parts = turned(kind.draw(rng), tilt, kind.sided and rng.random() < 0.5)
+        x0, y0, x1, y1 = extent(parts)
+        aspect = (x1 - x0) / (y1 - y0)
+        base = 0.0 if kind.flies else horizon + 0.05
+        for _ in range(5):
+            width, height = np.sqrt(area * aspect), np.sqrt(area / aspect)
+            shrink = min(1.0, LONGEST_SIDE / max(width, height))
+            box = _place(width * shrink, height * shrink, base, boxes, rng)
+            if box is not None:
+                break
+            area = max(area * 0.8, SMALLEST)
+        else:
+            return None
+        boxes = np.concatenate([boxes, box[None]])
+        shapes.append(parts)
+    order = np.argsort(boxes[:, 3], kind="stable")
+    return _draw(
+        side,
+        horizon,
+        boxes[order],
+        [shapes[i] for i in order.tolist()],
+        tuple(kinds[i] for i in order.tolist()),
+        rng,
+    )
+
+
+def _shadows(picture: np.ndarray, boxes: np.ndarray, standing: list[bool]) -> np.ndarray:
+    side = len(picture)
+    dark = np.zeros((side, side), dtype=np.uint8)
+    for (x0, _, x1, y1), stands in zip((boxes * side * 16).tolist(), standing, strict=True):
+        if stands:
+            half = (x1 - x0) / 2
+            centre = (round(x0 + half), round(y1 - half * 0.08))
+            axes = (round(half * 0.92), round(half * 0.2))
+            cv2.ellipse(dark, centre, axes, 0, 0, 360, 255, -1, cv2.LINE_AA, 4)
+    share = 1 - dark.astype(np.float32) * np.float32(0.2 / 255)
+    return (picture * share[..., None]).astype(np.uint8)
+
+
+def _draw(
+    side: int,
+    horizon: float,
+    boxes: np.ndarray,
+    shapes: list[list[Part]],
+    kinds: tuple[tuple[str, str, str], ...],
+    rng: np.random.Generator,
+) -> Placed | None:
+    """Paint ground, shadows and objects back to front; None if one is hidden too much."""
+    count = len(boxes)
+    picture = backdrop.paint(side, horizon, rng)
+    picture = _shadows(picture, boxes, [not KINDS[category].flies for category, _, _ in kinds])
+    whole = np.zeros((count, side, side), dtype=bool)
+    for index, (box, parts, (_, colour, pattern)) in enumerate(
+        zip(boxes, shapes, kinds, strict=True)
+    ):
+        angle = (
+            float(rng.uniform(0, np.pi)) if pattern == "striped" else float(rng.uniform(-0.4, 0.4))
+        )
+        look = Look(colour, jittered(colour, rng), pattern, angle, float(rng.random()))
+        x0, _, x1, _ = extent(parts)
+        patch = render(parts, look, float((box[2] - box[0]) * side / (x1 - x0)))
+        height, width = patch.shape[:2]
+        centre = (box[:2] + box[2:]) / 2 * side
+        x = int(np.clip(round(float(centre[0]) - width / 2), 0, side - width))
+        y = int(np.clip(round(float(centre[1]) - height / 2), 0, side - height))
+        under = picture[y : y + height, x : x + width]
+        alpha = patch[..., 3:].astype(np.uint16)
+        under[:] = (under * (255 - alpha) // 255 + patch[..., :3]).clip(0, 255)
+        whole[index, y : y + height, x : x + width] = patch[..., 3] >= 128
+    masks = whole.copy()
+    hides = np.zeros((count, count))
+    for far in range(count):
+        for near in range(far + 1, count):
+            shared = int(np.count_nonzero(whole[far] & whole[near]))
+            if shared:
+                hides[near, far] = shared / np.count_nonzero(whole[far])
+                masks[far] &= ~whole[near]
+    seen = masks.sum(axis=(1, 2)) / whole.sum(axis=(1, 2))
+    return None if seen.min() < LEAST_VISIBLE else Placed(picture, masks, hides, kinds)

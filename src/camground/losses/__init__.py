@@ -1,1 +1,0 @@
-"""Losses: contrastive matching, distillation of the CAM, reconstruction, attention mining."""

@@ -1,1 +1,0 @@
-"""Image-text matching and the Grad-CAM of its score."""

@@ -1,1 +1,0 @@
-"""The grounder: backbone, language encoder, CAM encoder, transformer, fusion."""

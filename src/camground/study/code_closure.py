@@ -1,0 +1,79 @@
+"""Which files of the package a stage runs: its module and all that it imports, however deep.
+
+The workflow makes them inputs of the stage's rule, so that an edit reruns the stages that it can
+change and no other. They are read off the source, without importing anything.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def code_files(module: str, package: Path = PACKAGE) -> list[Path]:
+    """The sorted files that `python -m module` reads of `package`, the folder of the package.
+
+    Follows imports anywhere in a file (inside functions too) and constants that spell a module's
+    name, as a table of modules to import does. A subpackage brings its data files (templates).
+    Raises `ModuleNotFoundError` when there is no such module.
+    """
+    files: set[Path] = set()
+    waiting = [module, f"{module}.__main__"]
+    if not _files(module, package):
+        raise ModuleNotFoundError(f"no module {module} in {package}")
+    while waiting:
+        for file in _files(waiting.pop(), package):
+            if file not in files:
+                files.add(file)
+                waiting += _imports(file, package)
+                if file.name == "__init__.py" and file.parent != package:
+                    files.update(_data_files(file.parent))
+    return sorted(files)
+
+
+def _files(module: str, package: Path) -> list[Path]:
+    """The file of a module and those of the packages above it; empty when it is no module here."""
+    top, *parts = module.split(".")
+    if top != package.name:
+        return []
+    *parents, last = [package.joinpath(*parts[:n]) for n in range(len(parts) + 1)]
+    own = last / "__init__.py" if last.is_dir() else last.with_suffix(".py")
+    if not own.is_file():
+        return []
+    return [own, *(parent / "__init__.py" for parent in parents)]
+
+
+@cache
+def _parsed(file: Path, changed: int) -> ast.Module:
+    return ast.parse(file.read_text(), str(file))
+
+
+def _imports(file: Path, package: Path) -> Iterator[str]:
+    """Names that may be modules of the package: `from a import b` gives both `a` and `a.b`."""
+    place = [package.name, *file.relative_to(package).with_suffix("").parts][:-1]
+    for node in ast.walk(_parsed(file, file.stat().st_mtime_ns)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = place[: len(place) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value.startswith(f"{package.name}.")
+            and node.value.isascii()
+            and node.value.replace(".", "_").isidentifier()
+        ):
+            yield node.value
+
+
+def _data_files(folder: Path) -> Iterator[Path]:
+    for file in folder.iterdir():
+        if file.is_file() and file.suffix not in {".py", ".pyc"} and not file.name.startswith("."):
+            yield file

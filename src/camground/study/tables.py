@@ -1,0 +1,148 @@
+"""Every Parquet table that passes between stages: its version, and how it is read and written.
+
+A file carries its table's name and version; reading a file of another table, version or schema raises
+`UserError`. Writing is atomic: a file under its final name is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from camground.study.errors import UserError
+from camground.study.schemas import SCHEMAS
+
+VERSION = "1"
+
+
+def schema(name: str) -> pa.Schema:
+    """The schema of table `name` with its name and version in the metadata."""
+    return SCHEMAS[name].with_metadata({"camground.table": name, "camground.version": VERSION})
+
+
+def to_arrow(name: str, rows: pd.DataFrame | Iterable[dict] | pa.Table) -> pa.Table:
+    """`rows` as an Arrow table of `name`'s schema; `UserError` when columns, types or nulls are off."""
+    wanted = schema(name)
+    if isinstance(rows, pa.Table):
+        columns = {column: rows.column(column) for column in rows.column_names}
+    elif isinstance(rows, pd.DataFrame):
+        columns = {str(column): rows[column].tolist() for column in rows.columns}
+    else:
+        listed = list(rows)
+        keys = list(listed[0]) if listed else wanted.names
+        columns = {key: [row.get(key) for row in listed] for key in keys}
+    missing = [column for column in wanted.names if column not in columns]
+    extra = [column for column in columns if column not in wanted.names]
+    if missing or extra:
+        raise UserError(f"table {name}: missing columns {missing}, unknown columns {extra}")
+    arrays = []
+    for field in wanted:
+        values = columns[field.name]
+        try:
+            if isinstance(values, pa.ChunkedArray):
+                array = values.cast(field.type)
+            else:
+                array = pa.chunked_array([pa.array(values, type=field.type, from_pandas=True)])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise UserError(f"table {name}, column {field.name}: {error}") from None
+        if array.null_count and not field.nullable:
+            raise UserError(f"table {name}, column {field.name}: {array.null_count} null values")
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, schema=wanted)
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    Path(temporary).chmod(0o644)
+    try:
+        yield Path(temporary)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write(name: str, rows: pd.DataFrame | Iterable[dict] | pa.Table, path: str | Path) -> None:
+    """Write `rows` as table `name` to `path`, atomically."""
+    table = to_arrow(name, rows)
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+@contextmanager
+def writer(name: str, path: str | Path) -> Iterator[TableWriter]:
+    """Write table `name` batch by batch (memory does not grow with it), atomically."""
+    with (
+        atomic(path) as temporary,
+        pq.ParquetWriter(temporary, schema(name), compression="zstd") as parquet,
+    ):
+        yield TableWriter(name, parquet)
+
+
+class TableWriter:
+    """What `writer` yields: `append(rows)` adds one row group."""
+
+    def __init__(self, name: str, parquet: pq.ParquetWriter) -> None:
+        self._name, self._parquet = name, parquet
+
+    def append(self, rows: pd.DataFrame | Iterable[dict] | pa.Table) -> None:
+        self._parquet.write_table(to_arrow(self._name, rows))
+
+
+def _checked(name: str, path: str | Path) -> pq.ParquetFile:
+    try:
+        parquet = pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file; the stage that writes `{name}` has not run"
+        ) from None
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"{path}: not a readable Parquet file ({error}); delete it and rerun"
+        ) from None
+    metadata = parquet.schema_arrow.metadata or {}
+    found = metadata.get(b"camground.table", b"?").decode()
+    version = metadata.get(b"camground.version", b"?").decode()
+    if found != name:
+        raise UserError(f"{path}: holds table `{found}`, not `{name}`")
+    if version != VERSION or not parquet.schema_arrow.equals(SCHEMAS[name]):
+        raise UserError(
+            f"{path}: table `{name}` of version {version} or another schema; this code reads version"
+            f" {VERSION}; delete it and rerun the stage that writes it"
+        )
+    return parquet
+
+
+def read_arrow(name: str, path: str | Path, columns: list[str] | None = None) -> pa.Table:
+    """Read table `name`, checking its name, version and schema."""
+    with _checked(name, path) as parquet:
+        return parquet.read(columns=columns)
+
+
+def read(name: str, path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """`read_arrow` as a DataFrame."""
+    return read_arrow(name, path, columns).to_pandas()
+
+
+def batches(name: str, path: str | Path, size: int = 1024) -> Iterator[pd.DataFrame]:
+    """Iterate over table `name` in DataFrames of at most `size` rows."""
+    with _checked(name, path) as parquet:
+        for batch in parquet.iter_batches(batch_size=size):
+            yield batch.to_pandas()
+
+
+def image_path(images_table: str | Path, path: str) -> Path:
+    """Where a photograph lies: `path` of the `images` table, relative to the table's folder."""
+    return Path(images_table).parent / path

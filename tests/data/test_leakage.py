@@ -1,0 +1,121 @@
+"""Photographs that are trained on and evaluated on: found in the set itself and across the family."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from test_refer import refusal, run, table
+
+from benchmark_files import Refer, small_refer
+from camground.data.readers import leakage
+from camground.study.errors import UserError
+from camground.study.progress import log
+
+LISTING = "leakage-refused.json"
+
+
+def audited(made: Refer, out: Path, allow: str = "nothing") -> dict:
+    """What the command writes; `UserError` when it refuses."""
+    arguments = ["--data-root", str(made.root), "--dataset", made.dataset]
+    arguments += ["--split-by", made.split_by, "--allow", allow]
+    leakage.main([*arguments, "--output", str(out / "leakage.json")])
+    return json.loads((out / "leakage.json").read_text())
+
+
+def test_splits_by_object_share_photographs(tmp_path: Path) -> None:
+    """RefCOCOg by google: another object of a training photograph is in val."""
+    made = small_refer(tmp_path, "refcocog", "google")
+    made.add("val", 500, ["the dog"], [2.0, 2.0, 9.0, 9.0])
+    made.write()
+    said = refusal(made, tmp_path / "out", allow_sibling_leakage=True)
+    found = json.loads((tmp_path / "out" / LISTING).read_text())
+    assert "refcocog(google) val: 1 of its 2 photographs" in said
+    assert "data.refer.allow_leakage: true" in said
+    assert found["trained"] == 3
+    assert [one["photographs"] for one in found["own"]] == [["coco:500"]]
+
+    with pytest.raises(UserError, match=r"refcocog\(google\) val: 1 of its 2 photographs"):
+        audited(made, tmp_path / "out", "siblings")
+    assert audited(made, tmp_path / "out", "all") == found
+    run(made, tmp_path / "out", allow_leakage=True)
+    assert not (tmp_path / "out" / LISTING).exists()
+    images = table(tmp_path / "out", "images")
+    assert images.image_id.is_unique
+    expressions = table(tmp_path / "out", "expressions")
+    shared = expressions[expressions.image_id == "COCO_train2014_000000000500.jpg"]
+    assert set(shared.split) == {"train", "val"}
+
+
+def test_photographs_of_the_family(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COCO's photographs are the same in RefCOCO and RefCOCOg; ReferItGame's have equal ids alone."""
+    made = small_refer(tmp_path).write()
+    other = Refer(tmp_path, "refcocog", "umd")
+    other.add("val", 501, ["a person by the sea"])
+    other.add("val", 800, ["a dog by the sea"])
+    other.add("train", 502, ["trained on in both"])
+    other.write()
+    referit = Refer(tmp_path, "refclef", "berkeley")
+    referit.add("test", 500, ["sky"])
+    referit.write()
+    said = refusal(made, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / LISTING).read_text())
+    assert "refcocog(umd) val: 1 of its 2 photographs" in said
+    assert "data.refer.allow_sibling_leakage: true" in said
+    assert "refclef" not in said
+    assert found["own"] == []
+    assert [(one["dataset"], one["photographs"]) for one in found["siblings"]] == [
+        ("refcocog", ["coco:501"])
+    ]
+    assert found["compared"] == ["refcoco(unc)", "refclef(berkeley)", "refcocog(umd)"]
+    monkeypatch.setattr(log, "propagate", True)
+    for key in ("allow_leakage", "allow_sibling_leakage"):
+        with caplog.at_level(logging.WARNING, "camground"):
+            run(made, tmp_path / key, **{key: True})
+        assert "refcocog(umd) val: 1 of its 2 photographs" in caplog.text
+        caplog.clear()
+
+
+def test_a_clean_family_is_not_stopped(tmp_path: Path) -> None:
+    made = small_refer(tmp_path).write()
+    other = Refer(tmp_path, "refcoco+", "unc")
+    other.add("testA", 800, ["another man"])
+    other.write()
+    run(made, tmp_path / "out")
+    found = audited(made, tmp_path / "out")
+    assert (found["own"], found["siblings"], found["unreadable"]) == ([], [], {})
+
+
+def test_a_sibling_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    made = small_refer(tmp_path).write()
+    (tmp_path / "refcoco+").mkdir()
+    (tmp_path / "refcoco+" / "refs(unc).p").write_bytes(made.refs_file.read_bytes()[:-30])
+    assert "refcoco+(unc): not audited: " in refusal(made, tmp_path / "out")
+    run(made, tmp_path / "allowed", allow_sibling_leakage=True)
+    found = audited(made, tmp_path / "out", "siblings")
+    assert list(found["unreadable"]) == ["refcoco+(unc)"]
+    assert found["compared"] == ["refcoco(unc)"]
+
+
+def test_a_study_without_its_refs_says_which_there_are(tmp_path: Path) -> None:
+    made = small_refer(tmp_path, "refcocog", "google").write()
+    made.split_by = "umd"
+    with pytest.raises(UserError, match=r"refs files there: refs\(google\)\.p"):
+        audited(made, tmp_path / "out")
+
+
+def test_the_command(tmp_path: Path) -> None:
+    made = small_refer(tmp_path).write()
+    output = tmp_path / "audit.json"
+    arguments = ["--data-root", str(tmp_path), "--dataset", "refcoco", "--split-by", "unc"]
+    leakage.main([*arguments, "--output", str(output)])
+    assert json.loads(output.read_text())["trained"] == 3
+    made.add("testB", 501, ["the other one"])
+    made.write()
+    with pytest.raises(UserError, match=r"refcoco\(unc\) testB: 1 of its 2 photographs"):
+        leakage.main([*arguments, "--output", str(output)])
+    assert json.loads(output.read_text())["own"][0]["photographs"] == ["coco:501"]

@@ -1,0 +1,338 @@
+"""One-word swaps of expressions: what changes, that it is an opposite, and which are false of the image.
+
+The texts are read by the `Reader` of test_scenes, so that it can disagree with the code that made them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_scenes import CONFIG, Reader, changed, digest, write
+
+from camground.data.scenes import scenes
+from camground.data.scenes.describe import Expression
+from camground.data.scenes.facts import Description, Facts, Item
+from camground.data.scenes.grammar import CONCEPTS, WORD_CLASSES, WORDINGS
+from camground.data.scenes.swaps import CLASSES, OPPOSITES, Swap, is_false, replaced, swaps
+from camground.study import tables
+
+ENDS = {
+    frozenset(pair)
+    for pair in [
+        *(("small", "big"), ("smallest", "biggest"), ("left", "right"), ("top", "bottom")),
+        *(("leftmost", "rightmost"), ("highest", "lowest"), ("left_of", "right_of")),
+        *(("above", "below"), ("in_front_of", "behind"), ("bigger_than", "smaller_than")),
+    ]
+}
+RELATION = re.compile(
+    r"\b(" + "|".join(map(re.escape, sorted(WORD_CLASSES["relation"], key=len)[::-1])) + r")\b"
+)
+
+
+@pytest.fixture(scope="module")
+def made() -> list[scenes.Scene]:
+    wanted = scenes.settings(changed(expressions_per_scene=9, swaps_per_expression=8))
+    return [scenes.make(wanted, "train", index) for index in range(80)]
+
+
+def every(made: list[scenes.Scene]) -> list[tuple[scenes.Scene, Expression, Swap]]:
+    return [
+        (scene, expression, swap)
+        for scene in made
+        for expression, its in zip(scene.expressions, scene.swaps, strict=True)
+        for swap in its
+    ]
+
+
+def read(text: str) -> list[tuple[str, str]]:
+    """(class, concept) of each word or relation, in order; other words but articles as they are."""
+    parts = RELATION.split(text)
+    found = []
+    for number, part in enumerate(parts):
+        if number % 2:
+            found.append(("relation", CONCEPTS["relation"][part]))
+            continue
+        for word in part.split():
+            kinds = [kind for kind in CONCEPTS if word in CONCEPTS[kind] and kind != "relation"]
+            if kinds:
+                found.append((kinds[0], CONCEPTS[kinds[0]][word]))
+            elif word not in ("a", "an"):
+                found.append(("plain", word))
+    return found
+
+
+class Lenient(Reader):
+    """Reads landmarks of which there are several or none: any of them may be meant."""
+
+    def read(self, text: str) -> set[int]:
+        head, *rest = RELATION.split(text)
+        met = self.noun_phrase(head)
+        for phrase, landmark in zip(rest[::2], rest[1::2], strict=True):
+            relation = CONCEPTS["relation"][phrase]
+            words = re.sub(r"( and)?( that is| which is| and)? *$", "", landmark).strip()
+            things = re.split(r"\band the\b", words) if relation == "between" else [words]
+            marks = list(product(*(self.noun_phrase(thing) for thing in things)))
+            met = {
+                i for i in met if any(i not in m and self.related(relation, i, *m) for m in marks)
+            }
+        return met
+
+    def sized(self, size: str, bare: set[int], category: str | None) -> set[int]:
+        group = [i for i in bare if category in (None, self.items[i].category)]
+        others = [i for i, item in enumerate(self.items) if category in (None, item.category)]
+        return super().sized(size, bare, category) if len(others) > 1 else set(group)
+
+
+def test_a_swap_changes_one_word_of_the_named_class(made: list[scenes.Scene]) -> None:
+    seen: Counter[str] = Counter()
+    for _, expression, swap in every(made):
+        before, after = read(expression.text), read(swap.text)
+        assert len(before) == len(after), (expression.text, swap.text)
+        differs = [
+            i for i, pair in enumerate(zip(before, after, strict=True)) if len(set(pair)) > 1
+        ]
+        assert len(differs) == 1, (expression.text, swap.text)
+        (kind, old), (new_kind, new) = before[differs[0]], after[differs[0]]
+        assert kind == new_kind
+        related = [i for i, (name, _) in enumerate(before) if name == "relation"]
+        of_landmark = bool(related) and differs[0] > related[0] and kind != "relation"
+        assert (swap.word_class == "landmark") == of_landmark, (expression.text, swap.text)
+        if of_landmark:
+            assert kind in ("category", "colour")
+        else:
+            assert swap.word_class == kind
+        if kind in OPPOSITES:
+            assert frozenset((old, new)) in ENDS
+        seen[swap.word_class] += 1
+    assert set(seen) == set(CLASSES)
+    assert min(seen.values()) > 20
+
+
+def test_articles_fit_and_all_other_words_stay(made: list[scenes.Scene]) -> None:
+    for _, expression, swap in every(made):
+        assert not re.search(r"\ba [aeiou](?!ne\b)", swap.text), swap.text
+        assert not re.search(r"\ban [^aeiou]", swap.text), swap.text
+        old, new = (
+            [word for word in text.split() if word not in ("a", "an")]
+            for text in (expression.text, swap.text)
+        )
+        shared = sum((Counter(old) & Counter(new)).values())
+        longest = max(len(words.split()) for words in WORD_CLASSES["relation"])
+        at_most = longest if swap.word_class == "relation" else 1
+        assert len(old) - shared <= at_most
+        assert len(new) - shared <= at_most
+
+
+@pytest.mark.parametrize("doubt", [0.0, 0.5])
+def test_a_swap_does_not_mean_the_object(made: list[scenes.Scene], doubt: float) -> None:
+    for scene, expression, swap in every(made):
+        reader = Lenient(scene.facts.items, scene.facts.hides, doubt)
+        assert reader.read(expression.text) == {expression.item}
+        assert expression.item not in reader.read(swap.text), (expression.text, swap.text)
+
+
+def test_a_swap_said_to_be_false_means_nothing_by_the_loosest_reading(
+    made: list[scenes.Scene],
+) -> None:
+    counts: Counter[tuple[bool, bool]] = Counter()
+    for scene, expression, swap in every(made):
+        found = Lenient(scene.facts.items, scene.facts.hides, 1.0).read(swap.text)
+        if swap.false_of_image:
+            assert not found, (expression.text, swap.text, found)
+        counts[swap.false_of_image, bool(found)] += 1
+    assert counts[True, False] > 500
+    # nor is the doubt an excuse: of what is not said to be false, most means something
+    assert counts[False, True] > 200
+    assert counts[False, False] < 0.2 * counts[False, True]
+
+
+def test_landmarks_are_swapped_only_where_that_is_false(made: list[scenes.Scene]) -> None:
+    landmarks = [swap for *_, swap in every(made) if swap.word_class == "landmark"]
+    assert all(swap.false_of_image for swap in landmarks)
+
+
+def test_words_swapped_in_are_mostly_of_the_scene(made: list[scenes.Scene]) -> None:
+    """A word that no object of the scene bears would give the swap away."""
+    present = []
+    for scene, expression, swap in every(made):
+        if swap.word_class in ("category", "colour"):
+            kinds = {getattr(item, swap.word_class) for item in scene.facts.items}
+            if len(kinds) > 1:
+                pairs = zip(read(expression.text), read(swap.text), strict=True)
+                (new,) = [after[1] for before, after in pairs if before != after]
+                present.append(new in kinds)
+    assert len(present) > 300
+    assert 0.65 < np.mean(present) < 0.9
+
+
+def test_opposites_are_each_others_ends() -> None:
+    for kind, pairs in OPPOSITES.items():
+        concepts = [concept for pair in pairs for concept in pair]
+        assert len(set(concepts)) == len(concepts)
+        assert set(concepts) <= set(WORDINGS[kind])
+        assert {frozenset(pair) for pair in pairs} <= ENDS
+
+
+def test_opposites_never_hold_both_and_relations_turn_round(made: list[scenes.Scene]) -> None:
+    held: Counter[str] = Counter()
+    for scene in made:
+        facts, everything = scene.facts, frozenset(range(len(scene.facts.items)))
+        for one, other in OPPOSITES["relation"]:
+            for b in everything:
+                first, second = facts.related(one, (b,)), facts.related(other, (b,))
+                assert not first.clear & second.clear
+                held[one] += len(first.clear)
+                for a in first.clear:
+                    assert b in facts.related(other, (a,)).clear
+        for kind in ("size", "location"):
+            for one, other in OPPOSITES[kind]:
+                said = [
+                    Description(size=c) if kind == "size" else Description(location=(c,))
+                    for c in (one, other)
+                ]
+                first, second = (facts.meaning(each).clear for each in said)
+                assert not first & second
+                held[one] += len(first)
+    assert min(held.values()) > 0
+    assert len(held) == sum(map(len, OPPOSITES.values()))
+
+
+@pytest.mark.parametrize(
+    ("text", "table", "old", "new", "expected"),
+    [
+        ("an orange boat", "colour", "orange", "red", "a red boat"),
+        ("a red boat", "colour", "red", "orange", "an orange boat"),
+        ("the red boat", "colour", "red", "orange", "the orange boat"),
+        ("cup near a car", "category", "car", "umbrella", "cup near an umbrella"),
+        ("a scarlet boat", "colour", "red", "purple", "a violet boat"),
+        ("the tiny boat", "size", "small", "big", "the big boat"),
+        (
+            "cup to the left of a car",
+            "relation",
+            "left_of",
+            "right_of",
+            "cup to the right of a car",
+        ),
+        ("cup left of a car", "relation", "left_of", "right_of", "cup right of a car"),
+        (
+            *("cup that is on the left side of the car", "relation", "left_of", "right_of"),
+            "cup that is on the right side of the car",
+        ),
+        (
+            *("cup partly hidden by the car", "relation", "behind", "in_front_of"),
+            "cup partly covering the car",
+        ),
+        (
+            "cup larger than the car",
+            "relation",
+            "bigger_than",
+            "smaller_than",
+            "cup smaller than the car",
+        ),
+        ("the upper left cup", "location", "top", "bottom", "the lower left cup"),
+        ("the polka-dot cup", "pattern", "dotted", "plain", "the plain cup"),
+        # a part of a longer word is no word
+        ("the bigger than cup", "size", "big", "small", None),
+        ("the polka-dots cup", "pattern", "dotted", "plain", None),
+        # several of the concept, in the same or in another wording
+        ("red cup left of the red car", "colour", "red", "blue", None),
+        ("red cup left of the scarlet car", "colour", "red", "blue", None),
+        ("automobile left of the red car", "category", "car", "cup", None),
+        ("cup with stripes left of the striped car", "pattern", "striped", "plain", None),
+        # no such adjective
+        ("cup with stripes", "pattern", "striped", "dotted", None),
+        ("the blue cup", "colour", "red", "green", None),
+    ],
+)
+def test_replaced(text: str, table: str, old: str, new: str, expected: str | None) -> None:
+    assert replaced(text, table, old, new) == expected
+
+
+def scene_of_three() -> Facts:
+    """A red cup left, a blue cup right, a small green car under the middle."""
+    items = [
+        Item("cup", "red", "plain", (0.1, 0.2, 0.3, 0.4)),
+        Item("cup", "blue", "plain", (0.7, 0.2, 0.9, 0.4)),
+        Item("car", "green", "striped", (0.45, 0.75, 0.55, 0.85)),
+    ]
+    return Facts(items, np.zeros((3, 3)))
+
+
+def test_false_is_what_no_object_can_be() -> None:
+    facts = scene_of_three()
+    cup, car, tree = (Description(category=name) for name in ("cup", "car", "tree"))
+    assert not is_false(facts, cup)
+    assert is_false(facts, tree)
+    assert is_false(facts, replace(cup, colour="green"))
+    assert is_false(facts, replace(car, location=("top",)))
+    assert not is_false(facts, replace(cup, location=("right",)))
+    for name, false in (("above", False), ("below", True), ("smaller_than", True)):
+        assert is_false(facts, replace(cup, relations=((name, (car,)),))) == false, name
+    assert is_false(facts, replace(cup, relations=(("above", (tree,)),)))
+    # which of the two cups is meant is open, so nothing is certain
+    assert not is_false(facts, replace(car, relations=(("above", (cup,)),)))
+
+
+def test_at_most_as_many_as_asked_and_of_different_classes() -> None:
+    facts = scene_of_three()
+    said = Description(category="cup", colour="red", location=("left",))
+    expression = Expression("red cup on the left", 0, "ref", said)
+    for count in range(6):
+        found = swaps(facts, expression, count, np.random.default_rng(0))
+        assert len(found) == min(count, 3)
+        assert len({swap.word_class for swap in found}) == len(found)
+        assert len({swap.text for swap in found} | {expression.text}) == len(found) + 1
+    draws = [swaps(facts, expression, 2, np.random.default_rng(seed)) for seed in range(30)]
+    # place, size and relation go first
+    assert {first.word_class for first, _ in draws} == {"location"}
+    assert {second.word_class for _, second in draws} == {"category", "colour"}
+
+
+def test_same_seed_same_swaps() -> None:
+    wanted = scenes.settings(CONFIG)
+    one, again = (scenes.make(wanted, "val", 1).swaps for _ in range(2))
+    assert one == again
+    assert any(one)
+    other = scenes.settings({**CONFIG, "seed": 4})
+    assert scenes.make(other, "val", 1).swaps != one
+
+
+def test_scenes_and_expressions_do_not_depend_on_the_swaps(tmp_path: Path) -> None:
+    few = {"train": 3, "val": 2, "test": 2}
+    without, with_two = (
+        write(changed(**few, swaps_per_expression=count), tmp_path / str(count)) for count in (0, 2)
+    )
+    one, two = digest(without), digest(with_two)
+    differing = {name for name in one if one[name] != two[name]}
+    assert one.keys() == two.keys()
+    assert differing == {"expressions.parquet"}
+    plain, texts = (
+        tables.read("expressions", folder / "expressions.parquet") for folder in (without, with_two)
+    )
+    assert set(plain.kind) == {"phrase"}
+    kept = texts[texts.kind == "phrase"].reset_index(drop=True)
+    assert kept.equals(plain)
+    assert kept[["swap_of", "word_class", "false_of_image"]].isna().all(axis=None)
+
+
+def test_the_table_says_what_each_swap_was_made_from(tmp_path: Path) -> None:
+    texts = tables.read(
+        "expressions",
+        write(changed(train=3, val=0, test=1), tmp_path) / "expressions.parquet",
+    )
+    swapped = texts[texts.kind == "swap"]
+    phrases = texts[texts.kind == "phrase"].set_index("expression_id")
+    origin = phrases.loc[swapped.swap_of]
+    assert len(swapped) > len(phrases)
+    assert (origin.image_id.to_numpy() == swapped.image_id.to_numpy()).all()
+    assert (origin.split.to_numpy() == swapped.split.to_numpy()).all()
+    assert (origin.text.to_numpy() != swapped.text.to_numpy()).all()
+    assert swapped.groupby("swap_of").size().max() == 2
+    assert set(swapped.word_class) <= set(CLASSES)
+    assert set(swapped.false_of_image) == {True, False}

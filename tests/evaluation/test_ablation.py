@@ -1,0 +1,215 @@
+"""The ablation table: means, deviation, differences, Holm over the tests, texts, bad input."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import evaluation_study as made
+from camground.evaluation import statistics
+from camground.evaluation.ablation_report import percent
+from camground.stages.baselines import BASELINES
+from camground.study import tables
+from camground.study.text_tables import escape_latex, markdown
+
+VARIANTS = {"full": 1.0, "no_cam": 8.0, "same": 1.0}
+SEEDS = [0, 1]
+OUTPUTS = {"output": "a.parquet", "csv": "a.csv", "markdown": "a.md", "latex": "a.tex"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with three variants of two seeds and every baseline."""
+    folder = tmp_path_factory.mktemp("study")
+    paths = made.make(folder / "data", images=40)
+    for name, offset in VARIANTS.items():
+        for seed in SEEDS:
+            run = folder / name / f"seed{seed}"
+            task = {"dataset": "toy", "variant": name, "seed": seed, "evaluate": made.EVALUATE}
+            done = made.run(
+                "evaluate",
+                task,
+                **paths,
+                predictions=made.predict(paths, run / "predictions.parquet", offset + 2 * seed),
+                metrics=run / "metrics.parquet",
+                outcomes=run / "outcomes.parquet",
+            )
+            assert done.returncode == 0, done.stderr
+    task = {"dataset": "toy", "seeds": SEEDS, "evaluate": made.EVALUATE}
+    task["baselines"] = made.BASELINES
+    done = made.run("baselines", task, **paths, output_root=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def ablate(root: Path, folder: Path, **changes: object) -> subprocess.CompletedProcess[str]:
+    task = {
+        "dataset": "toy",
+        "variants": list(VARIANTS),
+        "baselines": list(BASELINES),
+        "seeds": SEEDS,
+        "ablation": made.ABLATION,
+        **changes,
+    }
+    outputs = {name: folder / file for name, file in OUTPUTS.items()}
+    return made.run("ablation", task, root=root, **outputs)
+
+
+@pytest.fixture(scope="module")
+def made_in(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("table")
+    done = ablate(root, folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(made_in: Path) -> pd.DataFrame:
+    return tables.read("ablation", made_in / "a.parquet")
+
+
+def row(
+    table: pd.DataFrame,
+    variant: str,
+    metric: str = "acc@0.5",
+    split: str = "test",
+    group: str = "all",
+) -> pd.Series:
+    keys = {"variant": variant, "metric": metric, "split": split, "group": group}
+    found = table[np.logical_and.reduce([table[key] == value for key, value in keys.items()])]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_means_and_deviations_over_seeds(root: Path, table: pd.DataFrame) -> None:
+    for metric in ("acc@0.5", "iou", "cam_iou", "right_extent"):
+        values = []
+        for seed in SEEDS:
+            found = tables.read("metrics", root / "no_cam" / f"seed{seed}" / "metrics.parquet")
+            keep = (found["metric"] == metric) & (found["split"] == "test")
+            values.append(found[keep & (found["group"] == "all")]["value"].iloc[0])
+        mine = row(table, "no_cam", metric)
+        assert mine["mean"] == pytest.approx(np.mean(values))
+        assert mine["deviation"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+        assert mine["seeds"] == 2
+    assert row(table, "oracle")["seeds"] == 1
+    assert np.isnan(row(table, "oracle")["deviation"])
+    assert row(table, "random")["seeds"] == 2
+
+
+def test_differences_from_the_reference(table: pd.DataFrame) -> None:
+    full, worse, same = (row(table, name) for name in ("full", "no_cam", "same"))
+    assert worse["difference"] == pytest.approx(worse["mean"] - full["mean"])
+    assert worse["low"] <= worse["difference"] <= worse["high"] < 0
+    assert (same["difference"], same["low"], same["high"], same["p"]) == (0, 0, 0, 1)
+    assert full[["difference", "low", "high", "p", "p_holm"]].isna().all()
+    group = row(table, "no_cam", group="flavour=ref+")
+    assert np.isfinite(group["difference"])
+    assert np.isnan(group["low"])
+
+
+def test_holm_counts_the_study_s_tests_alone(table: pd.DataFrame) -> None:
+    tested = table[table["p_holm"].notna()]
+    assert set(tested["variant"]) == {*VARIANTS, *BASELINES} - {"full"}
+    assert len(tested) == len(VARIANTS) + len(BASELINES) - 1
+    assert set(zip(tested["split"], tested["metric"], tested["group"], strict=True)) == {
+        ("test", "acc@0.5", "all")
+    }
+    expected = statistics.holm(tested["p"].to_numpy())
+    np.testing.assert_allclose(tested["p_holm"], expected)
+
+
+def test_texts(made_in: Path, table: pd.DataFrame) -> None:
+    text = (made_in / "a.md").read_text()
+    full = row(table, "full")
+    assert f"{100 * full['mean']:.1f} ± {100 * full['deviation']:.1f}" in text
+    assert f"{full['n']} expressions of 20 images" in text
+    assert "200 resamples" in text
+    assert "(the interval contains 0: a null result): same" in text
+    names = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
+    order = ["Method", "---", *BASELINES, *VARIANTS]
+    assert [name.strip("-") or "---" for name in names[: len(order)]] == order
+    for heading in ("by flavour", "by size", "by distractors", "Split val"):
+        assert heading in text
+    latex = (made_in / "a.tex").read_text()
+    assert "no\\_cam & " in latex
+    assert latex.count("\\midrule") == 2
+    rows = [line for line in latex.splitlines() if line.endswith("\\\\")]
+    assert len({line.count(" & ") for line in rows}) == 1
+    csv = pd.read_csv(made_in / "a.csv")
+    assert list(csv.columns) == list(table.columns)
+    assert len(csv) == len(table)
+
+
+def test_the_same_bytes_again(root: Path, made_in: Path, tmp_path: Path) -> None:
+    assert ablate(root, tmp_path).returncode == 0
+    for file in OUTPUTS.values():
+        assert (tmp_path / file).read_bytes() == (made_in / file).read_bytes()
+
+
+def test_one_seed_and_a_reference_alone(root: Path, tmp_path: Path) -> None:
+    done = ablate(root, tmp_path, seeds=[0], variants=["full"], baselines=[])
+    assert done.returncode == 0, done.stderr
+    found = tables.read("ablation", tmp_path / "a.parquet")
+    assert found["deviation"].isna().all()
+    assert set(found["variant"]) == {"full"}
+
+
+def test_a_missing_file_is_named(root: Path, tmp_path: Path) -> None:
+    done = ablate(root, tmp_path, seeds=[0, 1, 2])
+    assert done.returncode == 1
+    assert "random/seed2/outcomes.parquet" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_a_missing_reference_and_other_expressions_are_refused(root: Path, tmp_path: Path) -> None:
+    done = ablate(root, tmp_path, ablation={**made.ABLATION, "reference": "ful"})
+    assert done.returncode == 1
+    assert "ablation.reference" in done.stderr
+    copy = tmp_path / "copy"
+    for name in ("full", "same"):
+        for seed in SEEDS:
+            for kind in ("metrics", "outcomes"):
+                found = tables.read(kind, root / name / f"seed{seed}" / f"{kind}.parquet")
+                if name == "same" and kind == "outcomes":
+                    found = found[found["expression_id"] != "e1.0"]
+                tables.write(kind, found, copy / name / f"seed{seed}" / f"{kind}.parquet")
+    done = ablate(copy, tmp_path, variants=["full", "same"], baselines=[])
+    assert done.returncode == 1
+    assert "other expressions" in done.stderr
+
+
+def test_a_study_without_targets_says_so(tmp_path: Path) -> None:
+    for seed in SEEDS:
+        for kind in ("metrics", "outcomes"):
+            tables.write(kind, [], tmp_path / "full" / f"seed{seed}" / f"{kind}.parquet")
+    done = ablate(tmp_path, tmp_path, variants=["full"], baselines=[])
+    assert done.returncode == 0, done.stderr
+    assert "nothing to compare" in (tmp_path / "a.md").read_text()
+    assert len(tables.read("ablation", tmp_path / "a.parquet")) == 0
+
+
+def test_escaping() -> None:
+    assert escape_latex("a_b & 50% ± −1") == "a\\_b \\& 50\\% $\\pm$ $-$1"
+    assert markdown(["a", "b"], [["x|y", "1"]]).splitlines() == [
+        "| a    |   b |",
+        "| ---- | --: |",
+        "| x\\|y |   1 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "plain"),
+    [(-0.0002, "−0.0", "0.0"), (0.0002, "+0.0", "0.0"), (0.0, "+0.0", "0.0"), (-0.0, "+0.0", "0.0"),
+     (-0.123, "−12.3", "−12.3"), (0.5, "+50.0", "50.0")],
+)  # fmt: skip
+def test_a_difference_that_rounds_to_nothing_keeps_its_side(
+    value: float, signed: str, plain: str
+) -> None:
+    assert percent(value, sign=True) == signed
+    assert percent(value) == plain

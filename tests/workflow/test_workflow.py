@@ -1,0 +1,278 @@
+"""The workflow, through the real `snakemake`: dry runs of every study, and the smoke study in full."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from camground.study import tables
+from camground.study.config import load_config
+from conftest import REPOSITORY, Run, Workflow
+
+STUDIES = sorted(path.stem for path in (REPOSITORY / "configs").glob("*.yaml"))
+VARIANTS = list(load_config()["variants"])
+SMOKE = ("--configfile", "configs/smoke.yaml")
+AFTER_TRAIN = {"train": 4, "predict": 4, "evaluate": 4, "ablation": 1, "report": 1, "tracking": 1}
+
+
+def photographs(folder: Path) -> Path:
+    """A folder that looks like one of photographs to the config."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "captions.csv").write_text("image,caption\n")
+    return folder
+
+
+# Dry runs
+
+
+def test_default_study_runs_every_variant_seed_and_stage(workflow: Workflow) -> None:
+    config = load_config()
+    trainings = len(VARIANTS) * len(config["seeds"])
+    once = ("data", "proposals", "features", "matcher", "gradcam", "baselines")
+    expected = dict.fromkeys((*once, "ablation", "report", "tracking"), 1)
+    expected |= dict.fromkeys(("train", "predict", "evaluate"), trainings)
+    assert workflow.dry().jobs == expected
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_dry_runs(study: str, workflow: Workflow, tmp_path: Path) -> None:
+    root = photographs(tmp_path / "photographs")
+    run = workflow.dry("--configfile", f"configs/{study}.yaml", "--config", f"data_root={root}")
+    assert run.status == 0, run.text
+    assert {"data", "train", "evaluate", "ablation", "report"} <= run.jobs.keys()
+
+
+def test_every_variant_is_a_target(workflow: Workflow) -> None:
+    run = workflow.dry(*VARIANTS)
+    assert run.status == 0, run.text
+    seeds = len(load_config()["seeds"])
+    assert run.jobs["train"] == len(VARIANTS) * seeds
+    assert all(run.jobs[variant] == 1 for variant in VARIANTS)
+    assert "ablation" not in run.jobs
+
+
+def test_one_seed_of_one_variant_is_a_target(workflow: Workflow) -> None:
+    run = workflow.dry("results/scenes/no_cam_encoder/seed7/metrics.parquet")
+    upstream = ("data", "proposals", "features", "matcher", "gradcam")
+    assert run.jobs == dict.fromkeys((*upstream, "train", "predict", "evaluate"), 1)
+
+
+def test_the_catalog_entry_runs_the_same_jobs(workflow: Workflow) -> None:
+    run = workflow.dry("--snakefile", "workflow/Snakefile")
+    jobs = dict(run.jobs)
+    assert jobs.pop("everything") == 1
+    assert jobs == workflow.dry().jobs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "trian=1"], "trian: unknown key; did you mean `train`?"),
+        (
+            ["--config", "variants={baseline: {model: {fusoin: {}}}}"],
+            "variants.baseline.model.fusoin: unknown key; did you mean `fusion`?",
+        ),
+        (["--configfile", "configs/photos.yaml"], "--config data_root=DIR"),
+        (
+            ["--configfile", "configs/photos.yaml", "--config", "data_root=nowhere"],
+            "no folder nowhere",
+        ),
+    ],
+)
+def test_a_config_error_stops_before_any_job(
+    arguments: list[str], said: str, workflow: Workflow
+) -> None:
+    run = workflow.snakemake("--cores", "2", *arguments)
+    assert run.status != 0
+    assert said in run.text
+    assert "Traceback" not in run.text
+    assert "Job stats" not in run.text
+    assert not (workflow.folder / "results").exists()
+
+
+def rule_inputs(workflow: Workflow, *arguments: str) -> dict[str, set[str]]:
+    """The input files of each rule, as `snakemake --filegraph` draws them."""
+    graph = workflow.snakemake("--filegraph", *arguments).text
+    found = {}
+    for node in graph.split("label=<")[1:]:
+        name = re.search(r'point-size="18">(\w+)<', node)
+        assert name, node
+        inputs = node.partition("&#8618; input")[2].partition("output &rarr;")[0]
+        found[name[1]] = {html.unescape(file) for file in re.findall('monospace">([^<]+)<', inputs)}
+    return found
+
+
+def readers_of_targets(inputs: dict[str, set[str]]) -> set[str]:
+    return {name for name, files in inputs.items() if any("targets" in file for file in files)}
+
+
+def test_label_firewall_of_the_rules(workflow: Workflow) -> None:
+    """No stage before evaluation has targets among its inputs."""
+    inputs = rule_inputs(workflow)
+    assert readers_of_targets(inputs) == {"evaluate", "baselines", "report"}
+    assert any("expressions" in file for file in inputs["train"])
+    # the one protocol that opens it, and only for the objects' boxes
+    protocol = rule_inputs(workflow, "--config", "proposals={method: ground_truth}")
+    assert readers_of_targets(protocol) == {"evaluate", "baselines", "report", "proposals"}
+
+
+def test_baselines_of_the_workflow_are_those_of_the_code() -> None:
+    from camground.stages.baselines import BASELINES, runs
+
+    text = (REPOSITORY / "rules" / "common.smk").read_text()
+    assert ast.literal_eval(re.search(r"^BASELINES = (\[.*?\])", text, re.M | re.S)[1]) == list(
+        BASELINES
+    )
+    # what `all_baselines` says
+    assert {name: runs(name, [3, 5]) for name in BASELINES} == {
+        name: [3, 5] if name == "random" else [3] for name in BASELINES
+    }
+
+
+# The smoke study
+
+
+@pytest.mark.workflow
+def test_smoke_is_quick_and_whole(smoke: tuple[Workflow, Run]) -> None:
+    workflow, run = smoke
+    # under two minutes on a core of its own, so less on two
+    assert run.seconds < 120
+    root = workflow.folder / "results" / "smoke"
+    for name in ("ablation.csv", "ablation.md", "ablation.tex", "report.html", "tracking.json"):
+        assert (root / name).stat().st_size > 0
+    assert (workflow.folder / "results" / "mlflow.db").exists()
+    table = tables.read("ablation", root / "ablation.parquet")
+    assert {"full", "baseline", "oracle", "random"} <= set(table["variant"])
+
+
+@pytest.mark.workflow
+def test_smoke_shows_progress_and_what_is_left(smoke: tuple[Workflow, Run]) -> None:
+    workflow, run = smoke
+    assert re.search(r"so far, about \d+ (s|min) left", run.text)
+    assert "[train]" in run.text, "the stage's lines do not reach the console"
+    logs = workflow.folder / "results" / "smoke" / "logs"
+    assert "[train]" in (logs / "train-full-seed0.log").read_text()
+
+
+@pytest.mark.workflow
+def test_second_run_does_nothing_in_seconds(smoke: tuple[Workflow, Run]) -> None:
+    run = smoke[0].run(*SMOKE)
+    assert run.jobs == {}
+    assert run.seconds < 15
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("difference", "jobs"),
+    [
+        ("losses={contrastive: 0.5}", AFTER_TRAIN),
+        (
+            "variants={baseline: {train: {optimiser: {epochs: 3}}}}",
+            AFTER_TRAIN | {"train": 2, "predict": 2, "evaluate": 2},
+        ),
+        (
+            "evaluate={map_threshold: 0.4}",
+            {"evaluate": 4, "baselines": 1, "ablation": 1, "report": 1, "tracking": 1},
+        ),
+        ("report={gallery: {failures: 2}}", {"report": 1, "tracking": 1}),
+        ("tracking={groups: [size]}", {"tracking": 1}),
+        ("data={folder: {images: pictures}}", {}),
+    ],
+)
+def test_an_edited_key_reruns_what_depends_on_it(
+    difference: str, jobs: dict[str, int], smoke: tuple[Workflow, Run]
+) -> None:
+    assert smoke[0].dry(*SMOKE, "--config", difference).jobs == jobs
+
+
+@pytest.mark.workflow
+def test_an_edited_module_reruns_what_uses_it(smoke_copy: Callable[[], Workflow]) -> None:
+    workflow = smoke_copy()
+    source = workflow.folder / "src" / "camground"
+    os.utime(source / "tables.py")  # a new time alone, as after a checkout
+    assert workflow.dry(*SMOKE).jobs == {}
+    with (source / "ablation.py").open("a") as file:
+        file.write("\n# edited\n")
+    assert workflow.dry(*SMOKE).jobs == {"ablation": 1, "report": 1, "tracking": 1}
+    with (source / "losses" / "attention_mining.py").open("a") as file:
+        file.write("\n# edited\n")
+    assert workflow.dry(*SMOKE).jobs == AFTER_TRAIN
+
+
+@pytest.mark.workflow
+def test_forcing_a_variant_trains_it_again(smoke: tuple[Workflow, Run]) -> None:
+    jobs = smoke[0].dry("--forcerun", "baseline", *SMOKE).jobs
+    assert jobs == AFTER_TRAIN | {"train": 2, "predict": 2, "evaluate": 2, "baseline": 1}
+    assert smoke[0].dry("baseline", *SMOKE).jobs.keys() <= {"baseline"}
+
+
+def digests(root: Path) -> dict[str, str]:
+    """The bytes of every file that training makes or reads, as digests."""
+    names = [
+        *("proposals/proposals.parquet", "features/visual.npy", "features/tokens.npy"),
+        *("matcher/checkpoint.safetensors", "gradcam/cams.parquet"),
+        "full/seed0/train/checkpoint.safetensors",
+    ]
+    return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names}
+
+
+@pytest.mark.workflow
+def test_label_firewall_of_the_checkpoint(
+    smoke: tuple[Workflow, Run], smoke_copy: Callable[[], Workflow]
+) -> None:
+    """Without targets every stage up to training writes the same bytes."""
+    workflow = smoke_copy()
+    root = workflow.folder / "results" / "smoke"
+    (root / "data" / "targets.parquet").unlink()
+    for stage in ("proposals", "features", "matcher", "gradcam", "full/seed0/train", "resume"):
+        shutil.rmtree(root / stage, ignore_errors=True)
+    run = workflow.run("results/smoke/full/seed0/train/checkpoint.safetensors", *SMOKE)
+    assert run.jobs == dict.fromkeys(("proposals", "features", "matcher", "gradcam", "train"), 1)
+    assert not (root / "data" / "targets.parquet").exists()
+    assert digests(root) == digests(smoke[0].folder / "results" / "smoke")
+
+
+@pytest.mark.workflow
+def test_metrics_do_depend_on_targets(smoke_copy: Callable[[], Workflow]) -> None:
+    """The other side of the firewall, and a rerun of part of a study for real."""
+    workflow = smoke_copy()
+    root = workflow.folder / "results" / "smoke"
+    path, metrics = root / "data" / "targets.parquet", root / "full" / "seed0" / "metrics.parquet"
+    targets, before = tables.read("targets", path), tables.read("metrics", metrics)
+    targets["boxes_xyxy"] = [[np.array([0, 0, 2, 2], np.float32)] for _ in range(len(targets))]
+    tables.write("targets", targets, path)
+    run = workflow.run(*SMOKE)
+    assert run.jobs["evaluate"] == 4
+    assert "train" not in run.jobs
+    after = tables.read("metrics", metrics)
+    assert not after["value"].equals(before["value"])
+    table = tables.read("ablation", root / "ablation.parquet")
+    oracle = table[(table["variant"] == "oracle") & (table["metric"] == "acc@0.5")]
+    assert (oracle["mean"] < 0.5).all(), "the table has not taken the new metrics in"
+
+
+@pytest.mark.workflow
+def test_snakemake_report(smoke: tuple[Workflow, Run]) -> None:
+    workflow, _ = smoke
+    run = workflow.snakemake(*SMOKE, "--report", "results/snakemake-report.html")
+    assert run.status == 0, run.text
+    page = (workflow.folder / "results" / "snakemake-report.html").read_text()
+    assert "The report of data set smoke" in page
+    assert "ablation table" in page
+
+
+@pytest.mark.workflow
+def test_the_store_has_every_run_once(smoke: tuple[Workflow, Run]) -> None:
+    written = json.loads((smoke[0].folder / "results/smoke/tracking.json").read_text())
+    trainings = {key for key in written["runs"] if "/train/" in key}
+    assert {f"smoke/train/{name}/s{k}" for name in ("full", "baseline") for k in (0, 1)} < trainings
