@@ -1,0 +1,42 @@
+"""Config sections `evaluate` and `ablation`: the protocol of the evaluation, and what it compares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from camground.study.section import Section
+
+EvaluatedSplit = Literal["val", "test", "testA", "testB"]
+
+
+def _distinct(splits: list[EvaluatedSplit]) -> list[EvaluatedSplit]:
+    if len(set(splits)) < len(splits):
+        raise ValueError(f"names a split twice: {', '.join(splits)}")
+    return splits
+
+
+class EvaluateConfig(Section):
+    """The evaluation's protocol: what is predicted and measured, and what counts as right."""
+
+    splits: Annotated[list[EvaluatedSplit], Field(min_length=1), AfterValidator(_distinct)] = [
+        "val",
+        "test",
+    ]
+    """Splits whose expressions are predicted and evaluated."""
+    iou_comparison: Literal[">=", ">"] = ">="
+    """Whether an IoU equal to the threshold counts as right (>=) or as wrong (>)."""
+    multiple_boxes: Literal["any_box", "merged_box"] = "any_box"
+    """What a phrase with several boxes means: any of them, or the one box around all."""
+
+
+class AblationConfig(Section):
+    """The study's table: what every method is compared with, and where."""
+
+    reference: str = "full"
+    """The variant that differences are taken from; also the one that the gallery shows and MLflow serves."""
+    split: EvaluatedSplit = "test"
+    """Split of the main table, of the tests that are adjusted by Holm, and of the report."""
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Resamples of the paired bootstrap by image."""
