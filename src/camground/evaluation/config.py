@@ -11,7 +11,7 @@ from camground.study.section import Section
 EvaluatedSplit = Literal["val", "test", "testA", "testB"]
 
 
-def _distinct(splits: list[EvaluatedSplit]) -> list[EvaluatedSplit]:
+def _distinct(splits: tuple[EvaluatedSplit, ...]) -> tuple[EvaluatedSplit, ...]:
     if len(set(splits)) < len(splits):
         raise ValueError(f"names a split twice: {', '.join(splits)}")
     return splits
@@ -20,10 +20,9 @@ def _distinct(splits: list[EvaluatedSplit]) -> list[EvaluatedSplit]:
 class EvaluateConfig(Section):
     """The evaluation's protocol: what is predicted and measured, and what counts as right."""
 
-    splits: Annotated[list[EvaluatedSplit], Field(min_length=1), AfterValidator(_distinct)] = [
-        "val",
-        "test",
-    ]
+    splits: Annotated[
+        tuple[EvaluatedSplit, ...], Field(min_length=1), AfterValidator(_distinct)
+    ] = ("val", "test")
     """Splits whose expressions are predicted and evaluated."""
     iou_comparison: Literal[">=", ">"] = ">="
     """Whether an IoU equal to the threshold counts as right (>=) or as wrong (>)."""
