@@ -10,7 +10,7 @@ import pytest
 from test_refer import refusal, run, table
 
 from benchmark_files import Refer, small_refer
-from camground.data.readers import leakage
+from camground.stages.leakage import leakage
 from camground.study.errors import UserError
 from camground.study.progress import log
 
@@ -19,9 +19,7 @@ LISTING = "leakage-refused.json"
 
 def audited(made: Refer, out: Path, allow: str = "nothing") -> dict:
     """What the command writes; `UserError` when it refuses."""
-    arguments = ["--data-root", str(made.root), "--dataset", made.dataset]
-    arguments += ["--split-by", made.split_by, "--allow", allow]
-    leakage.main([*arguments, "--output", str(out / "leakage.json")])
+    leakage(made.root, made.dataset, made.split_by, out / "leakage.json", allow)
     return json.loads((out / "leakage.json").read_text())
 
 
@@ -111,11 +109,10 @@ def test_a_study_without_its_refs_says_which_there_are(tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path) -> None:
     made = small_refer(tmp_path).write()
     output = tmp_path / "audit.json"
-    arguments = ["--data-root", str(tmp_path), "--dataset", "refcoco", "--split-by", "unc"]
-    leakage.main([*arguments, "--output", str(output)])
+    leakage(tmp_path, "refcoco", "unc", output)
     assert json.loads(output.read_text())["trained"] == 3
     made.add("testB", 501, ["the other one"])
     made.write()
     with pytest.raises(UserError, match=r"refcoco\(unc\) testB: 1 of its 2 photographs"):
-        leakage.main([*arguments, "--output", str(output)])
+        leakage(tmp_path, "refcoco", "unc", output)
     assert json.loads(output.read_text())["own"][0]["photographs"] == ["coco:501"]

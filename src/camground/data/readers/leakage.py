@@ -6,7 +6,7 @@ photographs, and so shares photographs within itself. Numbers on such photograph
 seem to. What counts: any ref of the study's split train, against any ref of any other split of the
 study itself and of every `refs(*).p` in a folder of data_root.
 
-    python -m camground.data.readers.leakage --data-root DIR --dataset refcoco --split-by unc --output F.json
+    camground leakage --data-root DIR --dataset refcoco --split-by unc --output F.json
 
 writes the audit and ends with status 1 when photographs are shared, unless `--allow` says that they may
 be. Stage `data` does the same of the study that it prepares, and refuses it; stage `leakage` writes down
@@ -15,18 +15,16 @@ for the report what is shared, again when another data set has come to the famil
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from camground.data.readers.refer_files import Ref, read_refs, refs_path, with_known_splits
 from camground.data.readers.rejected import Rejected
-from camground.study import stage, tables
+from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.progress import log
 
@@ -153,25 +151,11 @@ def audit(data_root: Path, dataset: str, split_by: str, refs: Iterable[Ref]) -> 
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m camground.data.readers.leakage",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--dataset", required=True, help="folder in it, such as refcoco")
-    parser.add_argument("--split-by", required=True, help="of refs(<split-by>).p, such as unc")
-    parser.add_argument("--allow", choices=ALLOWED, default="nothing", help="what may be shared")
-    parser.add_argument("--output", type=Path, required=True, help="JSON to write")
-    given = parser.parse_args(arguments)
-    root = given.data_root.expanduser().absolute()
-    path = refs_path(root / given.dataset, given.split_by)
+def check(data_root: Path, dataset: str, split_by: str, allow: str, output: Path) -> None:
+    """Audit the data set's own refs, write the audit to `output`, and warn or refuse as `allow` says."""
+    root = data_root.expanduser().absolute()
+    path = refs_path(root / dataset, split_by)
     refs = with_known_splits(read_refs(path, Rejected()), path)
-    made = audit(root, given.dataset, given.split_by, refs)
-    made.write(given.output)
-    made.settle(given.allow, given.output)
-
-
-if __name__ == "__main__":
-    stage.run("leakage", lambda: main(sys.argv[1:]))
+    made = audit(root, dataset, split_by, refs)
+    made.write(output)
+    made.settle(allow, output)
