@@ -11,10 +11,10 @@ import pytest
 
 import evaluation_study as made
 from camground.evaluation import statistics
-from camground.evaluation.ablation_report import percent
+from camground.report.ablation_table import percent
+from camground.report.text_tables import escape_latex, markdown
 from camground.stages.baselines import BASELINES
 from camground.study import tables
-from camground.study.text_tables import escape_latex, markdown
 
 VARIANTS = {"full": 1.0, "no_cam": 8.0, "same": 1.0}
 SEEDS = [0, 1]

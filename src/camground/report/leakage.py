@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camground.report.results import Results
+from camground.report.text_tables import markdown
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.schemas import present
-from camground.study.text_tables import markdown
 
 TRAIN = "train"
 HEADINGS = ("Split", "Photographs", "Trained on here")

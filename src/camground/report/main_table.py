@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camground.evaluation.ablation_report import ABSENT, p_text, percent
+from camground.report.ablation_table import ABSENT, p_text, percent
 from camground.report.results import Results
 
 # Not methods to compare with: it knows the true box.

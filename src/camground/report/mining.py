@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from camground.evaluation.ablation_report import ABSENT, percent
+from camground.report.ablation_table import ABSENT, percent
 from camground.report.charts import colours
 from camground.report.results import Results
 from camground.study.errors import UserError

@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from camground.evaluation.ablation_report import percent
 from camground.report import (
     charts,
     gallery,
@@ -18,6 +17,7 @@ from camground.report import (
     split_table,
     word_swaps,
 )
+from camground.report.ablation_table import percent
 from camground.report.anatomy import SHOWN, anatomy
 from camground.report.gallery import Card
 from camground.report.main_table import BOUND, best_of, heading, rows, verdict_sentences

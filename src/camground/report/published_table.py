@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from camground.evaluation.ablation_report import ABSENT, percent
+from camground.report.ablation_table import ABSENT, percent
 from camground.report.main_table import BOUND, heading
 from camground.report.published import (
     METRICS,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from camground.report.main_table import Cell, column, heading, methods
 from camground.report.results import Results
+from camground.report.text_tables import markdown
 from camground.study.schemas import present
-from camground.study.text_tables import markdown
 
 # Every expression of every method has it, which `ablation` checks; others may be of fewer.
 COUNTED = "iou"

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from camground.evaluation.ablation_report import (
+from camground.report import leakage, split_table
+from camground.report.ablation_table import (
     ABSENT,
-    Study,
+    AblationTable,
     difference_text,
     group_table,
     mean_text,
@@ -26,15 +27,14 @@ from camground.evaluation.ablation_report import (
     percent,
     verdicts,
 )
-from camground.report import leakage, split_table
 from camground.report.mining import HEADINGS, METRICS, mined
 from camground.report.results import Results
+from camground.report.text_tables import markdown
 from camground.study import stage, tables
 from camground.study.errors import UserError
 from camground.study.progress import log
 from camground.study.provenance import config_digest, git_sha
 from camground.study.schemas import SPLITS, present
-from camground.study.text_tables import markdown
 
 TESTED = "acc@0.5"
 MAIN = (
@@ -97,12 +97,12 @@ class Finished:
         return found
 
     @cached_property
-    def study(self) -> Study:
+    def study(self) -> AblationTable:
         """The table with its methods, those that were trained apart from the baselines."""
         names = [str(name) for name in self.table["variant"].unique()]
         trained = [n for n in names if any(self.root.glob(f"{n}/seed*/train/config.yaml"))]
         images = tables.read("images", self.root / "data" / "images.parquet", ["split"])["split"]
-        return Study(
+        return AblationTable(
             dataset=str(self.table["dataset"].iloc[0]),
             table=self.table,
             baselines=[name for name in names if name not in trained],
@@ -149,7 +149,7 @@ def facts(finished: Finished, command: str, commit: str) -> str:
     return "\n".join(lines) + "\n" + markdown(header, rows)
 
 
-def main_table(study: Study) -> str:
+def main_table(study: AblationTable) -> str:
     """Variants, then baselines."""
     rows = [
         [name, *(mean_text(study.cell(name, metric)) for metric, _ in MAIN)]
@@ -164,7 +164,7 @@ def main_table(study: Study) -> str:
     )
 
 
-def differences(study: Study) -> str:
+def differences(study: AblationTable) -> str:
     """Each method minus the reference in Acc@0.5, with interval and p."""
     rows = []
     for name in (*study.variants, *study.baselines):
@@ -206,7 +206,7 @@ def _texts(cells: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{mean} ± {deviation}" if deviation else mean for mean, deviation in cells]
 
 
-def word_swaps(study: Study) -> str:
+def word_swaps(study: AblationTable) -> str:
     """The word-swap accuracy by class of the changed word; "" where it was not measured."""
     table = study.table
     rows = table[(table["metric"] == SWAPS) & (table["split"] == study.split)]

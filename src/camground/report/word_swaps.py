@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camground.evaluation.ablation_report import ABSENT, percent
+from camground.report.ablation_table import ABSENT, percent
 from camground.report.results import Results
 
 # Metric, title, note.

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from camground.evaluation import statistics
-from camground.evaluation.ablation_report import Study, render_latex, render_markdown
 from camground.evaluation.protocol import settings
 from camground.evaluation.word_swaps import NAMES as SWAP_NAMES
+from camground.report.ablation_table import AblationTable, render_latex, render_markdown
 from camground.stages.baselines import runs
 from camground.stages.evaluate import NAMES
 from camground.study import stage, tables
@@ -192,7 +192,7 @@ def main() -> None:
     table = compare(methods, task.dataset, config)
     tables.write("ablation", table, args.output)
     outcomes = methods[0].outcomes[0]
-    study = Study(
+    study = AblationTable(
         dataset=task.dataset,
         table=table,
         baselines=list(task.baselines),
@@ -214,7 +214,7 @@ def main() -> None:
     log.info("%s", verdict_line(study))
 
 
-def verdict_line(study: Study) -> str:
+def verdict_line(study: AblationTable) -> str:
     """One line for the log: how the reference did, and how many methods were compared."""
     found = study.cell(study.reference, TESTED)
     if found is None:

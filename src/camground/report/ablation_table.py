@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from camground.study.text_tables import latex, markdown
+from camground.report.text_tables import latex, markdown
 
 # Metric, heading; all as percentages.
 MAIN = (
@@ -27,7 +27,7 @@ ABSENT = "–"
 
 
 @dataclass(frozen=True)
-class Study:
+class AblationTable:
     """An `ablation` table and what a reader must know about it. images: number by split."""
 
     dataset: str
@@ -89,7 +89,7 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def main_rows(study: Study, names: Sequence[str], split: str) -> list[list[str]]:
+def main_rows(study: AblationTable, names: Sequence[str], split: str) -> list[list[str]]:
     """The main table's rows for methods `names`."""
     rows = []
     for name in names:
@@ -100,7 +100,7 @@ def main_rows(study: Study, names: Sequence[str], split: str) -> list[list[str]]
     return rows
 
 
-def main_header(study: Study, split: str) -> list[str]:
+def main_header(study: AblationTable, split: str) -> list[str]:
     """The main table's headings."""
     tested = ["p (Holm)"] if split == study.split else []
     return [
@@ -112,7 +112,7 @@ def main_header(study: Study, split: str) -> list[str]:
     ]
 
 
-def notes(study: Study) -> str:
+def notes(study: AblationTable) -> str:
     """What the numbers are: sample sizes, resampling, tests."""
     found = study.cell(study.reference, "acc@0.5")
     recall = study.cell(study.reference, "recall@0.5")
@@ -130,7 +130,7 @@ def notes(study: Study) -> str:
     )
 
 
-def verdicts(study: Study) -> list[str]:
+def verdicts(study: AblationTable) -> list[str]:
     """Which methods the interval tells apart from the reference, and which it does not."""
     parts: dict[str, list[str]] = {"below": [], "null": [], "above": []}
     for name in (*study.baselines, *study.variants):
@@ -147,7 +147,7 @@ def verdicts(study: Study) -> list[str]:
     return [f"{texts[side]}: {', '.join(names) or 'none'}." for side, names in parts.items()]
 
 
-def group_table(study: Study, key: str) -> str:
+def group_table(study: AblationTable, key: str) -> str:
     """Acc@0.5 by the groups of `key`, such as flavour, with the n of each; "" without groups."""
     table = study.table
     rows = table[(table["metric"] == "acc@0.5") & (table["split"] == study.split)]
@@ -165,7 +165,7 @@ def group_table(study: Study, key: str) -> str:
     return f"\n## Acc@0.5 by {key}\n\n{markdown(header, body)}"
 
 
-def render_markdown(study: Study) -> str:
+def render_markdown(study: AblationTable) -> str:
     """The whole report as Markdown."""
     title = f"# Ablation on {study.dataset}\n\n"
     if study.cell(study.reference, "acc@0.5") is None:
@@ -187,7 +187,7 @@ def render_markdown(study: Study) -> str:
     return text
 
 
-def render_latex(study: Study) -> str:
+def render_latex(study: AblationTable) -> str:
     """The main table as LaTeX; a comment alone when there is nothing to compare."""
     if study.cell(study.reference, "acc@0.5") is None:
         return f"% no expression of split {study.split} has a target: nothing to compare\n"
