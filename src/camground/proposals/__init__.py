@@ -1,1 +1,1 @@
-"""Stage `proposals`: class-agnostic candidate boxes of every image, best first."""
+"""Proposals: class-agnostic candidate boxes of a photograph, best first, by one of several methods."""

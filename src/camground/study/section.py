@@ -89,8 +89,11 @@ def unknown_key(path: str, siblings: list[str], everywhere: list[str]) -> str:
 
 
 def _read(value: Any, annotation: Any) -> Any:
-    """Text as the null that an optional key allows; a truth value is no number."""
+    """Text as the null or the number of a choice that the key allows; a truth value is no number."""
     accepted = _members(annotation)
+    for choice in (choice for one in accepted for choice in typing.get_args(one)):
+        if isinstance(value, str) and isinstance(choice, int) and str(choice) == value:
+            return choice
     if isinstance(value, str) and value.lower() == "null" and type(None) in accepted:
         return None
     if isinstance(value, bool) and bool not in accepted and {int, float} & accepted:
