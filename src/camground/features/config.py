@@ -15,14 +15,12 @@ TIMM, AUTO = "timm/", "auto/"
 class BackboneConfig(Section):
     """The frozen network that turns a photograph into a grid of features."""
 
-    name: Annotated[str, Field(pattern=rf"^({PACKAGED_BACKBONE}|{TIMM}.+|{AUTO}.+)$")] = (
-        PACKAGED_BACKBONE
-    )
+    name: str = PACKAGED_BACKBONE
     """efficientnet_lite0, whose weights a pip package ships; timm/<model>, any feature extractor of timm; or
     auto/<hub name or folder>, any backbone of transformers' AutoBackbone: ResNet, ConvNeXt, Swin, DINOv2."""
     checkpoint: str | None = None
-    """Weights of timm/<model>. hub: timm's own of that name; a file (.pth, .safetensors) or a folder with one,
-    which must have all weights but the head's; null leaves them random."""
+    """Weights of timm/<model>. hub: timm's own of that name; a file (.pth, .safetensors) or a folder with
+    one, which must have all weights but the head's; null leaves them random."""
     image_size: Annotated[int, Field(ge=32)] = 256
     """Photographs are resized to a square of so many pixels."""
     output_stride: Literal[8, 16, 32] | None = 16
@@ -36,6 +34,11 @@ class BackboneConfig(Section):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> Self:
+        if self.name != PACKAGED_BACKBONE and not self.name.startswith((TIMM, AUTO)):
+            raise ValueError(
+                f"name is {self.name!r}; it must be {PACKAGED_BACKBONE}, {TIMM}<model> or {AUTO}<hub name or"
+                " folder>"
+            )
         if len(set(self.levels)) < len(self.levels):
             raise ValueError(f"levels must differ, not {list(self.levels)}")
         if self.checkpoint is not None and not self.name.startswith(TIMM):

@@ -64,14 +64,16 @@ class GradcamConfig(Section):
     image_size: tuple[Pixels, Pixels] | None = None
     """Height and width in pixels that photographs are squashed to for the pretrained model, cut to whole
     patches; its position embeddings are interpolated. null is the model's own size."""
-    method: CamMethod | Literal["gated"] = "gated"
+    method: Literal[
+        "gated", "gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "eigengradcam"
+    ] = "gated"
     """Of the matcher: method of pytorch-grad-cam; gated is Grad-CAM kept to where it is joined to the cells
     that the score rests on, and near them."""
     layer: str = "trunk"
     """Module of the matcher whose output the map is taken at."""
     box_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of a map's maximum that its box is drawn around, for the teacher's score of a proposal and for the
-    baseline gradcam_box alike."""
+    """Share of a map's maximum that its box is drawn around, for the teacher's score of a proposal and for
+    the baseline gradcam_box alike."""
     batch_size: Annotated[int, Field(ge=1)] = 128
     """Expressions in a batch."""
     blip: BlipConfig = BlipConfig()

@@ -15,12 +15,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class DetectorConfig(Section):
     """An object detector of transformers, for method detector; its categories are dropped.
 
-    A detector has learnt from boxes, so the study is no longer free of them. What those named here have learnt
-    from, as their authors say (look up any other's before you compare):
+    A detector has learnt from boxes, so the study is no longer free of them. What those named here have
+    learnt from, as their authors say (look up any other's before you compare):
 
-    - DETR and RT-DETR of the hub, trained on COCO 2017: all of train2014 with its boxes, and so every photograph
-      that RefCOCO, RefCOCO+ and RefCOCOg evaluate. The field's detected protocol (MAttNet's boxes, RefCLIP,
-      QueryMatch) trains its detectors without the val and test photographs of these sets.
+    - DETR and RT-DETR of the hub, trained on COCO 2017: all of train2014 with its boxes, and so every
+      photograph that RefCOCO, RefCOCO+ and RefCOCOg evaluate. The field's detected protocol (MAttNet's boxes,
+      RefCLIP, QueryMatch) trains its detectors without the val and test photographs of these sets.
     - OWL-ViT: boxes of public detection sets. OWLv2: web pictures with boxes that a detector drew; its
       fine-tuned ones LVIS too, whose photographs are COCO's. An upper reference.
     - Grounding DINO tiny: Objects365, GoldG (Flickr30k Entities' boxed phrases among it) and captions; base:
@@ -48,8 +48,8 @@ class BoxesFileConfig(Section):
     """
 
     path: Annotated[str, Field(min_length=1)] | None = None
-    """JSON: [{image_id, bbox: [x, y, width, height], score}, ...] as COCO's results, or such a list under dets
-    (MAttNet's detections), annotations or detections. image_id is the number that the photograph's file name
+    """JSON: [{image_id, bbox: [x, y, width, height], score}, ...] as COCO's results, or such a list under
+    dets (MAttNet's detections), annotations or detections. image_id is the number that the photograph's file name
     ends with, or its file name; a file with its own `images` (id, file_name) is matched by file name."""
     max_rejected_share: Share = 0.01
     """More bad entries, or images without one, stop the run."""

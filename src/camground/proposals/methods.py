@@ -17,7 +17,7 @@ class Method:
     """A way to find boxes in photographs.
 
     proposer: `module:class`, imported only when the method runs.
-    required: the keys of the method's own section that it cannot do without, and what to do about each.
+    required: the keys of the method's own section that it cannot do without, and what each must be.
     user_files: those of these keys that name a file whose change makes the proposals stale.
     reads, writes: tables of the study that the stage needs (`--<table>`) beside `images` and `proposals`.
     network: whether it runs a network, which takes memory and is faster on a graphics card.
@@ -35,12 +35,12 @@ METHODS: dict[str, Method] = {
     "selective_search": Method("camground.proposals.selective_search:SelectiveSearch"),
     "detector": Method(
         "camground.proposals.detector:DetectorProposer",
-        required=(("model", "name its model: a hub name or a folder"),),
+        required=(("model", "its name on the hub, or its folder"),),
         network=True,
     ),
     "boxes_file": Method(
         "camground.proposals.boxes_file:BoxesFileProposer",
-        required=(("path", "give a JSON file of detections in COCO's format"),),
+        required=(("path", "a JSON file of detections in COCO's format"),),
         user_files=("path",),
         writes=("rejected",),
     ),
