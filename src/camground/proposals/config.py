@@ -49,8 +49,8 @@ class BoxesFileConfig(Section):
 
     path: Annotated[str, Field(min_length=1)] | None = None
     """JSON: [{image_id, bbox: [x, y, width, height], score}, ...] as COCO's results, or such a list under
-    dets (MAttNet's detections), annotations or detections. image_id is the number that the photograph's file name
-    ends with, or its file name; a file with its own `images` (id, file_name) is matched by file name."""
+    dets (MAttNet's detections), annotations or detections. image_id is the number that the photograph's file
+    name ends with, or its file name; a file with its own `images` (id, file_name) is matched by file name."""
     max_rejected_share: Share = 0.01
     """More bad entries, or images without one, stop the run."""
 
