@@ -1,0 +1,91 @@
+"""Every metric of the study, once: what computes it, what it needs, how readers see it.
+
+`evaluate` measures, `ablation` compares, the report and MLflow show what is listed here. A metric is the
+mean of an outcome in [0, 1] over expressions, or over word swaps, and is shown as a percentage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from camground.evaluation.outcomes import Measured
+    from camground.evaluation.word_swaps import MeasuredSwaps
+
+MeasuredType = TypeVar("MeasuredType")
+
+
+@dataclass(frozen=True)
+class Metric(Generic[MeasuredType]):
+    """A metric: `name` in the tables, `heading` for readers.
+
+    needs: what an expression must have for its outcome to be known. outcomes: gives (N,) float64, nan where
+    not known. main: whether the metric is in the main table and in MLflow.
+    """
+
+    name: str
+    heading: str
+    needs: Literal["boxes", "objects", "proposals", "own CAM", "matcher CAM", "scores", "swaps"]
+    outcomes: Callable[[MeasuredType], np.ndarray]
+    main: bool = False
+
+
+# The metric that the tests, the charts and the differences are of.
+PRIMARY = "acc@0.5"
+
+OF_EXPRESSIONS: tuple[Metric[Measured], ...] = (
+    Metric("acc@0.25", "Acc@0.25", "boxes", lambda m: m.accuracy(0.25), main=True),
+    Metric(PRIMARY, "Acc@0.5", "boxes", lambda m: m.accuracy(0.5), main=True),
+    Metric("acc@0.75", "Acc@0.75", "boxes", lambda m: m.accuracy(0.75), main=True),
+    Metric("iou", "Mean IoU", "boxes", lambda m: m.iou, main=True),
+    Metric("pointing", "Pointing", "boxes", lambda m: m.pointing, main=True),
+    Metric("recall@0.5", "Proposal recall@0.5", "proposals", lambda m: m.truth.recall),
+    Metric("right_object", "Right object", "objects", lambda m: m.right_object, main=True),
+    Metric("right_extent", "Right extent", "objects", lambda m: m.right_extent, main=True),
+    Metric("cam_coverage", "CAM coverage", "own CAM", lambda m: m.cam["coverage"], main=True),
+    Metric("cam_iou", "CAM IoU", "own CAM", lambda m: m.cam["iou"], main=True),
+    Metric("cam_energy", "CAM energy", "own CAM", lambda m: m.cam["energy"], main=True),
+    Metric("cam_spill", "CAM spill", "own CAM", lambda m: m.cam["spill"]),
+    Metric("cam_entropy", "CAM entropy", "own CAM", lambda m: m.cam["entropy"]),
+    Metric("image_score", "Image score", "scores", lambda m: m.predicted.image_score),
+    Metric("erased_score", "Erased score", "scores", lambda m: m.predicted.erased_score),
+    Metric(
+        "matcher_cam_coverage",
+        "Matcher CAM coverage",
+        "matcher CAM",
+        lambda m: m.truth.cam["coverage"],
+    ),
+    Metric("matcher_cam_iou", "Matcher CAM IoU", "matcher CAM", lambda m: m.truth.cam["iou"]),
+    Metric(
+        "matcher_cam_energy", "Matcher CAM energy", "matcher CAM", lambda m: m.truth.cam["energy"]
+    ),
+    Metric("matcher_cam_spill", "Matcher CAM spill", "matcher CAM", lambda m: m.truth.cam["spill"]),
+    Metric(
+        "matcher_cam_entropy",
+        "Matcher CAM entropy",
+        "matcher CAM",
+        lambda m: m.truth.cam["entropy"],
+    ),
+)
+# Of a word swap and its expression; see `word_swaps`.
+OF_SWAPS: tuple[Metric[MeasuredSwaps], ...] = (
+    Metric("word_swap", "Word swap", "swaps", lambda m: m.image_score_falls),
+    Metric("word_swap_object", "Word swap, object", "swaps", lambda m: m.object_score_falls),
+    Metric("swap_moves", "Box moves", "swaps", lambda m: m.box_moves),
+)
+METRICS: dict[str, Metric[Measured] | Metric[MeasuredSwaps]] = {
+    metric.name: metric for metric in (*OF_EXPRESSIONS, *OF_SWAPS)
+}
+MAIN = tuple(name for name, metric in METRICS.items() if metric.main)
+# Key of the column `group`: what it groups the expressions by.
+GROUPINGS = {
+    "flavour": "flavour of the expression",
+    "size": "size of the object",
+    "distractors": "other objects of its category",
+    "words": "number of words",
+    "said": "class of words, which the expression may have several of",
+}
