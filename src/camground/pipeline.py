@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from camground.bundle import GROUNDER, MATCHER, SETTINGS
-from camground.data.pixels import load_square
+from camground.data.photographs import open_photograph, read_photograph, read_square
 from camground.features.backbone import Backbone
 from camground.features.language import LanguageEncoder
 from camground.features.tuned import LiveFeatures, split, trained_features
@@ -96,7 +96,7 @@ class Grounding:
     def ground(self, image_path: str | Path, texts: list[str]) -> pd.DataFrame:
         """One row a text: x1, y1, x2, y2 in pixels of the photograph, and the score, a logit."""
         boxes, objectness, size = self._propose(Path(image_path))
-        pixels = load_square(image_path, self.backbone.config.image_size).unsqueeze(0).float()
+        pixels = read_square(image_path, self.backbone.config.image_size).unsqueeze(0).float()
         with torch.no_grad():
             visual = self.backbone(pixels)
             tokens, mask = self.language(texts)
@@ -163,11 +163,8 @@ class Grounding:
         from camground.proposals.settings import read
 
         settings = read({"proposals": self.proposals})
-        try:
-            with Image.open(path) as picture:
-                size = picture.size
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read as a photograph ({error})") from None
+        with open_photograph(path) as picture:
+            size = picture.size
         if settings.method == "boxes_file":
             raise UserError(
                 f"{path}: the study chose among boxes of a file (proposals.method boxes_file), which has none"
@@ -183,9 +180,10 @@ class Grounding:
                 self.detector = open_detector(settings.detector, torch.device("cpu"))
             found = propose_one(Picture(path, size), self.detector, settings)
         else:
-            from camground.proposals.selective_search import load, propose
+            from camground.data.photographs import read_reduced
+            from camground.proposals.selective_search import propose
 
-            found = propose(load(path, settings.input_size, size), settings, size)
+            found = propose(read_reduced(path, settings.input_size, size), settings, size)
         return found.boxes_xyxy, found.objectness, np.array(size, dtype=np.float64)
 
 
@@ -200,8 +198,7 @@ def main() -> None:
     found.insert(0, "text", given.text)
     print(found.round(2).to_csv(index=False), end="")
     if given.drawn:
-        with Image.open(given.image) as picture:
-            canvas = picture.convert("RGB")
+        canvas = read_photograph(given.image)
         pen = ImageDraw.Draw(canvas)
         boxes = found[["x1", "y1", "x2", "y2"]].to_numpy().tolist()
         for text, (x1, y1, x2, y2) in zip(given.text, boxes, strict=True):

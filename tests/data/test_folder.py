@@ -16,8 +16,8 @@ from PIL import Image
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from camground.data.boxes import fit_box
 from camground.data.readers.folder import chosen
-from camground.data.readers.folder_files import fit_box
 from camground.stages.data import main
 from camground.study import tables
 from camground.study.errors import UserError

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import tiny_models
-from camground.data.pixels import load_square
+from camground.data.photographs import read_square
 from camground.features.backbone import Backbone, BackboneConfig
 from camground.study.config import load_config, merge, validate
 from camground.study.errors import UserError
@@ -66,7 +66,7 @@ def test_the_stage_caches_what_an_auto_backbone_sees(kind, auto, study, monkeypa
     # beside transformers' own model and image processor
     settings = AutoConfig.from_pretrained(auto[kind], out_indices=levels)
     model = known[type(settings)].from_pretrained(auto[kind], config=settings).eval()
-    pixels = load_square(study / "train1.png", SIZE)
+    pixels = read_square(study / "train1.png", SIZE)
     seen = AutoImageProcessor.from_pretrained(auto[kind])(
         pixels, return_tensors="pt", do_resize=False, do_center_crop=False
     )
@@ -101,7 +101,7 @@ def test_the_stage_caches_what_a_timm_extractor_with_a_file_of_weights_sees(
     store = tiny_models.run_features(study, given, monkeypatch)
     assert store.grid == (grid, grid)
     assert store.visual_channels == sum(channels)
-    pixels = load_square(study / "train1.png", size).unsqueeze(0).float() / 255
+    pixels = read_square(study / "train1.png", size).unsqueeze(0).float() / 255
     settings = timm.get_pretrained_cfg(name)
     mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (settings.mean, settings.std))
     with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import tiny_models
-from camground.data.pixels import load_square
+from camground.data.photographs import read_square
 from camground.features.backbone import Backbone, BackboneConfig
 from camground.features.language import LanguageConfig, LanguageEncoder
 from camground.features.store import FeatureStore
@@ -140,7 +140,7 @@ def test_the_cache_holds_what_the_networks_say(tmp_path):
     store = FeatureStore(tmp_path / "out")
     assert shape == [3, store.visual_channels, 4, 4]
     with torch.no_grad():
-        direct = Backbone(SMALL)(load_square(tmp_path / "1.png", 64).unsqueeze(0).float())
+        direct = Backbone(SMALL)(read_square(tmp_path / "1.png", 64).unsqueeze(0).float())
     assert torch.allclose(store.images([1]), direct, atol=2e-3)
     tokens, mask = store.texts(["thing 2", "thing 0"])
     hidden, own = LanguageEncoder(LanguageConfig())(["thing 2"])
@@ -262,4 +262,4 @@ def test_a_numpy_that_leaves_no_room_in_the_header_is_refused(tmp_path, monkeypa
 def test_an_unreadable_photograph_is_named(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photograph")
     with pytest.raises(UserError, match=r"broken\.jpg"):
-        load_square(tmp_path / "broken.jpg", 32)
+        read_square(tmp_path / "broken.jpg", 32)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from camground.data.boxes import area, pairwise_iou
+from camground.data.photographs import read_reduced
 from camground.proposals import evidence, settings
 from camground.proposals.candidates import NAMES, SEARCHES, find
 from camground.proposals.drawing import draw
@@ -20,7 +21,7 @@ from camground.proposals.grouping import Strategy, group
 from camground.proposals.nms import suppress
 from camground.proposals.objectness import WEIGHTS, objectness
 from camground.proposals.segmentation import measure_leaves, measure_pixels, segment
-from camground.proposals.selective_search import WHOLE, load, propose
+from camground.proposals.selective_search import WHOLE, propose
 from camground.stages.proposals import main
 from camground.study import tables
 from camground.study.errors import UserError
@@ -232,7 +233,7 @@ def test_pictures_of_every_mode_are_searched(tmp_path: Path, mode: str) -> None:
     rgb[60:140, 90:210] = 220
     name = "a.tif" if mode == "CMYK" else "a.png"
     Image.fromarray(rgb).convert(mode).save(tmp_path / name)
-    small = load(tmp_path / name, 128, (300, 200))
+    small = read_reduced(tmp_path / name, 128, (300, 200))
     assert small.shape == (85, 128, 3)
     found = propose(small, settings_with(), (300, 200))
     assert pairwise_iou(np.array([[90, 60, 210, 140]]), found.boxes_xyxy).max() > 0.8
@@ -242,7 +243,7 @@ def test_a_large_jpeg_is_read_small_and_its_boxes_are_of_full_size(tmp_path: Pat
     rgb = np.full((900, 1200, 3), 40, np.uint8)
     rgb[300:600, 400:1000] = (220, 60, 60)
     Image.fromarray(rgb).save(tmp_path / "a.jpg")
-    small = load(tmp_path / "a.jpg", 128, (1200, 900))
+    small = read_reduced(tmp_path / "a.jpg", 128, (1200, 900))
     assert small.shape == (96, 128, 3)
     found = propose(small, settings_with(), (1200, 900))
     assert pairwise_iou(np.array([[400, 300, 1000, 600]]), found.boxes_xyxy).max() > 0.85

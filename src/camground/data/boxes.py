@@ -1,8 +1,15 @@
-"""Boxes `xyxy` in pixels: area, intersection over union, clipping. NumPy; any leading shape."""
+"""Boxes `xyxy` in pixels, x2 and y2 exclusive: area, overlap, clipping, and checks of those in files."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
+
+Box = tuple[float, float, float, float]
+# A box may reach this many pixels over the edge (rounding in other tools); it is cut back.
+OVERHANG = 1.0
 
 
 def area(boxes_xyxy: np.ndarray) -> np.ndarray:
@@ -11,15 +18,10 @@ def area(boxes_xyxy: np.ndarray) -> np.ndarray:
     return size[..., 0] * size[..., 1]
 
 
-def pairwise_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray, legacy: bool = False) -> np.ndarray:
-    """IoU (N, M) in [0, 1] of boxes (N, 4) and (M, 4).
-
-    `legacy` adds one pixel to every width and height, as the REFER and Pascal VOC evaluations do.
-    """
+def pairwise_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
+    """Intersection over union (N, M) in [0, 1] of boxes (N, 4) and (M, 4)."""
     a = np.asarray(a_xyxy, dtype=np.float64).reshape(-1, 4)
     b = np.asarray(b_xyxy, dtype=np.float64).reshape(-1, 4)
-    if legacy:
-        a, b = a + [0, 0, 1, 1], b + [0, 0, 1, 1]
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     inter = np.prod(np.clip(high - low, 0, None), axis=-1)
@@ -31,3 +33,32 @@ def clip(boxes_xyxy: np.ndarray, width: float, height: float) -> np.ndarray:
     """Boxes (..., 4) cut to the image."""
     limit = np.array([width, height, width, height], dtype=np.float64)
     return np.minimum(np.maximum(boxes_xyxy, 0), limit)
+
+
+def xywh_to_xyxy(values: Any) -> Box:
+    """Box xyxy of the x, y, width, height in a file, numbers or text; ValueError says what is wrong."""
+    try:
+        x, y, width, height = (float(value) for value in values)
+    except (TypeError, ValueError):
+        raise ValueError("the box is not four numbers") from None
+    if not all(map(math.isfinite, (x, y, width, height))):
+        raise ValueError("the box is not finite")
+    if width <= 0 or height <= 0:
+        raise ValueError("the box has no positive width and height")
+    return x, y, x + width, y + height
+
+
+def fit_box(box_xyxy: Box, width: int, height: int) -> Box:
+    """The box cut to an image of `width` by `height` pixels.
+
+    Raises:
+        ValueError: it reaches more than `OVERHANG` pixels outside, or nothing of it is inside.
+    """
+    x1, y1, x2, y2 = box_xyxy
+    # Coordinates written with two decimals add up to a hair more than the edge.
+    slack = OVERHANG + 1e-6
+    cut = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+    outside = x1 < -slack or y1 < -slack or x2 > width + slack or y2 > height + slack
+    if outside or cut[0] >= cut[2] or cut[1] >= cut[3]:
+        raise ValueError(f"the box lies outside its image of {width} x {height} pixels")
+    return cut

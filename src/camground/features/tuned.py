@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from camground.data.pixels import load_square
+from camground.data.photographs import read_square
 from camground.features.backbone import Backbone
 from camground.features.language import LanguageEncoder
 from camground.features.store import FeatureStore
@@ -161,7 +161,7 @@ class LiveStore(FeatureStore):
         backbone = self._features.backbone
         assert backbone is not None
         size = backbone.config.image_size
-        pixels = torch.stack([load_square(self._paths[int(row)], size) for row in indices])
+        pixels = torch.stack([read_square(self._paths[int(row)], size) for row in indices])
         return pixels.to(backbone.mean.device).float()
 
     def images(self, indices: np.ndarray | list[int]) -> Tensor:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from camground.data.photographs import read_photograph
 from camground.study.errors import UserError
 from camground.study.hub_or_folder import load_tokenizer, opening
 
@@ -95,13 +95,8 @@ def _own_size(processor: Any) -> tuple[int, int]:
 
 def read_picture(checkpoint: Checkpoint, path: str | Path, size: tuple[int, int]) -> Tensor:
     """A photograph as the model sees it, (3, *size) float32; `UserError` for one that cannot be read."""
-    try:
-        with Image.open(path) as picture:
-            rgb = picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a photograph ({error})") from None
     seen = checkpoint.processor(
-        images=rgb,
+        images=read_photograph(path),
         size={"height": size[0], "width": size[1]},
         do_resize=True,
         do_center_crop=False,

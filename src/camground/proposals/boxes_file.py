@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from camground.data.readers.coco_instances import xywh_to_xyxy
-from camground.data.readers.folder_files import fit_box
+from camground.data.boxes import fit_box, xywh_to_xyxy
 from camground.data.readers.rejected import Rejected
 from camground.proposals.file_images import ImageIds, StudyImage
 from camground.proposals.settings import BoxesFileSettings

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from camground.proposals.selective_search import load
+from camground.data.photographs import read_reduced
 from camground.proposals.settings import DetectorSettings
 from camground.study.errors import UserError
 from camground.study.hub_or_folder import load_tokenizer, opening
@@ -70,7 +70,7 @@ class Detector:
 
         Raises `UserError` for one that cannot be read, is of another size, or that the model cannot take.
         """
-        picture = Image.fromarray(load(path, max(size), size))
+        picture = Image.fromarray(read_reduced(path, max(size), size))
         least = -(-max(size) // THIN)
         if min(size) < least:
             picture = picture.resize((max(size[0], least), max(size[1], least)))

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import cv2
 
-from camground.proposals.selective_search import load, propose
+from camground.data.photographs import read_reduced
+from camground.proposals.selective_search import propose
 from camground.proposals.settings import Settings
 from camground.proposals.thinning import Proposals
 
@@ -68,5 +69,6 @@ def _one_thread_each() -> Iterator[None]:
 
 def _propose_batch(batch: list[Picture], settings: Settings) -> list[Proposals]:
     return [
-        propose(load(one.path, settings.input_size, one.size), settings, one.size) for one in batch
+        propose(read_reduced(one.path, settings.input_size, one.size), settings, one.size)
+        for one in batch
     ]

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from camground.data.photographs import read_photograph
 from camground.report.results import Results, failure_cause
 from camground.study import tables
-from camground.study.errors import UserError
 
 HEAT_SIDE = 96
 
@@ -118,16 +118,8 @@ def fill(results: Results, cards: list[Card]) -> list[Card]:
 
 
 def open_picture(card: Card, longest: int) -> Image.Image:
-    """The photograph, RGB, its longest side at most `longest` pixels; upright as the tables see it."""
-    try:
-        with Image.open(card.path) as file:
-            picture = file.convert("RGB")
-            if picture.size != (card.width, card.height):
-                # The tables were made from the upright photograph.
-                turned = ImageOps.exif_transpose(file)
-                picture = (turned or file).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{card.path}: cannot be read as a photograph ({error})") from None
+    """The photograph, RGB, its longest side at most `longest` pixels."""
+    picture = read_photograph(card.path)
     picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return picture
 

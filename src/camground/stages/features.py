@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from camground.data.pixels import load_square
+from camground.data.photographs import read_square
 from camground.features.backbone import Backbone, BackboneConfig
 from camground.features.language import LanguageConfig, LanguageEncoder
 from camground.study import stage, tables
@@ -43,7 +43,7 @@ class _Photographs(torch.utils.data.Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return load_square(self.paths[index], self.size)
+        return read_square(self.paths[index], self.size)
 
 
 def cache_visual(config: FeaturesConfig, images: Path, folder: Path, threads: int) -> list[int]:

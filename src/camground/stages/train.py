@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from camground.data.pairs import Batch, Pairs
-from camground.data.pixels import load_square
+from camground.data.photographs import read_square
 from camground.features.backbone import Backbone
 from camground.features.store import FeatureStore
 from camground.features.tuned import (
@@ -105,7 +105,7 @@ def pixel_eraser(
 
     def erased(rows: np.ndarray, mask: Tensor) -> Tensor:
         size = config.backbone.image_size
-        pixels = torch.stack([load_square(paths[row], size) for row in rows]).to(where).float()
+        pixels = torch.stack([read_square(paths[row], size) for row in rows]).to(where).float()
         return backbone_pass(seeing, mining.erase(pixels, mask, fill), frozen)
 
     return erased

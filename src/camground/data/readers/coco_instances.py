@@ -7,7 +7,6 @@ ReferItGame's annotations are strings in the file).
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from camground.data.readers.folder_files import Box
+from camground.data.boxes import Box, xywh_to_xyxy
 from camground.study.errors import UserError
 
 
@@ -65,19 +64,6 @@ def _compact(entry: dict[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError):
             entry["segmentation"] = None
     return entry
-
-
-def xywh_to_xyxy(values: Any) -> Box:
-    """Box xyxy of COCO's x, y, width, height; ValueError says what is wrong."""
-    try:
-        x, y, width, height = (float(value) for value in values)
-    except (TypeError, ValueError):
-        raise ValueError("the box is not four numbers") from None
-    if not all(map(math.isfinite, (x, y, width, height))):
-        raise ValueError("the box is not finite")
-    if width <= 0 or height <= 0:
-        raise ValueError("the box has no positive width and height")
-    return x, y, x + width, y + height
 
 
 def _entries(

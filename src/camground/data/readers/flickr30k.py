@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from camground.data.boxes import fit_box
+from camground.data.photographs import PhotographFile, inspect_all
 from camground.data.readers.entities_files import Boxes, Caption, Phrase, parse_caption, read_boxes
-from camground.data.readers.folder_files import fit_box
-from camground.data.readers.photographs import Photograph, inspect_all
 from camground.data.readers.rejected import Rejected
 from camground.data.readers.rows import expression_row, write_batches
 from camground.study.errors import UserError
@@ -131,7 +131,7 @@ def _cut(boxes: Boxes, path: Path, rejected: Rejected) -> None:
 
 
 def _entry(
-    name: str, split: str, sources: Sources, photograph: Photograph, rejected: Rejected
+    name: str, split: str, sources: Sources, photograph: PhotographFile, rejected: Rejected
 ) -> Entry | None:
     """What is known of a photograph; None, and rejected rows, where a file of it cannot be used."""
     path = sources.images / f"{name}.jpg"
@@ -226,7 +226,7 @@ def write(
     listed = sources.listed()
     refused = Rejected()
     paths = [sources.images / f"{name}.jpg" for name in listed]
-    photographs = list(inspect_all(paths))
+    photographs = inspect_all(paths)
     entries = []
     for (name, split), photograph in zip(
         track(listed.items(), "captions and boxes", total=len(listed)), photographs, strict=True

@@ -14,17 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from camground.data.boxes import Box, fit_box
+from camground.data.photographs import PhotographFile, inspect_all
 from camground.data.readers import noun_phrases
 from camground.data.readers.folder_files import (
-    Box,
     BoxedPhrase,
     Caption,
     Sources,
-    fit_box,
     read_captions,
     read_phrases,
 )
-from camground.data.readers.photographs import Photograph, inspect_all
 from camground.data.readers.rejected import Rejected
 from camground.data.readers.rows import expression_row, write_batches
 from camground.study.errors import UserError
@@ -36,7 +35,7 @@ class Pictured:
     """One photograph and what is said of it."""
 
     image_id: str
-    size: Photograph
+    size: PhotographFile
     split: str
     captions: list[str] = field(default_factory=list)
     # noun phrases of the captions: text -> captions it occurs in, in order of appearance
@@ -59,7 +58,7 @@ def chosen(image_ids: Iterable[str], share: float, purpose: str, seed: int) -> s
     return below
 
 
-def _inspect(folder: Path, image_ids: list[str], rejected: Rejected) -> dict[str, Photograph]:
+def _inspect(folder: Path, image_ids: list[str], rejected: Rejected) -> dict[str, PhotographFile]:
     """Every named photograph, decoded once. A damaged one is a rejected row of its own (row 0)."""
     paths = [folder / image_id for image_id in image_ids]
     found = {}
@@ -71,7 +70,7 @@ def _inspect(folder: Path, image_ids: list[str], rejected: Rejected) -> dict[str
 
 
 def _keep_captions(
-    rows: list[Caption], file: Path, photographs: dict[str, Photograph], rejected: Rejected
+    rows: list[Caption], file: Path, photographs: dict[str, PhotographFile], rejected: Rejected
 ) -> dict[str, list[str]]:
     """Captions by image id, those of unusable photographs rejected."""
     kept: dict[str, list[str]] = {}
@@ -85,7 +84,7 @@ def _keep_captions(
 
 
 def _keep_phrases(
-    rows: list[BoxedPhrase], file: Path, photographs: dict[str, Photograph], rejected: Rejected
+    rows: list[BoxedPhrase], file: Path, photographs: dict[str, PhotographFile], rejected: Rejected
 ) -> dict[str, dict[str, list[Box]]]:
     """Boxes by image id and phrase; the rest is rejected. Case does not tell phrases apart."""
     kept: dict[str, dict[str, list[Box]]] = {}
@@ -163,7 +162,7 @@ def _target_rows(one: Pictured) -> Iterator[dict]:
 def _pictured(
     captions: dict[str, list[str]],
     boxed: dict[str, dict[str, list[Box]]],
-    photographs: dict[str, Photograph],
+    photographs: dict[str, PhotographFile],
     data: dict[str, Any],
 ) -> list[Pictured]:
     """The photographs in use with their splits, captioned ones first."""

@@ -6,23 +6,17 @@ box a row, in pixels of the photograph, 0-based.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
-from camground.data import boxes
+from camground.data.boxes import Box, xywh_to_xyxy
 from camground.data.readers import csv_rows
 from camground.data.readers.rejected import Rejected
 from camground.study.errors import UserError
 from camground.study.progress import log
 
-Box = tuple[float, float, float, float]
-# A box may reach this many pixels over the edge (rounding in other tools); it is cut back.
-OVERHANG = 1.0
 BOX_COLUMNS = ["x", "y", "width", "height"]
 
 
@@ -77,37 +71,6 @@ class Sources:
             )
 
 
-def parse_box(values: dict[str, str]) -> Box:
-    """Box xyxy in pixels of a row's x, y, width, height; ValueError says what is wrong."""
-    try:
-        x, y, width, height = (float(values[name]) for name in BOX_COLUMNS)
-    except ValueError:
-        raise ValueError("the box is not four numbers") from None
-    if not all(map(math.isfinite, (x, y, width, height))):
-        raise ValueError("the box is not finite")
-    if width <= 0 or height <= 0:
-        raise ValueError("the box has no positive width and height")
-    return x, y, x + width, y + height
-
-
-def fit_box(box_xyxy: Box, width: int, height: int) -> Box:
-    """The box cut to an image of `width` by `height` pixels.
-
-    Raises:
-        ValueError: it reaches more than `OVERHANG` pixels outside, or nothing of it is inside.
-    """
-    x1, y1, x2, y2 = box_xyxy
-    # Coordinates written with two decimals add up to a hair more than the edge.
-    slack = OVERHANG + 1e-6
-    if x1 < -slack or y1 < -slack or x2 > width + slack or y2 > height + slack:
-        raise ValueError(f"the box lies outside its image of {width} x {height} pixels")
-    cut = boxes.clip(np.array(box_xyxy), width, height)
-    if boxes.area(cut) <= 0:
-        raise ValueError(f"the box lies outside its image of {width} x {height} pixels")
-    left, top, right, bottom = (float(value) for value in cut)
-    return left, top, right, bottom
-
-
 def inside_folder(name: str) -> str:
     """A photograph's normalised path inside the images folder, which is its id too.
 
@@ -152,7 +115,7 @@ def read_phrases(path: Path, rejected: Rejected) -> Iterator[BoxedPhrase]:
                 inside_folder(row.values["image"]),
                 checked_text(row.values["phrase"], "phrase"),
                 row.line,
-                parse_box(row.values),
+                xywh_to_xyxy(row.values[name] for name in BOX_COLUMNS),
             )
         except ValueError as error:
             rejected.add(path, row.line, ",".join(row.values.values()), str(error))

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from camground.data.boxes import Box, fit_box
+from camground.data.photographs import PhotographFile, inspect_all, locate
 from camground.data.readers import leakage, refer_counts
 from camground.data.readers.coco_instances import (
     Annotation,
@@ -30,8 +32,7 @@ from camground.data.readers.coco_instances import (
     encoded_mask,
     read_instances,
 )
-from camground.data.readers.folder_files import Box, fit_box, inside_folder
-from camground.data.readers.photographs import Photograph, inspect_all, locate
+from camground.data.readers.folder_files import inside_folder
 from camground.data.readers.refer_files import Ref, Sources, read_refs, with_known_splits
 from camground.data.readers.rejected import Rejected
 from camground.data.readers.rows import expression_row, write_batches
@@ -87,7 +88,7 @@ def _inspect(
         found[image_id] = (path, photograph)
     usable = {}
     for picture in pictures:
-        path, photograph = found.get(picture.image_id, (folder, Photograph()))
+        path, photograph = found.get(picture.image_id, (folder, PhotographFile()))
         problem = photograph.problem
         if not problem and photograph.width:
             if (photograph.width, photograph.height) == (picture.width, picture.height):
