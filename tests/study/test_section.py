@@ -37,7 +37,7 @@ class Outer(Section):
     """Levels."""
     size: tuple[Literal[8, 16], float] | None = None
     """Two numbers."""
-    named: dict[Annotated[str, Field(pattern="^[a-z_]+$")], Inner] = {}
+    named: dict[Annotated[str, Field(pattern="^[a-z_]+$")], Inner] = Field({})
     """Names."""
 
     @model_validator(mode="after")
