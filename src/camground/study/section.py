@@ -148,7 +148,9 @@ def _is_union(annotation: Any) -> bool:
     return isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
 
 
-def _locate(section: type[Section], location: Iterable[str | int]) -> tuple[list[str], type[Section]]:
+def _locate(
+    section: type[Section], location: Iterable[str | int]
+) -> tuple[list[str], type[Section]]:
     """The keys on the way to a problem, and the section that holds the last of them.
 
     Pydantic's location also names the member of a union that it tried, such as `int` or `list[str]`, and
