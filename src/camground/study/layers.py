@@ -1,0 +1,69 @@
+"""The files of a study's config: reading them, and laying one over another.
+
+A study is config.yaml with a study's file laid over it, which holds differences alone. Between the two lie
+the files that it `extends`, as configs/photographs.yaml lies under every benchmark.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from camground.study.errors import UserError
+
+EXTENDS = "extends"
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML mapping; `UserError` names the file when it is none."""
+    try:
+        value = yaml.safe_load(Path(path).read_text()) or {}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must hold keys, not a {type(value).__name__}")
+    return value
+
+
+def merge(base: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `difference` laid over it, mappings key by key; both are left as they are."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in difference.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def layers(config: Mapping[str, Any]) -> list[str]:
+    """The files that a config extends, the lowest first; paths are relative to the working directory.
+
+    Raises `UserError` when one cannot be read or extends itself.
+    """
+    below: list[str] = []
+    while (path := config.get(EXTENDS)) is not None:
+        if not isinstance(path, str):
+            raise UserError(f"{EXTENDS}: must be the path of a study's file, not {path!r}")
+        if path in below:
+            raise UserError(f"{EXTENDS}: {path} extends itself")
+        below.insert(0, path)
+        config = read_yaml(path)
+    return below
+
+
+def merged_files(*paths: str | Path, base: str | Path = "config.yaml") -> dict[str, Any]:
+    """What Snakemake makes of `--configfile paths`: `base`, what they extend, and themselves on top."""
+    study: dict[str, Any] = {}
+    for path in paths:
+        study = merge(study, read_yaml(path))
+    config = read_yaml(base)
+    for layer in layers(study):
+        config = merge(config, read_yaml(layer))
+    return merge(config, study)
