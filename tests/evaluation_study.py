@@ -1,36 +1,22 @@
-"""A small made-up study as tables on disk, for tests of `evaluate`, `baselines`, `ablation`."""
+"""A small invented study as tables on disk, for tests of `evaluate`, `baselines`, `ablation`."""
 
 from __future__ import annotations
 
+import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pycocotools import mask as coco_mask
 
+from camground.evaluation.config import EvaluateConfig
+from camground.evaluation.ground_truth import GroundTruth, load
 from camground.study import tables
 
-EVALUATE: dict[str, Any] = {
-    "splits": ["val", "test"],
-    "iou_comparison": ">=",
-    "legacy_iou": False,
-    "multiple_boxes": "any_box",
-    "map_side": 256,
-    "map_threshold": 0.5,
-    "size_edges": [0.05, 0.2],
-    "word_edges": [2, 4],
-}
-BASELINES: dict[str, Any] = {
-    "rng_seed": 0,
-    "whole_image_share": 0.95,
-    "centre": {"side": 0.7},
-    "gradcam_ranking": {"area_exponent": 0.5},
-    "gradcam_box": {"threshold": 0.5, "component": "largest"},
-}
-ABLATION: dict[str, Any] = {"reference": "full", "split": "test", "resamples": 200, "rng_seed": 0}
+EVALUATE = EvaluateConfig().to_dict()
+ABLATION = {"resamples": 200}
 WIDTH, HEIGHT, CELLS = 96, 64, 12
 
 
@@ -145,9 +131,75 @@ def predict(paths: dict[str, Path], path: Path, offset: float = 0.0, own_map: bo
     return path
 
 
-def run(stage: str, config: dict, **options: Path) -> subprocess.CompletedProcess[str]:
-    """`python -m camground.<stage>` with its config and `--name path` options."""
-    command = [sys.executable, "-m", f"camground.{stage}", "--config", json.dumps(config)]
-    for name, path in options.items():
-        command += [f"--{name.replace('_', '-')}", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def ground_truth(paths: dict[str, Path], **protocol: object) -> GroundTruth:
+    """The study under the default protocol, or one with other keys."""
+    return load(EvaluateConfig.model_validate(protocol), **paths)
+
+
+def run(stage: str, config: dict[str, Any], **options: Path) -> None:
+    """The stage's command as a function, with its config as JSON text and its options."""
+    module = importlib.import_module(f"camground.stages.{stage}")
+    getattr(module, stage)(json.dumps(config), **options)
+
+
+# swap_of, class, false of the image, image scores, scores at the object, whether the box is another.
+# Image 6 has no proposals; images 1, 2, 5, 6 are of test, 0 of val, 3 of train. Proposal 1 of an image is
+# the object of its first expression, proposal 2 that of its second.
+SWAPS = [
+    ("e1.0", "colour", True, (2.0, 1.0), (3.0, 4.0), False),
+    ("e1.0", "colour", True, (1.0, 1.0), (2.0, 1.0), True),
+    ("e1.1", "relation", False, (0.0, 9.0), (1.0, 1.0), False),
+    ("e1.1", "location", False, (0.0, 9.0), (2.0, 1.0), True),
+    ("e2.0", "landmark", False, (0.0, 9.0), (0.0, 9.0), True),
+    ("e2.0", "landmark", True, (-1.0, 1.0), (5.0, 1.0), True),
+    ("e6.0", "size", True, (-3.0, -4.0), None, None),
+    ("e6.1", "pattern", False, (0.0, 9.0), None, None),
+    ("e0.0", "colour", True, (0.0, 9.0), (0.0, 9.0), True),
+    ("e3.0", "colour", True, (0.0, 9.0), (0.0, 9.0), True),
+]
+
+
+def make_with_swaps(folder: Path) -> dict[str, Path]:
+    """`make`, with SWAPS among the expressions (ids s0, s1, ...) and no proposals for image 6."""
+    paths = make(folder)
+    proposals = tables.read("proposals", paths["proposals"])
+    tables.write("proposals", proposals[proposals["image_id"] != "i6"], paths["proposals"])
+    rows = tables.read_arrow("expressions", paths["expressions"]).to_pylist()
+    by_id = {row["expression_id"]: row for row in rows}
+    for number, (of, word_class, false, *_) in enumerate(SWAPS):
+        swap = {"expression_id": f"s{number}", "text": f"swap {number}", "kind": "swap"}
+        swap |= {"swap_of": of, "word_class": word_class, "false_of_image": false}
+        rows.append({**by_id[of], **swap})
+    tables.write("expressions", rows, paths["expressions"])
+    return paths
+
+
+def swap_scores(paths: dict[str, Path], folder: Path) -> pd.DataFrame:
+    """The `swap_scores` table of SWAPS, shuffled, which is also written to `folder`."""
+    split = tables.read("images", paths["images"]).set_index("image_id")["split"]
+    rows = []
+    for number, (of, word_class, false, image, at, elsewhere) in enumerate(SWAPS):
+        image_id, index = of.replace("e", "i").split(".")
+        scores = [[], []] if at is None else [[100.0] * 8, [-100.0] * 8]
+        for listed, value in zip(scores, at or (), strict=False):
+            listed[int(index) + 1] = value
+        boxes = [None, None] if at is None else [[0, 0, 10, 10], [0, 0, 10, 4 if elsewhere else 5]]
+        rows.append(
+            {
+                "expression_id": f"s{number}",
+                "swap_of": of,
+                "word_class": word_class,
+                "false_of_image": false,
+                "split": split[image_id],
+                "image_id": image_id,
+                "image_score": image[0],
+                "image_score_swap": image[1],
+                "box_xyxy": boxes[0],
+                "box_xyxy_swap": boxes[1],
+                "scores": scores[0],
+                "scores_swap": scores[1],
+            }
+        )
+    order = np.random.default_rng(0).permutation(len(rows))
+    tables.write("swap_scores", [rows[i] for i in order], folder / "swap_scores.parquet")
+    return tables.read("swap_scores", folder / "swap_scores.parquet")

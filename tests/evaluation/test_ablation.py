@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-import evaluation_study as made
+import evaluation_study as study
 from camground.evaluation import statistics
+from camground.evaluation.baselines import BASELINES
 from camground.report.ablation_table import percent
 from camground.report.text_tables import escape_latex, markdown
-from camground.stages.baselines import BASELINES
 from camground.study import tables
+from camground.study.errors import UserError
 
 VARIANTS = {"full": 1.0, "no_cam": 8.0, "same": 1.0}
 SEEDS = [0, 1]
@@ -25,45 +25,40 @@ OUTPUTS = {"output": "a.parquet", "csv": "a.csv", "markdown": "a.md", "latex": "
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with three variants of two seeds and every baseline."""
     folder = tmp_path_factory.mktemp("study")
-    paths = made.make(folder / "data", images=40)
+    paths = study.make(folder / "data", images=40)
     for name, offset in VARIANTS.items():
         for seed in SEEDS:
             run = folder / name / f"seed{seed}"
-            task = {"dataset": "toy", "variant": name, "seed": seed, "evaluate": made.EVALUATE}
-            done = made.run(
+            study.run(
                 "evaluate",
-                task,
+                {"dataset": "toy", "variant": name, "seed": seed, "evaluate": {}},
                 **paths,
-                predictions=made.predict(paths, run / "predictions.parquet", offset + 2 * seed),
+                predictions=study.predict(paths, run / "predictions.parquet", offset + 2 * seed),
                 metrics=run / "metrics.parquet",
                 outcomes=run / "outcomes.parquet",
             )
-            assert done.returncode == 0, done.stderr
-    task = {"dataset": "toy", "seeds": SEEDS, "evaluate": made.EVALUATE}
-    task["baselines"] = made.BASELINES
-    done = made.run("baselines", task, **paths, output_root=folder)
-    assert done.returncode == 0, done.stderr
+    task = {"dataset": "toy", "seeds": SEEDS, "evaluate": {}, "gradcam": {}}
+    study.run("baselines", task, **paths, output_root=folder)
     return folder
 
 
-def ablate(root: Path, folder: Path, **changes: object) -> subprocess.CompletedProcess[str]:
+def ablate(root: Path, folder: Path, **changes: object) -> None:
     task = {
         "dataset": "toy",
         "variants": list(VARIANTS),
         "baselines": list(BASELINES),
         "seeds": SEEDS,
-        "ablation": made.ABLATION,
+        "ablation": study.ABLATION,
         **changes,
     }
     outputs = {name: folder / file for name, file in OUTPUTS.items()}
-    return made.run("ablation", task, root=root, **outputs)
+    study.run("ablation", task, root=root, **outputs)
 
 
 @pytest.fixture(scope="module")
 def made_in(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
-    done = ablate(root, folder)
-    assert done.returncode == 0, done.stderr
+    ablate(root, folder)
     return folder
 
 
@@ -146,31 +141,27 @@ def test_texts(made_in: Path, table: pd.DataFrame) -> None:
 
 
 def test_the_same_bytes_again(root: Path, made_in: Path, tmp_path: Path) -> None:
-    assert ablate(root, tmp_path).returncode == 0
+    ablate(root, tmp_path)
     for file in OUTPUTS.values():
         assert (tmp_path / file).read_bytes() == (made_in / file).read_bytes()
 
 
 def test_one_seed_and_a_reference_alone(root: Path, tmp_path: Path) -> None:
-    done = ablate(root, tmp_path, seeds=[0], variants=["full"], baselines=[])
-    assert done.returncode == 0, done.stderr
+    ablate(root, tmp_path, seeds=[0], variants=["full"], baselines=[])
     found = tables.read("ablation", tmp_path / "a.parquet")
     assert found["deviation"].isna().all()
     assert set(found["variant"]) == {"full"}
 
 
 def test_a_missing_file_is_named(root: Path, tmp_path: Path) -> None:
-    done = ablate(root, tmp_path, seeds=[0, 1, 2])
-    assert done.returncode == 1
-    assert "random/seed2/outcomes.parquet" in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(UserError, match=r"random/seed2/outcomes\.parquet"):
+        ablate(root, tmp_path, seeds=[0, 1, 2])
     assert not (tmp_path / "a.parquet").exists()
 
 
 def test_a_missing_reference_and_other_expressions_are_refused(root: Path, tmp_path: Path) -> None:
-    done = ablate(root, tmp_path, ablation={**made.ABLATION, "reference": "ful"})
-    assert done.returncode == 1
-    assert "ablation.reference" in done.stderr
+    with pytest.raises(UserError, match=r"ablation\.reference"):
+        ablate(root, tmp_path, ablation={**study.ABLATION, "reference": "ful"})
     copy = tmp_path / "copy"
     for name in ("full", "same"):
         for seed in SEEDS:
@@ -179,17 +170,15 @@ def test_a_missing_reference_and_other_expressions_are_refused(root: Path, tmp_p
                 if name == "same" and kind == "outcomes":
                     found = found[found["expression_id"] != "e1.0"]
                 tables.write(kind, found, copy / name / f"seed{seed}" / f"{kind}.parquet")
-    done = ablate(copy, tmp_path, variants=["full", "same"], baselines=[])
-    assert done.returncode == 1
-    assert "other expressions" in done.stderr
+    with pytest.raises(UserError, match="other expressions"):
+        ablate(copy, tmp_path, variants=["full", "same"], baselines=[])
 
 
 def test_a_study_without_targets_says_so(tmp_path: Path) -> None:
     for seed in SEEDS:
         for kind in ("metrics", "outcomes"):
             tables.write(kind, [], tmp_path / "full" / f"seed{seed}" / f"{kind}.parquet")
-    done = ablate(tmp_path, tmp_path, variants=["full"], baselines=[])
-    assert done.returncode == 0, done.stderr
+    ablate(tmp_path, tmp_path, variants=["full"], baselines=[])
     assert "nothing to compare" in (tmp_path / "a.md").read_text()
     assert len(tables.read("ablation", tmp_path / "a.parquet")) == 0
 

@@ -18,20 +18,18 @@ side = st.integers(1, 8)
 box = st.builds(lambda x, y, w, h: [x, y, x + w, y + h], corner, corner, side, side)
 
 
-def pixels(b: list[int], more: int = 0) -> np.ndarray:
+def pixels(b: list[int]) -> np.ndarray:
     grid = np.zeros((32, 32), dtype=bool)
-    grid[b[1] : b[3] + more, b[0] : b[2] + more] = True
+    grid[b[1] : b[3], b[0] : b[2]] = True
     return grid
 
 
-@given(box, box, st.booleans())
-def test_iou_counts_pixels(a: list[int], b: list[int], legacy: bool) -> None:
-    first, second = pixels(a, int(legacy)), pixels(b, int(legacy))
-    expected = (first & second).sum() / (first | second).sum()
-    found = metrics.aligned_iou(np.array([a]), np.array([b]), legacy)
-    assert found == pytest.approx([expected])
-    if not legacy:
-        assert found == pytest.approx(pairwise_iou(np.array(a), np.array(b))[0])
+@given(box, box)
+def test_iou_counts_pixels(a: list[int], b: list[int]) -> None:
+    expected = (pixels(a) & pixels(b)).sum() / (pixels(a) | pixels(b)).sum()
+    iou = metrics.aligned_iou(np.array([a]), np.array([b]))
+    assert iou == pytest.approx([expected])
+    assert iou == pytest.approx(pairwise_iou(np.array(a), np.array(b))[0])
 
 
 @given(st.lists(st.lists(box, max_size=3), min_size=1, max_size=6), st.data())

@@ -23,7 +23,8 @@ def box_region(
     x1, y1, x2, y2 = boxes_xyxy.T
     rows = interval_cover(y1 * grid[0] / height, y2 * grid[0] / height, grid[0])
     columns = interval_cover(x1 * grid[1] / width, x2 * grid[1] / width, grid[1])
-    return (rows[:, :, None] * columns[:, None, :]).max(axis=0).astype(np.float32)
+    union: np.ndarray = (rows[:, :, None] * columns[:, None, :]).max(axis=0)
+    return union.astype(np.float32)
 
 
 def mask_region(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -31,7 +32,8 @@ def mask_region(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     if mask.shape == grid:
         return mask.astype(np.float32)
     rows, columns = area_matrix(grid[0], mask.shape[0]), area_matrix(grid[1], mask.shape[1])
-    return rows @ mask.astype(np.float32) @ columns.T
+    region: np.ndarray = rows @ mask.astype(np.float32) @ columns.T
+    return region
 
 
 def region_statistics(

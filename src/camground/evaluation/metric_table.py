@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ class Metric(Generic[MeasuredType]):
 
     name: str
     heading: str
-    needs: Literal["boxes", "objects", "proposals", "own CAM", "matcher CAM", "scores", "swaps"]
+    needs: Literal["boxes", "objects", "proposals", "CAM", "own CAM", "scores", "swaps"]
     outcomes: Callable[[MeasuredType], np.ndarray]
     main: bool = False
 
@@ -54,22 +54,12 @@ OF_EXPRESSIONS: tuple[Metric[Measured], ...] = (
     Metric("image_score", "Image score", "scores", lambda m: m.predicted.image_score),
     Metric("erased_score", "Erased score", "scores", lambda m: m.predicted.erased_score),
     Metric(
-        "matcher_cam_coverage",
-        "Matcher CAM coverage",
-        "matcher CAM",
-        lambda m: m.truth.cam["coverage"],
+        "matcher_cam_coverage", "Matcher CAM coverage", "CAM", lambda m: m.truth.cam["coverage"]
     ),
-    Metric("matcher_cam_iou", "Matcher CAM IoU", "matcher CAM", lambda m: m.truth.cam["iou"]),
-    Metric(
-        "matcher_cam_energy", "Matcher CAM energy", "matcher CAM", lambda m: m.truth.cam["energy"]
-    ),
-    Metric("matcher_cam_spill", "Matcher CAM spill", "matcher CAM", lambda m: m.truth.cam["spill"]),
-    Metric(
-        "matcher_cam_entropy",
-        "Matcher CAM entropy",
-        "matcher CAM",
-        lambda m: m.truth.cam["entropy"],
-    ),
+    Metric("matcher_cam_iou", "Matcher CAM IoU", "CAM", lambda m: m.truth.cam["iou"]),
+    Metric("matcher_cam_energy", "Matcher CAM energy", "CAM", lambda m: m.truth.cam["energy"]),
+    Metric("matcher_cam_spill", "Matcher CAM spill", "CAM", lambda m: m.truth.cam["spill"]),
+    Metric("matcher_cam_entropy", "Matcher CAM entropy", "CAM", lambda m: m.truth.cam["entropy"]),
 )
 # Of a word swap and its expression; see `word_swaps`.
 OF_SWAPS: tuple[Metric[MeasuredSwaps], ...] = (
@@ -77,9 +67,8 @@ OF_SWAPS: tuple[Metric[MeasuredSwaps], ...] = (
     Metric("word_swap_object", "Word swap, object", "swaps", lambda m: m.object_score_falls),
     Metric("swap_moves", "Box moves", "swaps", lambda m: m.box_moves),
 )
-METRICS: dict[str, Metric[Measured] | Metric[MeasuredSwaps]] = {
-    metric.name: metric for metric in (*OF_EXPRESSIONS, *OF_SWAPS)
-}
+METRICS: dict[str, Metric[Any]] = {metric.name: metric for metric in OF_EXPRESSIONS}
+METRICS |= {metric.name: metric for metric in OF_SWAPS}
 MAIN = tuple(name for name, metric in METRICS.items() if metric.main)
 # Key of the column `group`: what it groups the expressions by.
 GROUPINGS = {

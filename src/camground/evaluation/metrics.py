@@ -1,4 +1,4 @@
-"""Metrics of boxes: accuracy at IoU, pointing game, proposal recall, right object. Pure functions.
+"""Metrics of boxes: IoU, pointing game, right object. Pure functions.
 
 Every function takes all N expressions at once and returns a value for each; boxes are xyxy pixels.
 """
@@ -10,32 +10,35 @@ import numpy as np
 from camground.data.box_lists import BoxLists
 from camground.data.boxes import area
 
-THRESHOLDS = (0.25, 0.5, 0.75)
 
-
-def aligned_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray, legacy: bool = False) -> np.ndarray:
-    """IoU (N,) in [0, 1] of boxes (N, 4) with boxes (N, 4), row by row.
-
-    `legacy` adds one pixel to every width and height, as the REFER and Pascal VOC evaluations do.
-    """
+def aligned_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
+    """IoU (N,) in [0, 1] of boxes (N, 4) with boxes (N, 4), row by row."""
     a = np.asarray(a_xyxy, dtype=np.float64).reshape(-1, 4)
     b = np.asarray(b_xyxy, dtype=np.float64).reshape(-1, 4)
-    if legacy:
-        pixel = np.array([0, 0, 1, 1])
-        a, b = a + pixel, b + pixel
     low, high = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
     inter = np.prod(np.clip(high - low, 0, None), axis=-1)
     union = area(a) + area(b) - inter
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    iou: np.ndarray = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return iou
 
 
-def best_iou(boxes_xyxy: np.ndarray, targets: BoxLists, legacy: bool = False) -> np.ndarray:
+def best_iou(boxes_xyxy: np.ndarray, targets: BoxLists) -> np.ndarray:
     """IoU (N,) of each box (N, 4) with the best of its list of targets; 0 for an empty list."""
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-    return targets.maximum(aligned_iou(boxes[targets.owner], targets.boxes_xyxy, legacy))
+    return targets.maximum(aligned_iou(boxes[targets.owner], targets.boxes_xyxy))
 
 
-def hit(iou: np.ndarray, threshold: float, comparison: str = ">=") -> np.ndarray:
+def best_proposal_iou(proposals: BoxLists, targets: BoxLists) -> tuple[np.ndarray, np.ndarray]:
+    """The bound of a method that chooses proposals; `proposals` and `targets` hold N lists each.
+
+    Returns the best IoU (N,) of any proposal with any target box, and the index (N,) of that proposal in its
+    list, -1 without proposals.
+    """
+    iou = best_iou(proposals.boxes_xyxy, targets.take(proposals.owner))
+    return proposals.maximum(iou), proposals.argmax(iou)
+
+
+def hit(iou: np.ndarray, threshold: float, comparison: str) -> np.ndarray:
     """Whether each IoU (N,) passes the threshold, bool; `comparison` is ">=" or ">"."""
     return iou > threshold if comparison == ">" else iou >= threshold
 
@@ -49,33 +52,14 @@ def pointing(points_xy: np.ndarray, targets: BoxLists) -> np.ndarray:
     return targets.maximum(inside.astype(np.float64)) > 0
 
 
-def centres(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """Centres (N, 2) as x, y of boxes (N, 4)."""
-    return (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
-
-
-def best_proposal_iou(
-    proposals: BoxLists, targets: BoxLists, legacy: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """The bound of a method that chooses proposals.
-
-    `proposals` and `targets` hold N lists each. Returns the best IoU (N,) of any proposal with any
-    target box, and the place (N,) of that proposal in its list, -1 without proposals.
-    """
-    iou = best_iou(proposals.boxes_xyxy, targets.take(proposals.owner), legacy)
-    return proposals.maximum(iou), proposals.argmax(iou)
-
-
-def right_object(
-    boxes_xyxy: np.ndarray, objects: BoxLists, object_index: np.ndarray, legacy: bool = False
-) -> np.ndarray:
+def right_object(boxes_xyxy: np.ndarray, objects: BoxLists, object_index: np.ndarray) -> np.ndarray:
     """Whether each box (N, 4) overlaps the object that is meant more, by IoU, than any other.
 
     `objects` holds all objects of the image for each expression and `object_index` (N,) which one
     is meant; -1, or an empty list, gives nan. A tie, or no overlap at all, is wrong. Float (N,).
     """
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-    iou = aligned_iou(boxes[objects.owner], objects.boxes_xyxy, legacy)
+    iou = aligned_iou(boxes[objects.owner], objects.boxes_xyxy)
     meant = objects.position == object_index[objects.owner]
     of_meant = objects.maximum(np.where(meant, iou, 0.0))
     of_others = objects.maximum(np.where(meant, 0.0, iou))

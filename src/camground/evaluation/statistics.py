@@ -8,21 +8,10 @@ The interval thus speaks of other test images, and the deviation beside it of ot
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Differences in C columns: value, low and high of the 95 % interval, p; nan where unknown."""
-
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    p: np.ndarray
 
 
 def image_weights(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -37,52 +26,47 @@ def image_weights(images: int, resamples: int, seed: int) -> Iterator[np.ndarray
         yield random.multinomial(images, np.full(images, 1 / images), size=count).astype(float)
 
 
-def resampled_means(
-    sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Means over images, and the same in every resample.
+def resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means over images in every resample, (resamples, C); nan where no expression has the outcome.
 
     sums, counts: (images, C), the sum of an outcome and how many expressions have it, by image.
-    Returns (C,) and (resamples, C); nan where no expression has the outcome.
     """
     blocks = image_weights(len(sums), resamples, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = [(weights @ sums) / (weights @ counts) for weights in blocks]
-        return sums.sum(axis=0) / counts.sum(axis=0), np.concatenate(drawn)
+        return np.concatenate([(weights @ sums) / (weights @ counts) for weights in blocks])
 
 
-def differences(
-    value: np.ndarray, reference: np.ndarray, drawn: np.ndarray, drawn_reference: np.ndarray
-) -> Difference:
-    """Differences of methods from a reference.
+def intervals(
+    resampled: np.ndarray, reference: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Low, high and p, each (C,), of a method's difference from a reference; nan where unknown.
 
-    value, reference: (C,) means; drawn, drawn_reference: (resamples, C), pair by pair.
-    The interval is the 2.5th to 97.5th percentile of the resampled differences. p is two-sided:
-    twice the smaller share of resampled differences on either side of 0, one added to both counts
-    so that it is never 0 (Davison and Hinkley 1997, section 4.2). Differences all 0 give p = 1.
+    resampled, reference: (resamples, C) means, pair by pair. Low and high are the 2.5th and 97.5th
+    percentile of the resampled differences. p is two-sided: twice the smaller share of resampled
+    differences on either side of 0, one added to both counts so that it is never 0 (Davison and Hinkley
+    1997, section 4.2). Differences all 0 give p = 1.
     """
-    delta = drawn - drawn_reference
-    known = np.isfinite(delta)
-    usable = known.any(axis=0)
+    delta = resampled - reference
+    finite = np.isfinite(delta)
+    usable = finite.any(axis=0)
     low, high, p = (np.full(delta.shape[1], np.nan) for _ in range(3))
     if usable.any():
         tail = 100 * (1 - CONFIDENCE) / 2
-        bounds = np.nanpercentile(delta[:, usable], [tail, 100 - tail], axis=0)
-        low[usable], high[usable] = bounds
+        low[usable], high[usable] = np.nanpercentile(delta[:, usable], [tail, 100 - tail], axis=0)
         with np.errstate(invalid="ignore"):
             below = (delta <= 0).sum(axis=0) + 1
             above = (delta >= 0).sum(axis=0) + 1
-        sides = np.minimum(below, above) / (known.sum(axis=0) + 1)
+        sides = np.minimum(below, above) / (finite.sum(axis=0) + 1)
         p[usable] = np.minimum(1.0, 2 * sides[usable])
-    return Difference(value - reference, low, high, p)
+    return low, high, p
 
 
 def holm(p: np.ndarray) -> np.ndarray:
     """p (C,) adjusted for C comparisons by Holm's method; nan stays and is not counted."""
     from statsmodels.stats.multitest import multipletests
 
-    out = np.full(len(p), np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        out[known] = multipletests(p[known], method="holm")[1]
-    return out
+    adjusted = np.full(len(p), np.nan)
+    finite = np.isfinite(p)
+    if finite.any():
+        adjusted[finite] = multipletests(p[finite], method="holm")[1]
+    return adjusted

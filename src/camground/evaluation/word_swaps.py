@@ -1,13 +1,12 @@
-"""Word swaps as outcomes: does a changed word change what the grounder says, and at the right place?
+"""Word swaps: does a changed word change what the grounder answers, and at the right object?
 
-`word_swap`: of the swaps that are false of the image, whether the image's score is higher with the true
-expression. `word_swap_object`: of swaps whose expression's object has a proposal (IoU of at least 0.5),
-whether that proposal's score is. A tie counts half in both, so chance is 0.5. `swap_moves`: of swaps that
-may mean another object, whether the chosen box overlaps the expression's by less than IoU 0.5.
+A swap is an expression with one word changed. Scores that tie count half, so chance is 0.5.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,102 @@ import pandas as pd
 
 from camground.evaluation import metrics
 from camground.evaluation.ground_truth import GroundTruth
-from camground.evaluation.protocol import Protocol
 from camground.study.errors import UserError
 
-NAMES = ("word_swap", "word_swap_object", "swap_moves")
 LANDMARK = "landmark"  # the word class whose swaps may mean the same object
+
+
+@dataclass(frozen=True)
+class MeasuredSwaps:
+    """S swaps beside the ground truth: the outcomes (S,), float64, that `metric_table` lists.
+
+    rows: of a `swap_scores` table read from `path`, those of evaluated expressions. index: (S,) each one's
+    expression in `truth`. An outcome raises `UserError` where a score that it needs is not finite.
+    """
+
+    truth: GroundTruth
+    rows: pd.DataFrame
+    index: np.ndarray
+    path: Path
+
+    @cached_property
+    def false_of_image(self) -> np.ndarray:
+        """(S,) bool: known to be false of the image; the other swaps may mean another object of it."""
+        return self.rows["false_of_image"].to_numpy(dtype=bool)
+
+    @cached_property
+    def of_landmark(self) -> np.ndarray:
+        """(S,) bool: swaps that may mean the same object if they are not false of the image."""
+        return self.rows["word_class"].eq(LANDMARK).to_numpy(dtype=bool)
+
+    @cached_property
+    def image_score_falls(self) -> np.ndarray:
+        """Of swaps that are false of the image: 1 where the image's score is higher with the expression."""
+        own, other = (
+            self._finite(self.rows[name].to_numpy(dtype=np.float64), self.rows)
+            for name in ("image_score", "image_score_swap")
+        )
+        return np.where(self.false_of_image, wins(own, other), np.nan)
+
+    @cached_property
+    def object_score_falls(self) -> np.ndarray:
+        """Of swaps that do not mean the same object, where a proposal reaches it (IoU of 0.5): 1 where the
+        best such proposal's score is higher with the expression."""
+        iou, best = self.truth.best_proposal
+        reached = self.truth.hit(iou, 0.5)[self.index]
+        counted = np.flatnonzero(reached & (self.false_of_image | ~self.of_landmark))
+        rows, proposals = self.rows.iloc[counted], best[self.index[counted]]
+        own, other = (
+            self._finite(np.array([s[k] for s, k in zip(rows[name], proposals, strict=True)]), rows)
+            for name in ("scores", "scores_swap")
+        )
+        out = np.full(len(self.rows), np.nan)
+        out[counted] = wins(own, other)
+        return out
+
+    @cached_property
+    def box_moves(self) -> np.ndarray:
+        """Of swaps that may mean another object: 1 where the chosen box overlaps the expression's by less
+        than IoU 0.5; nan without boxes."""
+        own, other = (_boxes(self.rows[name]) for name in ("box_xyxy", "box_xyxy_swap"))
+        counted = ~self.false_of_image & ~self.of_landmark
+        counted &= np.isfinite(own).all(axis=1) & np.isfinite(other).all(axis=1)
+        moved = ~self.truth.hit(metrics.aligned_iou(own, other), 0.5)
+        return np.where(counted, moved.astype(np.float64), np.nan)
+
+    def _finite(self, scores: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
+        broken = np.flatnonzero(~np.isfinite(scores))
+        if len(broken):
+            swap = rows["expression_id"].iloc[broken[0]]
+            raise UserError(f"{self.path}: a score of swap {swap} is not finite")
+        return scores
+
+
+def align(rows: pd.DataFrame, truth: GroundTruth, path: Path) -> MeasuredSwaps:
+    """The rows of a `swap_scores` table read from `path` whose expressions are evaluated.
+
+    Raises `UserError` for rows of another study, a swap that comes twice, or scores of other proposals.
+    """
+    for column in ("expression_id", "swap_of"):
+        unknown = pd.Index(rows[column].astype(object)).difference(truth.study_ids)
+        if len(unknown):
+            raise UserError(
+                f"{path}: expression {unknown[0]} is not in the study's expressions; rerun `predict`"
+            )
+    again = rows["expression_id"].duplicated()
+    if again.any():
+        raise UserError(f"{path}: swap {rows['expression_id'][again].iloc[0]} comes twice")
+    rows = rows[rows["swap_of"].isin(truth.ids)].reset_index(drop=True)
+    index = truth.ids.get_indexer(pd.Index(rows["swap_of"]))
+    for column in ("scores", "scores_swap"):
+        lengths = rows[column].map(len).to_numpy(dtype=np.int64)
+        broken = np.flatnonzero(lengths != truth.proposals.counts[index])
+        if len(broken):
+            swap = rows["expression_id"].iloc[broken[0]]
+            raise UserError(f"{path}: swap {swap} has scores of other proposals; rerun `predict`")
+    of = truth.expressions.iloc[index]
+    rows = rows.assign(image_id=of["image_id"].to_numpy(), split=of["split"].to_numpy())
+    return MeasuredSwaps(truth, rows, index, path)
 
 
 def wins(own: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -28,97 +118,7 @@ def wins(own: np.ndarray, other: np.ndarray) -> np.ndarray:
     return out
 
 
-def moved(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """Whether boxes (S, 4) are of another place than others (S, 4): 1 or 0; nan where one is nan."""
-    known = np.isfinite(boxes_xyxy).all(axis=1) & np.isfinite(others_xyxy).all(axis=1)
-    iou = metrics.aligned_iou(boxes_xyxy, others_xyxy, protocol.legacy_iou)
-    same = metrics.hit(iou, 0.5, protocol.iou_comparison)
-    return np.where(known, 1.0 - same, np.nan)
-
-
-def checked(
-    rows: pd.DataFrame, truth: GroundTruth, path: str | Path
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """The rows of the expressions that are evaluated, and each one's place (S,) in `truth`.
-
-    Raises `UserError` for rows of another study, a swap that comes twice, or scores of other proposals.
-    """
-    for column in ("expression_id", "swap_of"):
-        unknown = pd.Index(rows[column].astype(object)).difference(truth.known_ids)
-        if len(unknown):
-            raise UserError(
-                f"{path}: expression {unknown[0]} is not in the study's expressions; rerun `predict`"
-            )
-    again = rows["expression_id"].duplicated()
-    if again.any():
-        raise UserError(f"{path}: swap {rows['expression_id'][again].iloc[0]} comes twice")
-    place = truth.ids.astype(object).get_indexer(pd.Index(rows["swap_of"].astype(object)))
-    kept = np.flatnonzero(place >= 0)
-    rows, place = rows.iloc[kept].reset_index(drop=True), place[kept]
-    for column in ("scores", "scores_swap"):
-        lengths = rows[column].map(len).to_numpy(dtype=np.int64)
-        broken = np.flatnonzero(lengths != truth.choices.counts[place])
-        if len(broken):
-            swap = rows["expression_id"].iloc[broken[0]]
-            raise UserError(f"{path}: swap {swap} has scores of other proposals; rerun `predict`")
-    return rows, place
-
-
-def _finite(rows: pd.DataFrame, values: np.ndarray, path: str | Path) -> np.ndarray:
-    """`values` (S,); `UserError` naming a row's swap where one is infinite."""
-    broken = np.flatnonzero(~np.isfinite(values))
-    if len(broken):
-        swap = rows["expression_id"].iloc[broken[0]]
-        raise UserError(f"{path}: a score of swap {swap} is not finite")
-    return values
-
-
-def outcomes(
-    rows: pd.DataFrame,
-    truth: GroundTruth,
-    best_iou: np.ndarray,
-    best_place: np.ndarray,
-    path: str | Path,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Outcomes of the rows of a `swap_scores` table read from `path`, as `evaluate.outcome_rows` gives
-    those of expressions (`expression_id` is the swap's), and their groups, column word_class.
-
-    best_iou (N,), best_place (N,): of each expression of `truth` the best proposal and where it stands.
-    """
-    rows, place = checked(rows, truth, path)
-    false = rows["false_of_image"].to_numpy(dtype=bool)
-    landmark = rows["word_class"].eq(LANDMARK).to_numpy(dtype=bool)
-    found = {name: np.full(len(rows), np.nan) for name in NAMES}
-    own, other = (
-        _finite(rows, rows[name].to_numpy(dtype=np.float64), path)
-        for name in ("image_score", "image_score_swap")
-    )
-    found["word_swap"][false] = wins(own, other)[false]
-
-    reached = metrics.hit(best_iou, 0.5, truth.protocol.iou_comparison)[place]
-    asked = np.flatnonzero(reached & (false | ~landmark))
-    meant = best_place[place[asked]]
-    part = rows.iloc[asked]
-    own, other = (
-        _finite(part, np.array([row[at] for row, at in zip(part[name], meant, strict=True)]), path)
-        for name in ("scores", "scores_swap")
-    )
-    found["word_swap_object"][asked] = wins(own, other)
-
-    elsewhere = ~false & ~landmark
-    boxes, others = _boxes(rows["box_xyxy"]), _boxes(rows["box_xyxy_swap"])
-    found["swap_moves"][elsewhere] = moved(boxes, others, truth.protocol)[elsewhere]
-    parts = []
-    for name in NAMES:
-        kept = ~np.isnan(found[name])
-        part = rows.loc[kept, ["expression_id"]]
-        of = truth.rows.iloc[place[kept]]
-        part = part.assign(image_id=of["image_id"].to_numpy(), split=of["split"].to_numpy())
-        parts.append(part.assign(name=name, value=found[name][kept], row=np.flatnonzero(kept)))
-    return pd.concat(parts, ignore_index=True), rows[["word_class"]]
-
-
 def _boxes(column: pd.Series) -> np.ndarray:
     """(S, 4) float64, nan where a box is null."""
-    listed = [np.full(4, np.nan) if box is None else np.asarray(box) for box in column]
-    return np.array(listed, dtype=np.float64).reshape(-1, 4)
+    boxes = [np.full(4, np.nan) if box is None else np.asarray(box) for box in column]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)

@@ -1,0 +1,234 @@
+"""Baselines that learn nothing from captions beyond the matcher's map, and the oracle bound.
+
+A baseline is a function and its entry in `BASELINES`, which rules, stage and ablation read; importing this
+module loads NumPy and nothing heavier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from camground.data.boxes import area
+from camground.matcher import map_geometry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from camground.evaluation.ground_truth import GroundTruth
+
+# Of the random baseline, with the study's seed.
+RANDOM_SEED = 0
+# Share of the image's width and height that the centre box has.
+CENTRE_SIDE = 0.7
+# `largest` and `objectness` leave out proposals of at least this share of the image.
+WHOLE_IMAGE_SHARE = 0.95
+# Of the ranking by the map, sum of the map inside / area^exponent, as in ALBEF (Li et al. 2021).
+AREA_EXPONENT = 0.5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A baseline's answer for N expressions.
+
+    boxes_xyxy: (N, 4) float64. score: (N,). rank: (N,) of the chosen proposal, -1 for another box.
+    present: (N,) bool, false where the baseline has no answer (no proposals, or no map).
+    """
+
+    boxes_xyxy: np.ndarray
+    score: np.ndarray
+    rank: np.ndarray
+    present: np.ndarray
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a baseline may use: the expressions, the seed, and `gradcam.box_threshold`."""
+
+    truth: GroundTruth
+    seed: int
+    box_threshold: float
+
+
+def random(context: Context) -> Choice:
+    """A proposal of the image, each as likely as another."""
+    truth = context.truth
+    draws = np.random.default_rng([RANDOM_SEED, context.seed]).random(len(truth))
+    counts = truth.proposals.counts
+    return _choose(truth, (draws * counts).astype(np.int64), 1 / np.maximum(counts, 1))
+
+
+def centre(context: Context) -> Choice:
+    """The box in the middle of the image with `CENTRE_SIDE` of its width and height."""
+    margin = (1 - CENTRE_SIDE) / 2
+    return _fixed(context.truth, np.array([margin, margin, 1 - margin, 1 - margin]))
+
+
+def whole_image(context: Context) -> Choice:
+    """The whole image."""
+    return _fixed(context.truth, np.array([0.0, 0.0, 1.0, 1.0]))
+
+
+def largest(context: Context) -> Choice:
+    """The largest proposal below `WHOLE_IMAGE_SHARE` of the image; if none is, the smallest."""
+    share, proposals = _shares(context.truth), context.truth.proposals
+    order = np.where(share < WHOLE_IMAGE_SHARE, share, -share)
+    return _choose(context.truth, proposals.argmax(order), np.abs(proposals.maximum(order)))
+
+
+def objectness(context: Context) -> Choice:
+    """The proposal of best rank below `WHOLE_IMAGE_SHARE` of the image; if none is, rank 0."""
+    truth = context.truth
+    whole = _shares(truth) >= WHOLE_IMAGE_SHARE
+    order = -truth.proposals.position - len(whole) * whole.astype(np.int64)
+    index = truth.proposals.argmax(order)
+    present = truth.proposals.counts > 0
+    score = np.zeros(len(truth))
+    score[present] = truth.objectness[_rows(truth, index)[present]]
+    return _choose(truth, index, score)
+
+
+def gradcam_ranking(context: Context) -> Choice:
+    """The proposal with the largest sum of the matcher's map inside / area^`AREA_EXPONENT`.
+
+    Areas are shares of the image, so that scores compare across images. Equal scores, as on a map of zeros,
+    leave the proposal of best rank.
+    """
+    truth = context.truth
+    proposals, share, maps = truth.proposals, _shares(truth), truth.matcher_maps
+    sums = np.zeros(len(share))
+    row_of = np.full(len(truth), -1)
+    for rows in maps.batches(np.zeros((len(truth), 0), dtype=np.int64), maps.sizes.prod(axis=1)):
+        height, width = maps.sizes[rows[0]]
+        row_of[:] = -1
+        row_of[rows] = np.arange(len(rows))
+        boxes = np.flatnonzero(row_of[proposals.owner] >= 0)
+        owner = proposals.owner[boxes]
+        sizes = np.tile(truth.image_sizes[owner], 2)
+        cells = proposals.boxes_xyxy[boxes] / sizes * [width, height, width, height]
+        inside = map_geometry.box_sums(maps.stack(rows), row_of[owner], cells)
+        sums[boxes] = inside / (height * width)
+    scores = sums / np.maximum(share, np.finfo(float).tiny) ** AREA_EXPONENT
+    chosen = _choose(truth, proposals.argmax(scores), proposals.maximum(scores))
+    return Choice(chosen.boxes_xyxy, chosen.score, chosen.rank, chosen.present & maps.present)
+
+
+def gradcam_box(context: Context) -> Choice:
+    """The box around the largest component of the matcher's map, enlarged bilinearly, that reaches
+    `box_threshold` of its maximum. The score is the map's mean in the box."""
+    truth = context.truth
+    maps, grids = truth.matcher_maps, truth.grids
+    boxes, score = np.zeros((len(truth), 4)), np.zeros(len(truth))
+    for rows in maps.batches(grids, grids.prod(axis=1)):
+        height, width = grids[rows[0]].tolist()
+        enlarged = map_geometry.enlarge(maps.stack(rows), (height, width))
+        cells = map_geometry.threshold_boxes(enlarged, context.box_threshold)
+        sums = map_geometry.box_sums(enlarged, np.arange(len(rows)), cells)
+        score[rows] = sums / area(cells)
+        boxes[rows] = cells / [width, height, width, height] * np.tile(truth.image_sizes[rows], 2)
+    return Choice(boxes, score, np.full(len(truth), -1), maps.present)
+
+
+def oracle(context: Context) -> Choice:
+    """The proposal of best IoU with the target: the bound of a method that chooses proposals."""
+    iou, index = context.truth.best_proposal
+    return _choose(context.truth, index, iou)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An entry of `BASELINES`. by_chance: run for every seed. own_map: the map it shows is the matcher's."""
+
+    choose: Callable[[Context], Choice]
+    by_chance: bool = False
+    own_map: bool = False
+
+    def seeds(self, seeds: Sequence[int]) -> list[int]:
+        """The study's seeds that it has results for: all if it is by chance, else the first alone."""
+        return list(seeds) if self.by_chance else list(seeds[:1])
+
+
+BASELINES = {
+    "random": Baseline(random, by_chance=True),
+    "centre": Baseline(centre),
+    "whole_image": Baseline(whole_image),
+    "largest": Baseline(largest),
+    "objectness": Baseline(objectness),
+    "gradcam_ranking": Baseline(gradcam_ranking, own_map=True),
+    "gradcam_box": Baseline(gradcam_box, own_map=True),
+    "oracle": Baseline(oracle),
+}
+
+
+def evaluate_baselines(
+    truth: GroundTruth, dataset: str, seeds: Sequence[int], box_threshold: float, output_root: Path
+) -> None:
+    """Predict and evaluate with every baseline; writes <baseline>/seed<k>/{predictions,metrics,
+    outcomes}.parquet in `output_root`."""
+    from camground.evaluation.outcomes import Run, evaluate_files
+    from camground.study import tables
+    from camground.study.progress import track
+
+    jobs = [(name, seed) for name in BASELINES for seed in BASELINES[name].seeds(seeds)]
+    for name, seed in track(jobs, "baselines"):
+        folder = output_root / name / f"seed{seed}"
+        predictions = folder / "predictions.parquet"
+        choice = BASELINES[name].choose(Context(truth, seed, box_threshold))
+        rows = prediction_rows(choice, truth, BASELINES[name].own_map)
+        tables.write("predictions", rows, predictions)
+        outputs = folder / "outcomes.parquet", folder / "metrics.parquet"
+        evaluate_files(truth, Run(dataset, name, seed), predictions, None, *outputs)
+
+
+def prediction_rows(choice: Choice, truth: GroundTruth, own_map: bool) -> pd.DataFrame:
+    """Rows of the `predictions` table for the expressions that have an answer."""
+    import pandas as pd
+
+    answered = np.flatnonzero(choice.present)
+    columns: dict[str, Any] = {
+        "expression_id": truth.ids[answered].tolist(),
+        "rank": choice.rank[answered],
+        "box_xyxy": choice.boxes_xyxy[answered].astype(np.float32).tolist(),
+        "score": choice.score[answered],
+    }
+    rows = pd.DataFrame(columns)
+    for name in ("cam_height", "cam_width", "cam", "image_score", "erased_score"):
+        rows[name] = None
+    if own_map:
+        maps = truth.matcher_maps
+        rows["cam_height"], rows["cam_width"] = maps.sizes[answered].T
+        rows["cam"] = [maps.data[i] for i in answered]
+    return rows
+
+
+def _shares(truth: GroundTruth) -> np.ndarray:
+    """(P,) share of its image's area of each box of `truth.proposals`."""
+    image_area = truth.image_sizes.prod(axis=1)[truth.proposals.owner]
+    shares: np.ndarray = area(truth.proposals.boxes_xyxy) / image_area
+    return shares
+
+
+def _rows(truth: GroundTruth, index: np.ndarray) -> np.ndarray:
+    """(N,) rows among the images' proposals of the proposals `index` (N,) of each expression's list."""
+    rows: np.ndarray = truth.image_proposals.starts[truth.image_index] + index
+    return rows
+
+
+def _choose(truth: GroundTruth, index: np.ndarray, score: np.ndarray) -> Choice:
+    """The proposals `index` (N,) of each expression's list; no answer if the list is empty."""
+    present = truth.proposals.counts > 0
+    boxes, rank = np.zeros((len(truth), 4)), np.full(len(truth), -1)
+    rows = _rows(truth, index)[present]
+    boxes[present], rank[present] = truth.image_proposals.boxes_xyxy[rows], truth.ranks[rows]
+    return Choice(boxes, np.where(present, score, 0.0), rank, present)
+
+
+def _fixed(truth: GroundTruth, shares: np.ndarray) -> Choice:
+    """The box at `shares` (4,) of every image, whatever its proposals."""
+    count = len(truth)
+    boxes = np.tile(truth.image_sizes, 2) * shares
+    return Choice(boxes, np.ones(count), np.full(count, -1), np.ones(count, dtype=bool))

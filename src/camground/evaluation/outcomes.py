@@ -1,0 +1,220 @@
+"""What one method's predictions are worth: `outcomes`, one row per expression and metric, and their means.
+
+Counted is every expression of the evaluated splits that has a target. One without a prediction, such as
+one whose image has no proposals, counts as wrong (IoU 0), and the log says how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from camground.evaluation import metrics, word_swaps
+from camground.evaluation.ground_truth import GroundTruth
+from camground.evaluation.metric_table import OF_EXPRESSIONS, OF_SWAPS, PRIMARY
+from camground.matcher import map_geometry
+from camground.matcher.maps import Maps, absent, fill
+from camground.study import tables
+from camground.study.errors import UserError
+from camground.study.progress import log
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for the N expressions of a `GroundTruth`, in its order.
+
+    present: (N,) bool. boxes_xyxy: (N, 4) float64. image_score, erased_score: (N,) float64, nan
+    where unknown. maps: the method's own.
+    """
+
+    present: np.ndarray
+    boxes_xyxy: np.ndarray
+    image_score: np.ndarray
+    erased_score: np.ndarray
+    maps: Maps
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Predictions beside the ground truth: the outcomes (N,), float64, that `metric_table` lists."""
+
+    truth: GroundTruth
+    predicted: Predictions
+
+    @cached_property
+    def iou(self) -> np.ndarray:
+        """IoU with the best target box, 0 without a prediction."""
+        iou = metrics.best_iou(self.predicted.boxes_xyxy, self.truth.targets)
+        return np.where(self.predicted.present, iou, 0.0)
+
+    def accuracy(self, threshold: float) -> np.ndarray:
+        """1 where the IoU passes the threshold, else 0."""
+        hit = self.truth.hit(self.iou, threshold) & self.predicted.present
+        return np.where(hit, 1.0, 0.0)
+
+    @cached_property
+    def pointing(self) -> np.ndarray:
+        """1 where the peak of the own map, or the box's centre without one, lies in a target box."""
+        maps, points = self.predicted.maps, np.full((len(self.truth), 2), np.nan)
+        for rows in maps.batches(np.zeros((len(maps), 0), dtype=int), maps.sizes.prod(axis=1)):
+            points[rows] = map_geometry.peaks(maps.stack(rows)) * self.truth.image_sizes[rows]
+        boxes = self.predicted.boxes_xyxy
+        points = np.where(np.isnan(points), (boxes[:, :2] + boxes[:, 2:]) / 2, points)
+        hit = metrics.pointing(points, self.truth.all_targets) & self.predicted.present
+        return np.where(hit, 1.0, 0.0)
+
+    @cached_property
+    def right_object(self) -> np.ndarray:
+        """1 where the box overlaps the object meant more than any other, else 0; nan where unknown."""
+        truth, predicted = self.truth, self.predicted
+        right = metrics.right_object(predicted.boxes_xyxy, truth.objects, truth.object_index)
+        return np.where(predicted.present | np.isnan(right), right, 0.0)
+
+    @cached_property
+    def right_extent(self) -> np.ndarray:
+        """Accuracy at 0.5 of the boxes of the right object; nan for the others."""
+        return np.where(self.right_object == 1, self.accuracy(0.5), np.nan)
+
+    @cached_property
+    def cam(self) -> dict[str, np.ndarray]:
+        """`GroundTruth.map_statistics` of the own maps."""
+        return self.truth.map_statistics(self.predicted.maps)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Whose predictions they are."""
+
+    dataset: str
+    variant: str
+    seed: int
+
+
+def align(rows: pd.DataFrame, truth: GroundTruth, path: Path) -> Predictions:
+    """Rows of a `predictions` table in the order of `truth`; those without a target are left out.
+
+    Raises `UserError` for an unknown expression, one predicted twice, or a box that is not finite.
+    """
+    ids = pd.Index(rows["expression_id"].astype(object))
+    unknown = ids.difference(truth.study_ids)
+    if len(unknown):
+        raise UserError(
+            f"{path}: expression {unknown[0]} ({len(unknown)} in all) is not in the study's"
+            " expressions; rerun `predict`"
+        )
+    if not ids.is_unique:
+        raise UserError(f"{path}: expression {ids[ids.duplicated()][0]} is predicted twice")
+    rows = rows[ids.isin(truth.ids)]
+    index, count = truth.ids.get_indexer(pd.Index(rows["expression_id"])), len(truth)
+    present, boxes = np.zeros(count, dtype=bool), np.zeros((count, 4))
+    present[index] = True
+    if len(rows):
+        boxes[index] = np.stack(rows["box_xyxy"].tolist())
+    broken = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
+    if len(broken):
+        raise UserError(f"{path}: the box of expression {truth.ids[broken[0]]} is not finite")
+    scores = {name: np.full(count, np.nan) for name in ("image_score", "erased_score")}
+    for name, values in scores.items():
+        values[index] = rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    maps = absent(count)
+    fill(maps.sizes, maps.data, rows, truth.ids, ("cam_height", "cam_width", "cam"), path)
+    return Predictions(present, boxes, maps=maps, **scores)
+
+
+def outcome_rows(values: Mapping[str, np.ndarray], expressions: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the `outcomes` table of `values` (N,) by metric, each in the order of `expressions` (N rows).
+
+    nan values are left out. The additional column `row` is the row of `expressions`.
+    """
+    parts = []
+    for name, outcomes in values.items():
+        rows = np.flatnonzero(~np.isnan(outcomes))
+        part = expressions[["expression_id", "image_id", "split"]].iloc[rows]
+        parts.append(part.assign(name=name, value=outcomes[rows], row=rows))
+    return pd.concat(parts, ignore_index=True)
+
+
+def mean_rows(outcomes: pd.DataFrame, groups: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """Rows of the `metrics` table: means of outcomes by split, name and group, float64, with n.
+
+    A tuple in `groups` puts its expression in each of the groups that it lists.
+    """
+    parts = []
+    for column in (None, *groups.columns):
+        if column is None:
+            label = pd.Series("all", index=outcomes.index, dtype=object)
+        else:
+            label = groups[column].iloc[outcomes["row"]].set_axis(outcomes.index).explode()
+            label = label.map(lambda name, key=column: f"{key}={name}", na_action="ignore")
+        counted = outcomes.loc[label.index]
+        keys = [counted["split"], counted["name"], label.rename("group")]
+        means = counted["value"].groupby(keys, sort=False).agg(["mean", "size"])
+        parts.append(means.reset_index())
+    table = pd.concat(parts, ignore_index=True)
+    table = table.rename(columns={"name": "metric", "mean": "value", "size": "n"})
+    return table.assign(dataset=run.dataset, variant=run.variant, seed=run.seed)
+
+
+def evaluate(
+    truth: GroundTruth, rows: pd.DataFrame, path: Path, run: Run
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables `outcomes` and `metrics` of the rows of a `predictions` table read from `path`."""
+    predicted = align(rows, truth, path)
+    lost = truth.ids[~predicted.present]
+    if len(lost):
+        log.warning(
+            "%s: %d of %d expressions have no prediction and count as wrong, such as %s",
+            *(run.variant, len(lost), len(truth), lost[0]),
+        )
+    measured = Measured(truth, predicted)
+    values = {metric.name: metric.outcomes(measured) for metric in OF_EXPRESSIONS}
+    outcomes = outcome_rows(values, truth.expressions)
+    return outcomes.drop(columns="row"), mean_rows(outcomes, truth.groups, run)
+
+
+def evaluate_swaps(
+    truth: GroundTruth, rows: pd.DataFrame, path: Path, run: Run
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables `outcomes` and `metrics` of the rows of a `swap_scores` table read from `path`.
+
+    An outcome's expression_id is the swap's, its image and split are those of the swapped expression.
+    """
+    measured = word_swaps.align(rows, truth, path)
+    values = {metric.name: metric.outcomes(measured) for metric in OF_SWAPS}
+    outcomes = outcome_rows(values, measured.rows)
+    return outcomes.drop(columns="row"), mean_rows(outcomes, measured.rows[["word_class"]], run)
+
+
+def evaluate_files(
+    truth: GroundTruth,
+    run: Run,
+    predictions: Path,
+    swaps: Path | None,
+    outcomes: Path,
+    metrics: Path,
+) -> None:
+    """Evaluate the tables `predictions` and, where a method has one, `swap_scores`; write the tables
+    `outcomes` and `metrics`."""
+    parts = [evaluate(truth, tables.read("predictions", predictions), predictions, run)]
+    swap_rows = None if swaps is None else tables.read("swap_scores", swaps)
+    if swaps is not None and swap_rows is not None and len(swap_rows):
+        parts.append(evaluate_swaps(truth, swap_rows, swaps, run))
+    for name, path, rows in zip(
+        ("outcomes", "metrics"), (outcomes, metrics), zip(*parts, strict=True), strict=True
+    ):
+        table = pd.concat(rows, ignore_index=True)
+        tables.write(name, pa.Table.from_pandas(table, preserve_index=False), path)
+    log.info("%s seed %d: %s", run.variant, run.seed, summary(table))
+
+
+def summary(means: pd.DataFrame) -> str:
+    """One line: accuracy at 0.5 of each split."""
+    rows = means[(means["metric"] == PRIMARY) & (means["group"] == "all")]
+    texts = [f"{row.split} Acc@0.5 {row.value:.3f} (n {row.n})" for row in rows.itertuples()]
+    return ", ".join(texts) or "no expression of the evaluated splits has a target"
