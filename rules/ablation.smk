@@ -36,7 +36,7 @@ rule ablation:
             config,
             *("dataset", "seeds", "ablation"),
             variants=VARIANTS,
-            baselines=BASELINES,
+            baselines=list(BASELINES),
         ),
         root=subpath(output.table, parent=True),
     message:

@@ -26,6 +26,7 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",
 )
 
+from camground.evaluation.baselines import BASELINES
 from camground.study.code_closure import code_files
 from camground.study.config import section, typed, validate, variant_config, variants_to_run
 from camground.study.errors import UserError
@@ -40,17 +41,6 @@ except UserError as error:
 DATASET = config["dataset"]
 SEEDS = config["seeds"]
 VARIANTS = variants_to_run(config)
-# Those of `camground.baselines`; a test keeps the two in step.
-BASELINES = [
-    "random",
-    "centre",
-    "whole_image",
-    "largest",
-    "objectness",
-    "gradcam_ranking",
-    "gradcam_box",
-    "oracle",
-]
 REPORT = f"{config['results_dir']}/{config['report']['path']}"
 # More than a machine has are cut to its cores.
 ALL_CORES = 16
@@ -91,11 +81,11 @@ def all_trained(file):
 
 
 def all_baselines(file):
-    """That file of every baseline; only `random` differs between seeds."""
+    """That file of every baseline; one without chance runs with the first seed alone."""
     return [
         trained(name, seed, file)
-        for name in BASELINES
-        for seed in (SEEDS if name == "random" else SEEDS[:1])
+        for name, baseline in BASELINES.items()
+        for seed in baseline.seeds(SEEDS)
     ]
 
 

@@ -70,7 +70,7 @@ rule baselines:
     resources:
         mem_mb=1500,
     params:
-        config=section(config, "dataset", "seeds", "evaluate", "baselines"),
+        config=section(config, "dataset", "seeds", "evaluate", "gradcam"),
         root=lambda wildcards, output: Path(output.metrics[0]).parents[2],
     message:
         "Baselines"

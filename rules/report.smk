@@ -62,7 +62,7 @@ rule report:
             config,
             *("data.kind", "data.refer", "dataset", "seeds", "evaluate", "report"),
             variants=VARIANTS,
-            baselines=BASELINES,
+            baselines=list(BASELINES),
         ),
         root=subpath(input.images, ancestor=2),
     message:

@@ -37,7 +37,7 @@ rule tracking:
             config,
             *("dataset", "seeds", "tracking", "proposals", "gradcam", "predict"),
             variants=VARIANTS,
-            baselines=BASELINES,
+            baselines=list(BASELINES),
         ),
         root=subpath(output.written, parent=True),
     message:

@@ -121,10 +121,12 @@ def test_the_section_is_left_out_where_only_the_reference_mines(root: Path) -> N
     assert not (root / "figures" / "mining.png").exists()
 
 
-def test_the_anatomy_parts_the_expressions_of_each_grouping(root: Path) -> None:
+def test_the_anatomy_parts_the_expressions_of_each_grouping(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # the edges by which the made-up study parts its sizes
-    edges = {**CONFIG["evaluate"], "size_edges": [0.06, 0.99]}
-    results = Results(root, {**CONFIG, "evaluate": edges})
+    monkeypatch.setattr("camground.evaluation.ground_truth.SIZE_EDGES", (0.06, 0.99))
+    results = Results(root, CONFIG)
     parts = anatomy(results)
     assert {part.key for part in parts} <= set(KEYS)
     shares = results.cause_shares("full")

@@ -214,7 +214,7 @@ def test_section_holds_what_was_asked_for_whatever_the_order() -> None:
 
 
 def test_names_that_a_variant_may_not_take() -> None:
-    from camground.stages.baselines import BASELINES
+    from camground.evaluation.baselines import BASELINES
 
     rules = {path.stem for path in (REPOSITORY / "rules").glob("*.smk")} - {"common", "targets"}
     assert rules | set(BASELINES) | {"all", "baselines"} <= RESERVED

@@ -3,12 +3,12 @@ said."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from camground.evaluation.config import EvaluateConfig
 from camground.evaluation.ground_truth import load
-from camground.evaluation.protocol import Protocol, settings
 from camground.report.results import CAUSES, Results, failure_cause, in_order
 
 KEYS = ("flavour", "size", "distractors", "said")
@@ -29,9 +29,9 @@ def anatomy(results: Results) -> list[Part]:
     """The groups in the order of `KEYS`, a reader's order within each; a key of one group is left out,
     unless an expression can be in several."""
     data, split = results.root / "data", results.options["split"]
-    protocol = settings(Protocol, dict(results.config["evaluate"]), "evaluate")
+    evaluate = EvaluateConfig.parse(results.config["evaluate"], "evaluate")
     truth = load(
-        replace(protocol, splits=[split]),
+        evaluate.model_copy(update={"splits": (split,)}),
         data / "images.parquet",
         data / "expressions.parquet",
         data / "targets.parquet",

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from camground.evaluation.word_swaps import NAMES as SWAP_NAMES
+from camground.evaluation.metric_table import OF_SWAPS
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.schemas import present
@@ -157,7 +157,9 @@ class Results:
         columns = ["expression_id", "name", "value", "split"]
         table = tables.read_arrow("outcomes", path, columns)
         table = table.filter(pc.equal(table["split"], self.options["split"]))
-        table = table.filter(pc.invert(pc.is_in(table["name"], pa.array(SWAP_NAMES))))
+        table = table.filter(
+            pc.invert(pc.is_in(table["name"], pa.array([metric.name for metric in OF_SWAPS])))
+        )
         found: dict[str, dict[str, float]] = {}
         ids, names, values = (table[name].to_pylist() for name in columns[:3])
         for expression, name, value in zip(ids, names, values, strict=True):
