@@ -8,3 +8,5 @@ if [ ! -f "$lock" ]; then
     exit 1
 fi
 python -m pip install --no-deps --requirement "$lock"
+# the command `camground`; its code is read from the checkout that runs (see rules/common.smk)
+python -m pip install --no-deps --no-build-isolation --editable .

@@ -1,3 +1,3 @@
 """Weakly supervised visual grounding: from image-sentence pairs to boxes."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
