@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from camground.grounder.config import CamEncoderConfig
 from camground.grounder.regions import inside_and_ring, map_features
-from camground.study.errors import UserError
-
-CONTROLS = ("none", "shuffled", "uniform", "centre")
-
-
-@dataclass(frozen=True)
-class CamEncoderConfig:
-    """`channels` of its convolutions; `tokens`: side of the grid of CAM tokens for the fusion;
-    `dropout`: share of training pairs whose CAM is withheld. `control`: what the encoder is shown, one of
-    `CONTROLS` (see `camground.cam_control`); "none": the expression's own CAM.
-    """
-
-    enabled: bool = True
-    channels: int = 16
-    tokens: int = 4
-    dropout: float = 0.2
-    control: str = "none"
-
-    def __post_init__(self) -> None:
-        if self.control not in CONTROLS:
-            raise UserError(
-                f"model.cam_encoder.control: {self.control!r} is none of {', '.join(CONTROLS)}"
-            )
 
 
 class CamEncoder(nn.Module):
@@ -40,9 +16,9 @@ class CamEncoder(nn.Module):
     A withheld CAM is one learnt vector everywhere, so that "no CAM" differs from "an empty CAM".
     """
 
-    def __init__(self, config: CamEncoderConfig, width: int, ring: float) -> None:
+    def __init__(self, config: CamEncoderConfig, width: int) -> None:
         super().__init__()
-        self.config, self.ring = config, ring
+        self.config = config
         channels = config.channels
         self.convolution = nn.Sequential(
             nn.Conv2d(1, channels, 3, padding=1),
@@ -59,21 +35,21 @@ class CamEncoder(nn.Module):
         self.withheld = nn.Parameter(torch.randn(width) * 0.02)
 
     def forward(self, cam: Tensor, known: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """cam (B, H, W) in [0, 1], known (B,) bool, boxes (B, K, 4) in [0, 1].
+        """cam (P, H, W) in [0, 1], known (P,) bool, boxes (P, K, 4) xyxy in [0, 1].
 
-        Returns region features (B, K, width), a plain score (B, K) and tokens (B, tokens ** 2, width).
+        Returns region features (P, K, width), a plain score (P, K) and tokens (P, tokens ** 2, width).
         """
         maps = self.convolution(cam.unsqueeze(1))  # (B, channels, H, W)
         flat = maps.flatten(2).transpose(1, 2)
-        inside, around = inside_and_ring(boxes, (cam.shape[-2], cam.shape[-1]), self.ring)
-        numbers = map_features(cam, boxes, self.ring)
+        inside, around = inside_and_ring(boxes, (cam.shape[-2], cam.shape[-1]))
+        numbers = map_features(cam, boxes)
         region = self.region(torch.cat([inside @ flat, around @ flat, numbers], -1))
         side = self.config.tokens
         coarse = functional.adaptive_avg_pool2d(torch.cat([maps, cam.unsqueeze(1)], 1), side)
         tokens = self.token(coarse.flatten(2).transpose(1, 2)) + self.place
-        there = known[:, None, None]
+        shown = known[:, None, None]
         return (
-            torch.where(there, region, self.withheld),
+            torch.where(shown, region, self.withheld),
             self.score(numbers).squeeze(-1) * known[:, None],
-            torch.where(there, tokens, self.withheld + self.place),
+            torch.where(shown, tokens, self.withheld + self.place),
         )

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from camground.grounder.attention import Block
+from camground.grounder.config import FusionConfig
 from camground.grounder.regions import Proposals
 from camground.grounder.relations import Relations
-
-
-@dataclass(frozen=True)
-class FusionConfig:
-    """Blocks of self-attention among proposals and cross-attention over all other tokens.
-
-    `relations`: heads of the relations between proposals that the words name; 0: none.
-    """
-
-    enabled: bool = True
-    layers: int = 2
-    heads: int = 4
-    relations: int = 2
 
 
 class Fusion(nn.Module):

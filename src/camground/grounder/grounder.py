@@ -1,268 +1,295 @@
-"""The grounder: a CNN and a transformer see, MiniLM reads, the CAM encoder points, fusion decides.
+"""The grounder: CNN and transformer see, MiniLM reads, the CAM encoder points, the fusion decides.
 
-Top to bottom: `see` turns backbone features and proposals into tokens, `read` turns tokens of text into
-words and a phrase vector, `match` compares all images of a batch with all texts without the fusion
-(late, cheap: the contrastive score), and `ground` scores the proposals of (image, text) pairs through
-the fusion module. `own_cam` is the model's own Grad-CAM of its image score; `rescore` lets the proposals'
-scores depend on it, so that a better map can help.
+`Grounder.forward` is the whole method: it sees the images and reads the texts through the matcher that it is
+built on, scores each image with its text (`image_score`), draws its own Grad-CAM of that score, and looks
+again, with the matcher's CAM, to score the candidates. The image score is computed in one way wherever it is
+asked for: without the matcher's CAM, which was made for the very text and would give the answer away.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from camground.grounder.attention import Block
-from camground.grounder.cam_encoder import CamEncoder, CamEncoderConfig
-from camground.grounder.fusion import Fusion, FusionConfig
-from camground.grounder.reconstruction import ReconstructionDecoder
+from camground.grounder.cam_encoder import CamEncoder
+from camground.grounder.config import GrounderConfig
+from camground.grounder.fusion import Fusion
+from camground.grounder.map_boxes import boxes_around, joint_map
 from camground.grounder.regions import Proposals, geometry, inside_and_ring, map_features
-from camground.grounder.seen_and_read import Grounded, Read, Seen
 from camground.matcher.gated_map import gated
-from camground.matcher.relation_kernel import RelationKernel
-from camground.matcher.trunk import VisualTrunk
-from camground.matcher.words import TextProjection
+from camground.matcher.matcher import Matcher, Texts, smooth_max
 
 
-@dataclass(frozen=True)
-class TransformerConfig:
-    """Transformer encoder over the proposals' tokens and a `grid` x `grid` pooling of the map."""
+@dataclass
+class Images:
+    """B images as tokens: the CNN's map (B, width, H, W), its proposals with their tokens
+    (B, K, width), grid tokens (B, N, width), and the `Matcher.relation_basis` of the map's grid."""
 
-    enabled: bool = True
-    layers: int = 1
-    heads: int = 4
-    grid: int = 8
+    map: Tensor
+    proposals: Proposals
+    regions: Tensor
+    grid: Tensor
+    basis: Tensor | None
+
+    def take(self, rows: Tensor) -> Images:
+        """The images at these rows, in that order."""
+        proposals = self.proposals.take(rows)
+        return Images(
+            self.map[rows], proposals, self.regions[rows], self.grid[rows], self.basis
+        )
 
 
-@dataclass(frozen=True)
-class GrounderConfig:
-    """`width`: channels of every token. `blocks`: convolutions of the trunk. `temperature`: of the
-    smooth maxima over cells and proposals in the late score. `ring`: side of the context around a
-    proposal, in sides of the proposal. `own_map`: proposals are scored on the model's own Grad-CAM too.
-    `own_gate`: that Grad-CAM is kept to where the dense score rests (`model.gated_map`); needs `dense`.
-    `map_boxes`: thresholds, shares of the maximum, at which boxes around that Grad-CAM and the one shown are
-    proposals of the expression beside those of the image (`model.own_boxes`).
-    `dense`: the late score and the image score look at the map's cells beside the proposals.
-    `relation_kernel`: heads of the matcher's relations on those cells (`model.relation_kernel`); 0: none.
-    `subject`: proposals are compared with the words of the subject, else with the whole phrase, which is
-    what a contrastive loss alone trains. `reconstruction`: a decoder for the loss of that name.
+@dataclass
+class ImageScore:
+    """S(I, q) of P pairs: logits (P,), the proposals' scores (P, K) that it pools, logits, minus infinity
+    where there is no proposal, and how much it rests on each cell, shares (P, H, W) or None."""
+
+    logit: Tensor
+    proposal_scores: Tensor
+    cell_shares: Tensor | None
+
+    def detach(self) -> ImageScore:
+        """The same without a graph; the shares never have one."""
+        return ImageScore(self.logit.detach(), self.proposal_scores.detach(), self.cell_shares)
+
+
+@dataclass
+class GroundingOutput:
+    """What the forward pass gives for P pairs of image and text.
+
+    scores (P, K + E): logits of the candidates, minus infinity where there is none. candidates: the image's
+    K proposals, then E boxes around maps; `regions` (P, K + E, width) are their tokens. image_score: see
+    `ImageScore`. own_cam (P, H, W): the model's own Grad-CAM, at least 0, unscaled. images, texts: the tokens
+    of the P pairs.
     """
 
-    width: int = 128
-    blocks: int = 1
-    dropout: float = 0.1
-    temperature: float = 0.1
-    ring: float = 1.5
-    own_map: bool = True
-    own_gate: bool = False
-    map_boxes: list[float] = field(default_factory=list)
-    dense: bool = True
-    relation_kernel: int = 0
-    subject: bool = True
-    reconstruction: bool = False
-    cam_encoder: CamEncoderConfig = field(default_factory=CamEncoderConfig)
-    transformer: TransformerConfig = field(default_factory=TransformerConfig)
-    fusion: FusionConfig = field(default_factory=FusionConfig)
+    scores: Tensor
+    candidates: Proposals
+    regions: Tensor
+    image_score: ImageScore
+    own_cam: Tensor
+    images: Images
+    texts: Texts
+
+    @property
+    def proposal_count(self) -> int:
+        """K: of the candidates the first K are the image's proposals."""
+        return self.images.proposals.boxes.shape[1]
 
 
 class Grounder(nn.Module):
-    """See the module's docstring. All pairs-wise methods take P rows: row p of each input belongs to
-    pair p."""
+    """See the module's docstring. Row p of every argument belongs to pair p unless it says otherwise."""
 
-    def __init__(self, config: GrounderConfig, visual_channels: int, text_width: int) -> None:
+    def __init__(self, matcher: Matcher, config: GrounderConfig) -> None:
         super().__init__()
-        width = config.width
-        self.config = config
-        self.trunk = VisualTrunk(visual_channels, width, config.blocks, config.dropout)
+        width, dropout = matcher.config.width, matcher.config.dropout
+        self.matcher, self.config = matcher, config
         self.region = nn.Linear(2 * width, width)
         self.geometry = nn.Sequential(nn.Linear(10, width), nn.GELU(), nn.Linear(width, width))
         self.place = nn.Parameter(torch.randn(config.transformer.grid**2, width) * 0.02)
         self.blocks = nn.ModuleList(
-            Block(width, config.transformer.heads, config.dropout, cross=False)
+            Block(width, config.transformer.heads, dropout, cross=False)
             for _ in range(config.transformer.layers if config.transformer.enabled else 0)
         )
-        self.text = TextProjection(text_width, width, config.dropout)
         self.subject = nn.Linear(width, 1)
-        heads = config.relation_kernel if config.dense else 0
-        self.kernel = RelationKernel(width, heads) if heads else None
         self.cam_encoder = (
-            CamEncoder(config.cam_encoder, width, config.ring)
-            if config.cam_encoder.enabled
-            else None
+            CamEncoder(config.cam_encoder, width) if config.cam_encoder.enabled else None
         )
-        self.fusion = (
-            Fusion(config.fusion, width, config.dropout) if config.fusion.enabled else None
-        )
+        self.fusion = Fusion(config.fusion, width, dropout) if config.fusion.enabled else None
         # without the fusion module the CAM's features and the phrase meet in one product
         self.late_cam = (
             nn.Linear(width, 1) if self.cam_encoder is not None and self.fusion is None else None
         )
-        self.own_map = nn.Linear(4, 1) if config.own_map else None
-        self.prior = nn.Parameter(torch.tensor(0.5))
-        self.late_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.own_map = None if config.regions_only else nn.Linear(4, 1)
+        self.objectness_weight = nn.Parameter(torch.tensor(0.5))
+        self.contrastive_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.region_scale = nn.Parameter(torch.tensor(math.log(5.0)))
-        self.dense_scale = nn.Parameter(torch.tensor(math.log(5.0)))
+        self.cell_scale = nn.Parameter(torch.tensor(math.log(5.0)))
         self.image_bias = nn.Parameter(torch.tensor(-3.0))
-        # last, so that the other layers begin alike with and without it
-        self.decoder = ReconstructionDecoder(width, text_width) if config.reconstruction else None
 
-    def see(self, features: Tensor, proposals: Proposals) -> Seen:
-        """Backbone features (B, C, H, W) and proposals of B images to tokens."""
-        return self.see_map(self.trunk(features), proposals)
+    def forward(
+        self,
+        features: Tensor,
+        proposals: Proposals,
+        tokens: Tensor,
+        mask: Tensor,
+        owner: Tensor,
+        matcher_cam: Tensor | None = None,
+        cam_known: Tensor | None = None,
+        order: str = "none",
+    ) -> GroundingOutput:
+        """Ground P texts in B images.
 
-    def see_map(self, visual: Tensor, proposals: Proposals) -> Seen:
-        """`see` from the trunk's map F (B, width, H, W)."""
+        features (B, C, H, W) of the backbone and proposals of the images; tokens (P, T, text_width) of the
+        language encoder and mask (P, T) bool; owner (P,) int64: the image of each text; matcher_cam
+        (P, h, w) in [0, 1], None: withheld from all; cam_known (P,) bool: False withholds it from a pair.
+        order: of `own_cam`. Under `torch.no_grad` scores, image score and own CAM have no graph.
+        """
+        inference = not torch.is_grad_enabled()
+        with torch.enable_grad():  # the own Grad-CAM is a gradient in inference too
+            visual = self.matcher.trunk(features)[owner]
+            if inference:
+                visual = visual.detach().requires_grad_()
+            images = self.see(visual, proposals.take(owner))
+            texts = self.matcher.read(tokens, mask)
+            image_score = self.image_score(images, texts)
+            own_cam = self.own_cam(image_score, images.map, order)
+        if inference:
+            own_cam, image_score = own_cam.detach(), image_score.detach()
+        if matcher_cam is not None and self.cam_encoder is not None:
+            cam_known = self._cam_dropout(matcher_cam, cam_known)
+        else:
+            matcher_cam = cam_known = None
+        candidates, again = images.proposals, images
+        if self.config.map_boxes:
+            # a model without the CAM encoder has not seen the matcher's map, nor may its boxes
+            maps = own_cam if cam_known is None else joint_map(own_cam, matcher_cam, cam_known)
+            candidates = candidates.extended(boxes_around(maps, self.config.map_boxes))
+            again = self.see(images.map, candidates)
+        if again is images and matcher_cam is None:
+            scores = image_score.proposal_scores  # nothing new to see
+        else:
+            scores = self.score(again, texts, matcher_cam, cam_known)
+        if self.own_map is not None:
+            # no loss on these scores shapes the map, so that a variant without attention mining differs
+            # in the mining alone
+            numbers = map_features(own_cam.detach(), candidates.boxes)
+            scores = scores + self.own_map(numbers).squeeze(-1)
+        return GroundingOutput(
+            scores, candidates, again.regions, image_score, own_cam, images, texts
+        )
+
+    def see(self, visual: Tensor, proposals: Proposals) -> Images:
+        """The CNN's map (B, width, H, W) and the proposals of B images to tokens."""
         height, width = visual.shape[-2:]
-        cells = visual.flatten(2).transpose(1, 2)
-        inside, around = inside_and_ring(proposals.boxes, (height, width), self.config.ring)
-        content = inside @ cells
-        context = around @ cells
+        cells = visual.flatten(2).transpose(1, 2)  # (B, H * W, width)
+        inside, around = inside_and_ring(proposals.boxes, (height, width))
+        content, context = inside @ cells, around @ cells  # (B, K, width)
         shape = torch.cat([geometry(proposals.boxes), proposals.objectness.unsqueeze(-1)], dim=-1)
         regions = self.region(torch.cat([content, content - context], -1)) + self.geometry(shape)
         side = self.config.transformer.grid
         grid = functional.adaptive_avg_pool2d(visual, side).flatten(2).transpose(1, 2) + self.place
         if self.blocks:
-            seen = torch.ones(grid.shape[:2], dtype=torch.bool, device=grid.device)
-            mask = torch.cat([proposals.valid, seen], 1)
-            tokens = torch.cat([regions, grid], 1)
+            mask = torch.cat([proposals.valid, proposals.valid.new_ones(grid.shape[:2])], 1)
+            tokens = torch.cat([regions, grid], 1)  # (B, K + N, width)
             for block in self.blocks:
                 tokens = block(tokens, mask)
             regions, grid = tokens.split([regions.shape[1], grid.shape[1]], 1)
-        offsets = self.kernel.basis(height, width) if self.kernel is not None else None
-        return Seen(visual, regions, grid, proposals, offsets)
+        basis = None if self.config.regions_only else self.matcher.relation_basis(height, width)
+        return Images(visual, proposals, regions, grid, basis)
 
-    def read(self, tokens: Tensor, mask: Tensor) -> Read:
-        """Frozen token vectors (M, T, text_width) and mask (M, T) to words and phrase vectors."""
-        words, weights = self.text(tokens, mask)
-        phrase = functional.normalize((weights.unsqueeze(-1) * words).sum(1), dim=-1)
-        if not self.config.subject:
-            return Read(phrase, phrase, words, mask)
-        # the contrastive score is about the whole image, landmarks included; a proposal is the subject's
-        named = self.subject(words).squeeze(-1).masked_fill(~mask, -torch.inf).softmax(-1)
-        subject = functional.normalize((named.unsqueeze(-1) * words).sum(1), dim=-1)
-        return Read(phrase, subject, words, mask)
+    def image_score(self, images: Images, texts: Texts) -> ImageScore:
+        """S(I, q), without the matcher's CAM: the proposals' scores pooled, and a smooth maximum of the
+        matcher's similarity over the grid's cells."""
+        scores = self.score(images, texts)
+        valid = images.proposals.valid
+        pooled = scores.masked_fill(~valid, -1e4).logsumexp(-1) - valid.sum(-1).clamp(min=1).log()
+        logit = torch.where(valid.any(-1), pooled, torch.zeros_like(pooled)) + self.image_bias
+        if self.config.regions_only:
+            return ImageScore(logit, scores, None)
+        # with relations this is the matcher's own score, whose landmarks are in the phrase; without them
+        # the words of a landmark would only distract
+        query = self._subject(texts) if self.matcher.relations is None else None
+        similarity = self.matcher.similarity(images.map, texts, query, images.basis)
+        pooled = smooth_max(similarity, self.matcher.config.temperature)
+        shares = self.matcher.cell_shares(similarity.detach())
+        return ImageScore(
+            logit + self.cell_scale.exp() * pooled,
+            scores,
+            shares.unflatten(-1, images.map.shape[-2:]),
+        )
 
-    def _dense(self, seen: Seen, read: Read) -> Tensor:
-        """Similarities (P, N) of each cell with its pair's text."""
-        if self.kernel is None:
-            return torch.einsum("pd,pdn->pn", read.subject, self._unit_map(seen))
-        # the whole phrase: this is the matcher's own score, whose weights of the words it starts from
-        dense = torch.einsum("pd,pdn->pn", read.phrase, self._unit_map(seen))
-        related = self.kernel.read(read.words, read.mask)
-        cells = seen.map / math.sqrt(self.config.width)
-        return dense + self.kernel.paired(cells, *related, seen.offsets)
-
-    def match(self, seen: Seen, read: Read) -> Tensor:
-        """Late scores (B, M), logits, of B images with M texts: the contrastive score."""
-        regional = torch.einsum("md,bkd->bmk", read.phrase, self._unit_regions(seen))
-        pooled = self._smooth_max(regional, seen.proposals.valid.unsqueeze(1))
-        if self.config.dense:
-            dense = torch.einsum("md,bdn->bmn", read.phrase, self._unit_map(seen))
-            if self.kernel is not None:
-                related = self.kernel.read(read.words, read.mask)
-                cells = seen.map / math.sqrt(self.config.width)
-                dense = dense + self.kernel.all_pairs(cells, *related, seen.offsets)
-            pooled = pooled + self._smooth_max(dense)
-        return self.late_scale.exp() * pooled
-
-    def ground(
-        self, seen: Seen, read: Read, cam: Tensor | None, known: Tensor | None = None
-    ) -> Grounded:
-        """Scores of the proposals and of the image, for P pairs.
-
-        cam (P, h, w) in [0, 1] and known (P,) bool; cam None withholds it from every pair.
-        """
-        proposals = seen.proposals
-        regional = torch.einsum("pd,pkd->pk", read.subject, self._unit_regions(seen))
-        scores = self.region_scale.exp() * regional + self.prior * proposals.objectness
-        cam_regions = cam_tokens = None
-        if self.cam_encoder is not None:
-            if cam is None:
-                cam = seen.map.new_zeros(len(regional), *seen.map.shape[-2:])
-                known = torch.zeros(len(regional), dtype=torch.bool, device=cam.device)
-            if known is None:
-                known = torch.ones(len(regional), dtype=torch.bool, device=cam.device)
-            cam_regions, cam_scores, cam_tokens = self.cam_encoder(cam, known, proposals.boxes)
-            scores = scores + cam_scores
-        if self.fusion is not None:
-            scores = scores + self.fusion(
-                seen.regions,
-                proposals,
-                read.subject,
-                read.words,
-                read.mask,
-                seen.grid,
-                cam_regions,
-                cam_tokens,
-            )
-        elif self.late_cam is not None and cam_regions is not None:
-            product = cam_regions * read.subject.unsqueeze(1)
-            scores = scores + self.late_cam(product).squeeze(-1)
-        image = self._pool(scores, proposals.valid)
-        place = None
-        if self.config.dense:
-            dense = self._dense(seen, read)
-            image = image + self.dense_scale.exp() * self._smooth_max(dense)
-            shares = (dense.detach() / self.config.temperature).softmax(-1)
-            place = shares.unflatten(-1, seen.map.shape[-2:])
-        scores = scores.masked_fill(~proposals.valid, -torch.inf)
-        return Grounded(scores, image + self.image_bias, seen.regions, place)
-
-    def forward(
-        self, features: Tensor, proposals: Proposals, tokens: Tensor, mask: Tensor
-    ) -> Tensor:
-        """Image logits (P,) of P pairs without a CAM: what attention mining asks after erasing."""
-        return self.ground(self.see(features, proposals), self.read(tokens, mask), None).image_logit
-
-    def own_cam(self, grounded: Grounded, visual: Tensor, order: str = "exact") -> Tensor:
+    def own_cam(self, image_score: ImageScore, visual: Tensor, order: str = "exact") -> Tensor:
         """The model's own Grad-CAM (P, H, W), at least 0: relu(sum_k alpha_k F_k), alpha_k the mean of
-        dS/dF_k (GAIN, Li et al. 2018, eq. 1 and 2), with `own_gate` kept to where the dense score rests.
+        dS/dF_k (GAIN, Li et al. 2018, eq. 1 and 2), with `own_gate` kept to where the image score rests.
 
-        The image logit must have been computed from `visual` (P, width, H, W). `order`: "exact" keeps
+        The image score must have been computed from `visual` (P, width, H, W). `order`: "exact" keeps
         the graph through alpha (second order), "first" treats alpha as constant, "none" detaches all.
         """
         (gradient,) = torch.autograd.grad(
-            grounded.image_logit.sum(), visual, create_graph=order == "exact", retain_graph=True
+            image_score.logit.sum(), visual, create_graph=order == "exact", retain_graph=True
         )
         alpha = gradient.mean((2, 3), keepdim=True)
         if order == "none":
             visual = visual.detach()
         cam = torch.relu((alpha * visual).sum(1))
-        if not self.config.own_gate or grounded.place is None:
+        if not self.config.own_gate or image_score.cell_shares is None:
             return cam
-        return gated(cam, grounded.place)
+        return gated(cam, image_score.cell_shares)
 
-    def rescore(self, grounded: Grounded, cam: Tensor, proposals: Proposals) -> Tensor:
-        """The final scores (P, K): those of `ground` and what the own CAM (P, H, W) says of each.
+    def score(
+        self,
+        images: Images,
+        texts: Texts,
+        matcher_cam: Tensor | None = None,
+        cam_known: Tensor | None = None,
+    ) -> Tensor:
+        """Scores (P, K) of the proposals, logits, minus infinity where there is none.
 
-        The map is taken as it is: no loss on these scores shapes it, so that a variant without attention
-        mining differs in the mining alone.
+        matcher_cam and cam_known as in `forward`.
         """
-        if self.own_map is None:
-            return grounded.scores
-        numbers = map_features(cam.detach(), proposals.boxes, self.config.ring)
-        said = self.own_map(numbers).squeeze(-1)
-        return grounded.scores + said
+        proposals, subject = images.proposals, self._subject(texts)
+        similarity = torch.einsum("pd,pkd->pk", subject, functional.normalize(images.regions, dim=-1))
+        scores = self.region_scale.exp() * similarity
+        scores = scores + self.objectness_weight * proposals.objectness
+        cam_regions = cam_tokens = None
+        if self.cam_encoder is not None:
+            if matcher_cam is None:
+                matcher_cam = images.map.new_zeros(len(scores), *images.map.shape[-2:])
+                cam_known = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+            elif cam_known is None:
+                cam_known = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
+            assert cam_known is not None
+            cam_regions, cam_scores, cam_tokens = self.cam_encoder(
+                matcher_cam, cam_known, proposals.boxes
+            )
+            scores = scores + cam_scores
+        if self.fusion is not None:
+            scores = scores + self.fusion(
+                images.regions,
+                proposals,
+                subject,
+                texts.words,
+                texts.mask,
+                images.grid,
+                cam_regions,
+                cam_tokens,
+            )
+        elif self.late_cam is not None and cam_regions is not None:
+            scores = scores + self.late_cam(cam_regions * subject.unsqueeze(1)).squeeze(-1)
+        return scores.masked_fill(~proposals.valid, -torch.inf)
 
-    def _unit_map(self, seen: Seen) -> Tensor:
-        return seen.map.flatten(2) / math.sqrt(self.config.width)
+    def contrastive_logits(self, images: Images, texts: Texts) -> Tensor:
+        """Late scores (B, M), logits, of every image with every text, without the fusion: cheap enough for
+        all pairs of a batch."""
+        temperature = self.matcher.config.temperature
+        regions = functional.normalize(images.regions, dim=-1)
+        similarity = torch.einsum("md,bkd->bmk", texts.phrase, regions)
+        pooled = smooth_max(similarity, temperature, images.proposals.valid.unsqueeze(1))
+        if not self.config.regions_only:
+            cells = self.matcher.all_similarities(images.map, texts, images.basis)
+            pooled = pooled + smooth_max(cells, temperature)
+        return self.contrastive_scale.exp() * pooled
 
-    def _unit_regions(self, seen: Seen) -> Tensor:
-        return functional.normalize(seen.regions, dim=-1)
+    def _subject(self, texts: Texts) -> Tensor:
+        """Unit vectors (P, width) of what the texts name: the image is contrasted with the whole phrase,
+        landmarks included, but a proposal is the subject's."""
+        if self.config.regions_only:
+            return texts.phrase
+        weights = self.subject(texts.words).squeeze(-1)
+        weights = weights.masked_fill(~texts.mask, -torch.inf).softmax(-1)
+        return functional.normalize((weights.unsqueeze(-1) * texts.words).sum(1), dim=-1)
 
-    def _smooth_max(self, similarity: Tensor, valid: Tensor | None = None) -> Tensor:
-        temperature = self.config.temperature
-        scaled = similarity / temperature
-        if valid is None:
-            return temperature * (scaled.logsumexp(-1) - math.log(scaled.shape[-1]))
-        count = valid.sum(-1).clamp(min=1)
-        # a finite floor keeps the gradient finite for an image without proposals
-        return temperature * (scaled.masked_fill(~valid, -1e4).logsumexp(-1) - count.log())
-
-    def _pool(self, scores: Tensor, valid: Tensor) -> Tensor:
-        pooled = scores.masked_fill(~valid, -1e4).logsumexp(-1) - valid.sum(-1).clamp(min=1).log()
-        return torch.where(valid.any(-1), pooled, torch.zeros_like(pooled))
+    def _cam_dropout(self, matcher_cam: Tensor, cam_known: Tensor | None) -> Tensor:
+        """Which pairs see their CAM (P,) bool: in training a random share does not."""
+        if cam_known is None:
+            cam_known = torch.ones(len(matcher_cam), dtype=torch.bool, device=matcher_cam.device)
+        if not self.training:
+            return cam_known
+        kept = torch.rand(len(cam_known), device=cam_known.device)
+        return cam_known & (kept >= self.config.cam_encoder.dropout)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+RING = 1.5  # side of the context around a box, in sides of the box
+
 
 @dataclass
 class Proposals:
@@ -31,15 +33,15 @@ class Proposals:
             return self
         overlap = pairwise_iou(boxes, self.boxes).masked_fill(~self.valid.unsqueeze(1), -1)
         objectness = self.objectness.gather(1, overlap.argmax(-1))
-        there = (boxes[..., 2:] > boxes[..., :2]).all(-1)
+        valid = (boxes[..., 2:] > boxes[..., :2]).all(-1)
         return Proposals(
             torch.cat([self.boxes, boxes], 1),
             torch.cat([self.objectness, objectness], 1),
-            torch.cat([self.valid, there], 1),
+            torch.cat([self.valid, valid], 1),
         )
 
-    def to(self, where: torch.device) -> Proposals:
-        return Proposals(self.boxes.to(where), self.objectness.to(where), self.valid.to(where))
+    def to(self, device: torch.device) -> Proposals:
+        return Proposals(self.boxes.to(device), self.objectness.to(device), self.valid.to(device))
 
 
 def cell_overlap(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -65,7 +67,7 @@ def enlarge(boxes: Tensor, factor: float) -> Tensor:
 
 
 def inside_and_ring(
-    boxes: Tensor, size: tuple[int, int], ring: float = 1.5
+    boxes: Tensor, size: tuple[int, int], ring: float = RING
 ) -> tuple[Tensor, Tensor]:
     """Pooling weights (B, K, H * W) of each box's inside and of the ring around it; size (H, W).
 
@@ -119,7 +121,7 @@ def pair_geometry(boxes: Tensor) -> Tensor:
     return torch.cat(parts, -1)
 
 
-def map_features(cam: Tensor, boxes: Tensor, ring: float = 1.5) -> Tensor:
+def map_features(cam: Tensor, boxes: Tensor, ring: float = RING) -> Tensor:
     """What a map says of each box: (B, K, 4) float.
 
     cam (B, H, W) at least 0; boxes (B, K, 4). The features are the mean inside, the mean in the ring,

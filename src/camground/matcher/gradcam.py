@@ -11,13 +11,13 @@ from importlib import import_module
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from camground.matcher.gated_map import gated
-from camground.matcher.matcher import Matcher, Queries
-from camground.study.errors import UserError
+from camground.matcher.matcher import Matcher, Texts
 
+# gradcam.method: the class of pytorch-grad-cam that draws the map
 METHODS = {
+    "gated": "GradCAM",  # and then kept to the thing that is meant: see `matcher.gated_map`
     "gradcam": "GradCAM",
     "gradcam++": "GradCAMPlusPlus",
     "hirescam": "HiResCAM",
@@ -25,60 +25,35 @@ METHODS = {
     "xgradcam": "XGradCAM",
     "eigengradcam": "EigenGradCAM",
 }
-TRUNK = "trunk"
-GATED = "gated"  # Grad-CAM kept to the thing that is meant: see `model.gated_map`
 
 
 class _PairedScore(nn.Module):
-    """The matcher with its texts held fast: what pytorch-grad-cam can call with one tensor.
+    """The matcher's score with its texts held fast, as pytorch-grad-cam can call it: from the trunk's map,
+    so that one pass of the trunk serves all expressions of an image."""
 
-    From the trunk's output when `layer` is the trunk, so that one pass of the trunk serves all
-    expressions of an image; from the backbone's features for a deeper layer.
-    """
-
-    def __init__(self, matcher: Matcher, layer: str) -> None:
+    def __init__(self, matcher: Matcher) -> None:
         super().__init__()
         self.matcher = matcher
-        self.entry = nn.Identity()
-        self.from_trunk = layer == TRUNK
-        if self.from_trunk:
-            self.target_layer: nn.Module = self.entry
-        else:
-            try:
-                self.target_layer = matcher.get_submodule(layer)
-            except AttributeError:
-                known = [name for name, _ in matcher.named_modules() if name.startswith("trunk")]
-                raise UserError(
-                    f"gradcam.layer: the matcher has no layer {layer!r}; one of {known}"
-                ) from None
-        self.queries: Queries | None = None
+        self.map = nn.Identity()
+        self.texts: Texts | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.entry(x)
-        if self.queries is None:
-            raise ValueError("no texts to score with")
-        if self.from_trunk:
-            scores = self.matcher.paired_from_trunk(x, self.queries)
-        else:
-            scores = self.matcher.paired(x, self.queries)
-        return scores.unsqueeze(1)
+    def forward(self, visual: Tensor) -> Tensor:
+        assert self.texts is not None
+        similarity = self.matcher.similarity(self.map(visual), self.texts)
+        return self.matcher.logits(similarity).unsqueeze(1)
 
 
 class MatcherCam:
-    """Grad-CAM maps of (image, text) pairs in batches.
+    """Grad-CAM maps of (image, text) pairs in batches, by one of `METHODS`.
 
     Use as a context manager: pytorch-grad-cam's hooks are released at its end.
     """
 
-    def __init__(self, matcher: Matcher, method: str = "gradcam", layer: str = TRUNK) -> None:
-        if method not in (*METHODS, GATED):
-            known = sorted((*METHODS, GATED))
-            raise UserError(f"gradcam.method: {method!r} is not one of {known}")
-        self._scored = _PairedScore(matcher, layer)
-        self._gated = method == GATED
-        name = METHODS["gradcam" if method == GATED else method]
-        cam_class = getattr(import_module("pytorch_grad_cam"), name)
-        self._cam = cam_class(model=self._scored, target_layers=[self._scored.target_layer])
+    def __init__(self, matcher: Matcher, method: str = "gradcam") -> None:
+        self.matcher, self.method = matcher, method
+        self._score = _PairedScore(matcher)
+        cam_class = getattr(import_module("pytorch_grad_cam"), METHODS[method])
+        self._cam = cam_class(model=self._score, target_layers=[self._score.map])
         # set here, since not every method's constructor passes it on
         self._cam.compute_input_gradient = True
 
@@ -92,21 +67,17 @@ class MatcherCam:
         """Maps (M, H, W) float32 in [0, 1]; an expression without any evidence gets zeros.
 
         features (B, C, H, W) of the images; owner (M,) int: the image of each expression; tokens
-        (M, T, width), mask (M, T) of the expressions.
+        (M, T, text_width), mask (M, T) bool of the expressions.
         """
-        matcher = self._scored.matcher
         with torch.no_grad():
-            queries = self._scored.queries = matcher.queries(tokens, mask)
-            trunk = matcher.trunk(features)
-        entry = trunk if self._scored.from_trunk else features
+            texts = self._score.texts = self.matcher.read(tokens, mask)
+            visual = self.matcher.trunk(features)[owner].contiguous()
         targets = [lambda output: output[0]] * len(owner)
-        found: np.ndarray = self._cam(input_tensor=entry[owner].contiguous(), targets=targets)
-        if not self._gated:
-            return found
+        maps: np.ndarray = self._cam(input_tensor=visual, targets=targets)
+        if self.method != "gated":
+            return maps
         with torch.no_grad():
-            place = matcher.cell_shares(trunk[owner], queries).unflatten(-1, trunk.shape[-2:])
-            # a map has the side of its layer's input
-            place = functional.interpolate(place.unsqueeze(1), found.shape[-2:])
-            kept = gated(torch.from_numpy(found).to(place), place.squeeze(1))
+            shares = self.matcher.cell_shares(self.matcher.similarity(visual, texts))
+            kept = gated(torch.from_numpy(maps).to(shares), shares.unflatten(-1, maps.shape[-2:]))
         scaled: np.ndarray = kept.cpu().numpy()
         return scaled / np.maximum(scaled.max((1, 2), keepdims=True), 1e-12)

@@ -1,9 +1,8 @@
-"""The image-text matcher whose Grad-CAM enters the grounder.
+"""The image-text matcher: its Grad-CAM enters the grounder, and the grounder is built on it.
 
-A trainable convolutional trunk over the frozen backbone's grid, with the cells' coordinates so that
-location words can be learnt, and a projection of the frozen language encoder's tokens. The score of an
-image and a text is a smooth maximum over the grid of their similarity; a smooth maximum of one phrase
-vector binds all words to one place, a mean over words of smooth maxima lets each word find its own.
+A convolutional trunk over the frozen backbone's grid and a projection of the frozen language encoder's
+tokens meet in one space. The score of an image and a text is a smooth maximum over the grid's cells of
+their similarity with the phrase, to which landmarks that the words name add evidence.
 """
 
 from __future__ import annotations
@@ -15,40 +14,60 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from camground.matcher.config import MatcherConfig
+from camground.matcher.projections import TextProjection, VisualTrunk
 from camground.matcher.relation_kernel import RelationKernel
-from camground.matcher.trunk import VisualTrunk
-from camground.matcher.words import TextProjection
-
-
-@dataclass(frozen=True)
-class MatcherConfig:
-    """`width`: channels of the joint space. `blocks`: residual convolutions in the trunk.
-
-    `word_share`: weight in [0, 1] of the word-by-word score beside the whole phrase's.
-    `temperature`: of the smooth maximum over the grid, in units of the similarity. `relations`: heads of the
-    relations to landmarks that the whole phrase names (see `model.relation_kernel`); 0: none.
-    """
-
-    width: int = 256
-    blocks: int = 2
-    dropout: float = 0.1
-    word_share: float = 0.5
-    temperature: float = 0.1
-    relations: int = 0
 
 
 @dataclass
-class Queries:
-    """M texts: unit vectors (M, 1 + T, width) of the phrase and then of its words, their weights (M, 1 + T)
-    summing to 1, and the landmarks and relations of `RelationKernel.read`, or None."""
+class Texts:
+    """M texts in the joint space.
 
-    vectors: Tensor
-    weights: Tensor
-    related: tuple[Tensor, Tensor] | None
+    words (M, T, width) with mask (M, T) bool; phrase (M, width), unit vectors of the whole text; landmarks
+    (M, heads, width), unit vectors, and relations (M, heads, rank) of `RelationKernel`, or None.
+    """
+
+    words: Tensor
+    mask: Tensor
+    phrase: Tensor
+    landmarks: Tensor | None
+    relations: Tensor | None
+
+    def take(self, rows: Tensor) -> Texts:
+        """The texts at these rows, in that order."""
+        parts = (self.words, self.mask, self.phrase, self.landmarks, self.relations)
+        return Texts(*(None if part is None else part[rows] for part in parts))  # type: ignore[arg-type]
+
+    @staticmethod
+    def join(first: Texts, second: Texts) -> Texts:
+        """Both, one after the other, the words padded to the longer."""
+        length = max(first.mask.shape[1], second.mask.shape[1])
+
+        def rows(texts: Texts) -> tuple[Tensor | None, ...]:
+            more = length - texts.mask.shape[1]
+            words = functional.pad(texts.words, (0, 0, 0, more))
+            mask = functional.pad(texts.mask, (0, more))
+            return words, mask, texts.phrase, texts.landmarks, texts.relations
+
+        pairs = zip(rows(first), rows(second), strict=True)
+        return Texts(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))  # type: ignore[arg-type]
+
+
+def smooth_max(similarity: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
+    """Smooth maximum (...) over the last axis of similarities (..., N): t * log mean exp(s / t).
+
+    valid (..., N) bool, broadcast: which entries count; a row without any gives a finite, very low value.
+    """
+    scaled = similarity / temperature
+    if valid is None:
+        return temperature * (scaled.logsumexp(-1) - math.log(scaled.shape[-1]))
+    count = valid.sum(-1).clamp(min=1)
+    # a finite floor keeps the gradient finite for an image without proposals
+    return temperature * (scaled.masked_fill(~valid, -1e4).logsumexp(-1) - count.log())
 
 
 class Matcher(nn.Module):
-    """S(I, q) for paired or for all pairs of images and texts; `trunk` is the Grad-CAM layer."""
+    """S(I, q), logits, for pairs or for all images with all texts; `trunk` is the Grad-CAM layer."""
 
     def __init__(self, config: MatcherConfig, visual_channels: int, text_width: int) -> None:
         super().__init__()
@@ -61,68 +80,60 @@ class Matcher(nn.Module):
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def queries(self, tokens: Tensor, mask: Tensor) -> Queries:
-        """What is looked for, from frozen token vectors (M, T, text_width) and their mask (M, T)."""
+    def read(self, tokens: Tensor, mask: Tensor) -> Texts:
+        """Token vectors (M, T, text_width) of the language encoder and mask (M, T) bool to texts."""
         words, weights = self.text(tokens, mask)
-        phrase = (weights.unsqueeze(-1) * words).sum(1, keepdim=True)
-        vectors = functional.normalize(torch.cat([phrase, words], 1), dim=-1)
-        share = self.config.word_share
-        parts = torch.cat([torch.full_like(weights[:, :1], 1 - share), share * weights], dim=1)
-        related = self.relations.read(words, mask) if self.relations is not None else None
-        return Queries(vectors, parts, related)
+        phrase = functional.normalize((weights.unsqueeze(-1) * words).sum(1), dim=-1)
+        related = (None, None) if self.relations is None else self.relations.read(words, mask)
+        return Texts(words, mask, phrase, *related)
 
-    def paired(self, features: Tensor, queries: Queries) -> Tensor:
-        """Scores (B,) of image b with text b, from backbone features (B, C, H, W)."""
-        return self.paired_from_trunk(self.trunk(features), queries)
+    def relation_basis(self, height: int, width: int) -> Tensor | None:
+        """`RelationKernel.basis` of a grid; the same for all images and texts, None without relations."""
+        return None if self.relations is None else self.relations.basis(height, width)
 
-    def paired_from_trunk(self, trunk: Tensor, queries: Queries) -> Tensor:
-        """`paired` from the trunk's output (B, width, H, W)."""
-        similarity = self._similarity(trunk, queries)
-        return self._logit((self._smooth_max(similarity) * queries.weights).sum(-1))
+    def similarity(
+        self, visual: Tensor, texts: Texts, query: Tensor | None = None, basis: Tensor | None = None
+    ) -> Tensor:
+        """Similarity (P, H * W) of each cell of the map `visual` (P, width, H, W) with its row's text.
 
-    def cell_shares(self, trunk: Tensor, queries: Queries) -> Tensor:
-        """Gradient (B, H * W) of the pooled score to each cell's similarity: shares that sum to 1."""
-        similarity = self._similarity(trunk, queries)
-        shares = (similarity / self.config.temperature).softmax(-1)
-        return (shares * queries.weights.unsqueeze(-1)).sum(1)
-
-    def _similarity(self, trunk: Tensor, queries: Queries) -> Tensor:
-        """(B, 1 + T, H * W): of each cell with the phrase, its landmarks' evidence added, and each word."""
-        visual = trunk / math.sqrt(self.config.width)
-        similarity = torch.bmm(queries.vectors, visual.flatten(2))  # cosines
-        if self.relations is None or queries.related is None:
+        query (P, width): unit vectors to compare with instead of the phrase's. basis: `relation_basis` of
+        the map's grid, for a caller that has it already.
+        """
+        cells = self._unit(visual)
+        query = texts.phrase if query is None else query
+        similarity = torch.bmm(query.unsqueeze(1), cells.flatten(2)).squeeze(1)
+        if self.relations is None or texts.landmarks is None or texts.relations is None:
             return similarity
-        evidence = self.relations.paired(visual, *queries.related)
-        return torch.cat([similarity[:, :1] + evidence.unsqueeze(1), similarity[:, 1:]], 1)
+        evidence = self.relations.paired(cells, texts.landmarks, texts.relations, basis)
+        return similarity + evidence
 
-    def all_pairs(self, features: Tensor, queries: Queries) -> Tensor:
-        """Scores (images, texts) of every image with every text."""
-        visual = self.trunk(features) / math.sqrt(self.config.width)
-        cells = visual.flatten(2)
-        vectors, weights = queries.vectors, queries.weights
-        whole = torch.einsum("md,bdn->bmn", vectors[:, 0], cells)
-        if self.relations is not None and queries.related is not None:
-            whole = whole + self.relations.all_pairs(visual, *queries.related)
-        scores = self._smooth_max(whole) * weights[:, 0]
-        words = (
-            weights[:, 1:].flatten() > 0
-        )  # padding and, with word_share 0, all words cost nothing
-        if words.any():
-            flat = vectors[:, 1:].flatten(0, 1)[words]  # (words, width)
-            pooled = self._smooth_max(torch.einsum("qd,bdn->bqn", flat, cells))  # (images, words)
-            owner = torch.arange(len(vectors), device=flat.device)
-            owner = owner.repeat_interleave(vectors.shape[1] - 1)[words]
-            scores = scores.index_add(1, owner, pooled * weights[:, 1:].flatten()[words])
-        return self._logit(scores)
+    def all_similarities(
+        self, visual: Tensor, texts: Texts, basis: Tensor | None = None
+    ) -> Tensor:
+        """Similarity (B, M, H * W) of each cell of the maps (B, width, H, W) with each of the M texts."""
+        cells = self._unit(visual)
+        similarity = torch.einsum("md,bdn->bmn", texts.phrase, cells.flatten(2))
+        if self.relations is None or texts.landmarks is None or texts.relations is None:
+            return similarity
+        evidence = self.relations.all_pairs(cells, texts.landmarks, texts.relations, basis)
+        return similarity + evidence
 
-    def forward(self, features: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Paired scores (B,), logits."""
-        return self.paired(features, self.queries(tokens, mask))
+    def cell_shares(self, similarity: Tensor) -> Tensor:
+        """How much the smooth maximum rests on each cell: shares (..., N) that sum to 1, its gradient."""
+        return (similarity / self.config.temperature).softmax(-1)
 
-    def _smooth_max(self, similarity: Tensor) -> Tensor:
-        temperature = self.config.temperature
-        cells = math.log(similarity.shape[-1])
-        return temperature * (torch.logsumexp(similarity / temperature, -1) - cells)
+    def logits(self, similarity: Tensor) -> Tensor:
+        """Scores (...) from similarities (..., N)."""
+        return self.scale.exp() * smooth_max(similarity, self.config.temperature) + self.bias
 
-    def _logit(self, score: Tensor) -> Tensor:
-        return self.scale.exp() * score + self.bias
+    def logits_per_image(self, features: Tensor, texts: Texts) -> Tensor:
+        """Scores (B, M) of every image, backbone features (B, C, H, W), with every text."""
+        return self.logits(self.all_similarities(self.trunk(features), texts))
+
+    def forward(self, features: Tensor, texts: Texts) -> Tensor:
+        """Scores (P,) of row p of the backbone features (P, C, H, W) with row p of the texts."""
+        return self.logits(self.similarity(self.trunk(features), texts))
+
+    def _unit(self, visual: Tensor) -> Tensor:
+        """The trunk's map with cells of unit length."""
+        return visual / math.sqrt(self.config.width)

@@ -19,58 +19,38 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from camground.study import tables
 from camground.study.code_closure import code_files
 from camground.study.errors import UserError
+from camground.study.optimiser import OptimiserConfig
 from camground.study.progress import log
 from camground.study.provenance import config_digest, file_digest
 
-EPOCHS = "epochs"  # folder of the epochs that a training was told to keep
+WEIGHT_DECAY = 0.01  # of matrices; vectors do not decay
+WARMUP_SHARE = 0.1  # of all steps
+CLIP_NORM = 1.0
 
 
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """`batch_size` counts images, `per_image` their expressions; `warmup_share` is of all steps.
-
-    `images_per_epoch`: an epoch ends after so many images, drawn anew each time; None: every image once.
-    `precision`: float32, or bfloat16 autocast. `patience`: epochs without a better validation score
-    before training stops; 0 never stops early.
-    """
-
-    epochs: int = 10
-    batch_size: int = 32
-    per_image: int = 1
-    images_per_epoch: int | None = None
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup_share: float = 0.1
-    clip_norm: float = 1.0
-    precision: str = "float32"
-    patience: int = 0
-
-
-def device() -> torch.device:
+def best_device() -> torch.device:
     """The GPU when there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def prepare(seed: int, threads: int) -> None:
-    """Fix the seeds and the number of threads of this process."""
+def prepare(seed: int, threads: int) -> torch.device:
+    """Fix the seed and the number of threads of this process; returns the device to work on."""
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     # the math kernel alone has a double backward, which exact attention mining needs
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
+    return best_device()
 
 
 @dataclass
 class Fit:
-    """What `fit` reports: the best validation score, its epoch, seconds, and all logged values."""
+    """What `fit` reports: the best validation score, its epoch from 0, seconds, and all logged values."""
 
     best_score: float
     best_epoch: int
@@ -86,9 +66,10 @@ def fit(
     validate: Callable[[], dict[str, float]],
     config: OptimiserConfig,
     seed: int,
+    *,
+    label: str,
     resume: Path | None = None,
     identity: str = "",
-    label: str = "train",
     each_epoch: Callable[[int], None] | None = None,
     slow: Mapping[str, float] | None = None,
 ) -> Fit:
@@ -96,21 +77,18 @@ def fit(
 
     `losses(batch, step, total)` returns named scalars with their sum under "loss" (other names are
     logged only, as means over the steps that have them); `step` counts from 0 to `total` over the whole
-    training, so what depends on it survives an interruption. `validate()` returns named values; the
-    epoch with the highest "score" wins. `resume` is the file to go on from and to keep up to date; one
-    of another `identity` (see `identity_of`) is passed over. `each_epoch(n)` is called after the n-th
-    epoch, from 1, with the model as it then is. `slow`: beginnings of parameters' names, and the share of
-    the learning rate at which those learn.
+    training, so what depends on it survives an interruption. `validate()`, called without gradients, returns
+    named values; the epoch with the highest "score" wins. `resume` is the file to go on from and to keep up
+    to date; one of another `identity` (see `identity_of`) is passed over. `each_epoch(n)` is called after the
+    n-th epoch, from 1, with the model as it then is. `slow`: beginnings of parameters' names, and the share
+    of the learning rate at which those learn. `UserError` when a loss or gradient is not finite.
     """
-    where = device()
-    model.to(where)
-    optimiser = torch.optim.AdamW(
-        _groups(model, config.learning_rate, slow or {}),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-    )
+    device = best_device()
+    model.to(device)
+    groups = _groups(model, config.learning_rate, slow or {})
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=WEIGHT_DECAY)
     total = max(1, config.epochs * steps_per_epoch)
-    warmup = max(1, round(config.warmup_share * total))
+    warmup = max(1, round(WARMUP_SHARE * total))
 
     def rate(step: int) -> float:
         if step < warmup:
@@ -120,10 +98,10 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     history: list[dict[str, Any]] = []
     best_score, best_epoch, first, step, spent = -math.inf, -1, 0, 0, 0.0
-    best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    saved = _resumable(resume, identity, where, label)
+    best = _parameters(model)
+    saved = _resumable(resume, identity, device, label)
     if saved is not None:
-        model.load_state_dict(saved["model"])
+        model.load_state_dict(saved["model"], strict=False)
         optimiser.load_state_dict(saved["optimiser"])
         schedule.load_state_dict(saved["schedule"])
         best, history = saved["best"], saved["history"]
@@ -141,17 +119,19 @@ def fit(
         model.train()
         logged: dict[str, list[float]] = {}
         for batch in batches(rng):
-            with torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with torch.autocast(
+                device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+            ):
                 values = losses(batch, step, total)
-            loss = values["loss"]
-            if not torch.isfinite(loss):
-                raise UserError(
-                    f"{label}: the loss is {loss.item()} at step {step}; lower the learning rate or"
-                    " the weight of the newest loss term"
-                )
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            values["loss"].backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+            for name, value in (("loss", values["loss"]), ("gradient", norm)):
+                if not torch.isfinite(value):
+                    raise UserError(
+                        f"{label}: the {name} is {value.item()} at step {step}; lower the learning"
+                        " rate or the weight of the newest loss term"
+                    )
             optimiser.step()
             schedule.step()
             step += 1
@@ -170,10 +150,8 @@ def fit(
         if each_epoch is not None:
             each_epoch(epoch + 1)
         if checked["score"] > best_score:
-            best_score, best_epoch = checked["score"], epoch
-            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            best_score, best_epoch, best = checked["score"], epoch, _parameters(model)
         seconds = spent + time.monotonic() - began
-        left = seconds / (epoch + 1) * (config.epochs - epoch - 1)
         log.info(
             "%s: epoch %d/%d, loss %.4f, val score %.4f, about %.0f s left",
             label,
@@ -181,11 +159,11 @@ def fit(
             config.epochs,
             means["train/loss"],
             checked["score"],
-            left,
+            seconds / (epoch + 1) * (config.epochs - epoch - 1),
         )
         if resume is not None:
             state = {
-                "model": model.state_dict(),
+                "model": _parameters(model),
                 "optimiser": optimiser.state_dict(),
                 "schedule": schedule.state_dict(),
                 "best": best,
@@ -199,67 +177,13 @@ def fit(
             }
             with tables.atomic(resume) as temporary:
                 torch.save(state, temporary)
-    model.load_state_dict(best)
+    model.load_state_dict(best, strict=False)
     model.eval()
     return Fit(best_score, best_epoch, spent + time.monotonic() - began, history)
 
 
-def _groups(model: nn.Module, rate: float, slow: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The optimiser's groups: of each learning rate the parameters that decay and those that do not."""
-    groups: list[dict[str, Any]] = []
-    begins = tuple(slow)
-    for begin, share in {"": 1.0, **slow}.items():
-        mine = [
-            value
-            for name, value in model.named_parameters()
-            if value.requires_grad
-            and (name.startswith(begin) if begin else not name.startswith(begins))
-        ]
-        for decays in (True, False):
-            chosen = [value for value in mine if (value.ndim > 1) == decays]
-            decay = {} if decays else {"weight_decay": 0.0}
-            groups.append({"params": chosen, "lr": share * rate, **decay})
-    return [group for group in groups if group["params"]]
-
-
-def identity_of(module: str, config: dict[str, Any], inputs: list[Path]) -> str:
-    """A digest of all that a training depends on: the code of `module`, its config and its inputs."""
-    files = [*code_files(module), *inputs]
-    return config_digest({"config": config, "files": [file_digest(file) for file in files]})
-
-
-def _resumable(
-    resume: Path | None, identity: str, where: torch.device, label: str
-) -> dict[str, Any] | None:
-    """What an interrupted run of the same identity left, or None."""
-    if resume is None or not resume.exists():
-        return None
-    try:
-        saved: dict[str, Any] = torch.load(resume, map_location=where, weights_only=False)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        log.info("%s: %s cannot be read (%s); starting anew", label, resume, error)
-        return None
-    if saved.get("identity") != identity:
-        log.info("%s: %s is of another config, code or data; starting anew", label, resume)
-        return None
-    return saved
-
-
-def save_parameters(folder: Path, model: nn.Module, config: dict[str, Any]) -> None:
-    """Write checkpoint.safetensors and the resolved config.yaml: what `load_checkpoint` reads."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with tables.atomic(folder / "checkpoint.safetensors") as temporary:
-        save_file(state, temporary)
-    with tables.atomic(folder / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(config, sort_keys=False))
-
-
-def save_checkpoint(
-    folder: Path, model: nn.Module, config: dict[str, Any], fitted: Fit, summary: dict[str, Any]
-) -> None:
-    """Write checkpoint.safetensors, the resolved config.yaml, history.parquet and summary.json."""
-    save_parameters(folder, model, config)
+def write_results(folder: Path, model: nn.Module, fitted: Fit, **summary: Any) -> None:
+    """Write history.parquet and summary.json of a training into its folder."""
     tables.write("history", fitted.history, folder / "history.parquet")
     summary = {
         "best_score": fitted.best_score,
@@ -272,11 +196,48 @@ def save_checkpoint(
         temporary.write_text(json.dumps(summary, indent=1))
 
 
-def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The resolved config and the parameters of a checkpoint folder."""
-    folder = Path(folder)
+def identity_of(module: str, config: Mapping[str, Any], inputs: list[Path]) -> str:
+    """A digest of all that a training depends on: the code of `module`, its config and its inputs."""
+    files = [*code_files(module), *inputs]
+    return config_digest({"config": config, "files": [file_digest(file) for file in files]})
+
+
+def _parameters(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the parameters that train; frozen networks stay as they are."""
+    named = model.named_parameters()
+    return {name: value.detach().clone() for name, value in named if value.requires_grad}
+
+
+def _groups(model: nn.Module, rate: float, slow: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The optimiser's groups: of each learning rate the parameters that decay and those that do not."""
+    groups: list[dict[str, Any]] = []
+    prefixes = tuple(slow)
+    for prefix, share in {"": 1.0, **slow}.items():
+        members = [
+            value
+            for name, value in model.named_parameters()
+            if value.requires_grad
+            and (name.startswith(prefix) if prefix else not name.startswith(prefixes))
+        ]
+        for decays in (True, False):
+            chosen = [value for value in members if (value.ndim > 1) == decays]
+            decay = {} if decays else {"weight_decay": 0.0}
+            groups.append({"params": chosen, "lr": share * rate, **decay})
+    return [group for group in groups if group["params"]]
+
+
+def _resumable(
+    resume: Path | None, identity: str, device: torch.device, label: str
+) -> dict[str, Any] | None:
+    """What an interrupted run of the same identity left, or None."""
+    if resume is None or not resume.exists():
+        return None
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        return config, load_file(folder / "checkpoint.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{folder}: not a whole checkpoint ({error}); rerun its training") from None
+        saved: dict[str, Any] = torch.load(resume, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        log.info("%s: %s cannot be read (%s); starting anew", label, resume, error)
+        return None
+    if saved.get("identity") != identity:
+        log.info("%s: %s is of another config, code or data; starting anew", label, resume)
+        return None
+    return saved

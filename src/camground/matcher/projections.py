@@ -1,4 +1,7 @@
-"""The trainable CNN over the frozen backbone's grid: the map whose Grad-CAM is taken."""
+"""From frozen features into the joint space: the trunk over the backbone's grid, the projection of tokens.
+
+The trunk's output is the map whose Grad-CAM is taken, by the matcher and by the grounder alike.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ class ResidualConv(nn.Module):
 
 
 class VisualTrunk(nn.Module):
-    """(B, C, H, W) backbone features -> (B, width, H, W), unit root mean square in each cell."""
+    """Backbone features (B, C, H, W) to (B, width, H, W), unit root mean square in each cell.
+
+    The cells' coordinates enter, so that location words can be learnt.
+    """
 
     def __init__(self, channels: int, width: int, blocks: int, dropout: float) -> None:
         super().__init__()
@@ -46,3 +52,25 @@ class VisualTrunk(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
+
+
+class TextProjection(nn.Module):
+    """Token vectors of the language encoder to words of the joint space, and each word's weight."""
+
+    def __init__(self, text_width: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.project = nn.Sequential(
+            nn.LayerNorm(text_width),
+            nn.Linear(text_width, width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, width),
+        )
+        self.skip = nn.Linear(text_width, width)
+        self.weight = nn.Linear(text_width, 1)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens (M, T, text_width), mask (M, T) bool -> words (M, T, width), weights (M, T) summing to 1."""
+        words = self.skip(tokens) + self.project(tokens)
+        weights = self.weight(tokens).squeeze(-1).masked_fill(~mask, -torch.inf).softmax(-1)
+        return words, weights

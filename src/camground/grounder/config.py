@@ -1,0 +1,93 @@
+"""Config sections `grounder` and `predict`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from camground.study.section import Section
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class CamEncoderConfig(Section):
+    """The CAM encoder: how the matcher's Grad-CAM enters."""
+
+    enabled: bool = True
+    """Whether the grounder sees the matcher's Grad-CAM at all."""
+    channels: Annotated[int, Field(ge=1)] = 16
+    """Channels of its convolutions."""
+    tokens: Annotated[int, Field(ge=1)] = 4
+    """Side of the grid of CAM tokens that the fusion attends to."""
+    dropout: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of training pairs whose CAM is withheld."""
+    control: Literal["none", "shuffled", "uniform", "centre"] = "none"
+    """What the encoder is shown in place of the expression's CAM: nothing else (none), another expression's
+    (shuffled), or a map that knows nothing of image and expression (uniform, centre)."""
+
+
+class TransformerConfig(Section):
+    """The transformer over the proposals' tokens and a pooled grid of the CNN's map."""
+
+    enabled: bool = True
+    """Whether there is one."""
+    layers: Annotated[int, Field(ge=1)] = 1
+    """Number of blocks."""
+    heads: Annotated[int, Field(ge=1)] = 4
+    """Attention heads."""
+    grid: Annotated[int, Field(ge=1)] = 4
+    """Side of the grid of image tokens."""
+
+
+class FusionConfig(Section):
+    """The multi-modality fusion module."""
+
+    enabled: bool = True
+    """Whether there is one; without it visual, language and CAM features meet in products alone."""
+    layers: Annotated[int, Field(ge=1)] = 1
+    """Number of blocks."""
+    heads: Annotated[int, Field(ge=1)] = 4
+    """Attention heads."""
+    relations: Annotated[int, Field(ge=0)] = 2
+    """Heads of the relations between proposals that the words name; 0: none."""
+
+
+class GrounderConfig(Section):
+    """The grounder. It is built on the matcher, whose width, temperature and relations it shares."""
+
+    regions_only: bool = False
+    """Score proposals alone, by the whole phrase, as region-level methods do: no cells in the image score,
+    no own Grad-CAM among a proposal's features, no words of the subject."""
+    own_gate: bool = True
+    """Keep the own Grad-CAM to where the image score rests, as `gradcam.method: gated` does for the
+    matcher's."""
+    map_boxes: list[Share] = []
+    """Thresholds, shares of the maximum, at which boxes around the own Grad-CAM and the one shown join the
+    image's proposals as candidates. Maps of few scenes are too broad for their boxes to fit."""
+    cam_encoder: CamEncoderConfig = CamEncoderConfig()
+    """How the matcher's Grad-CAM enters."""
+    transformer: TransformerConfig = TransformerConfig()
+    """The transformer beside the CNN."""
+    fusion: FusionConfig = FusionConfig()
+    """The fusion over visual, language and CAM features."""
+
+
+class VotingConfig(Section):
+    """How the box is read out: the mean of the candidates around the chosen one, by their scores."""
+
+    iou: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Overlap with the chosen box from which a candidate votes; 1: the chosen box alone."""
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    """Of the softmax of the scores that weighs the votes."""
+    map_weight: Annotated[float, Field(gt=0)] = 0.1
+    """Of a vote of a map's box, which chooses well and ends badly, where a proposal's is 1."""
+
+
+class PredictConfig(Section):
+    """Prediction on the splits that are evaluated."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    """Expressions in a batch."""
+    voting: VotingConfig = VotingConfig()
+    """How the box is read out of the scores."""

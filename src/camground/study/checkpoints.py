@@ -1,0 +1,44 @@
+"""Checkpoints: a folder with checkpoint.safetensors and config.yaml, the config that it was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from camground.study import tables
+from camground.study.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS, CONFIG = "checkpoint.safetensors", "config.yaml"
+
+
+def save_checkpoint(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write the parameters `state` and the plain values `config` into `folder`, each file atomically."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    with tables.atomic(folder / WEIGHTS) as temporary:
+        save_file(plain, temporary)
+    with tables.atomic(folder / CONFIG) as temporary:
+        temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config and the parameters of a checkpoint folder; `UserError` when it is not whole."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    try:
+        config = yaml.safe_load((folder / CONFIG).read_text())
+        return config, load_file(folder / WEIGHTS)
+    except (OSError, ValueError, yaml.YAMLError, SafetensorError) as error:
+        raise UserError(
+            f"{folder}: not a whole checkpoint ({error}); rerun its training"
+        ) from None

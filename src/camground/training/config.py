@@ -1,0 +1,117 @@
+"""Config sections `losses` and `train`: what the grounder is trained on, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from camground.study.optimiser import OptimiserConfig
+from camground.study.section import Section
+
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class DistillationConfig(Section):
+    """Distillation of the matcher's CAM into the proposals' scores: what the teacher's scores are of."""
+
+    weight: Weight = 1.0
+    """Of the loss; 0: off."""
+    contrast: Weight = 1.0
+    """Of the map's mean inside a proposal less its mean in the ring around it."""
+    ranking: Weight = 0.0
+    """Of the sum of the map inside / sqrt(area)."""
+    box: Weight = 1.0
+    """Of the IoU with the box around the map at `gradcam.box_threshold`."""
+    objectness: Weight = 0.5
+    """Of the proposal's objectness."""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Of the teacher's softmax."""
+
+
+class AttentionMiningConfig(Section):
+    """Attention mining (GAIN, Li et al. 2018): what scores once the own Grad-CAM is erased is to be little."""
+
+    weight: Weight = 0.5
+    """Of the loss; 0: off."""
+    order: Literal["exact", "first"] = "exact"
+    """exact: the gradient flows through the Grad-CAM's channel weights too (second order); first: these are
+    constants to it."""
+    scorer: Literal["frozen", "live"] = "frozen"
+    """frozen: the erased pass gives no gradient to the parameters but through the mask; live: it does."""
+    erase: Literal["feature", "image"] = "feature"
+    """What the mask erases: the backbone's grid, or pixels, which runs the backbone in the loop."""
+    omega: Annotated[float, Field(gt=0)] = 10.0
+    """Steepness of the soft mask; 100 leaves no gradient."""
+    sigma: Share = 0.4
+    """Threshold of the soft mask, a share of the map's maximum."""
+    warmup: Share = 0.3
+    """Share of the training until mining reaches its weight."""
+    every: Annotated[int, Field(ge=1)] = 2
+    """Mine at every n-th step with n times the weight: a step with a second derivative costs twice one
+    without."""
+    size_weight: Weight = 1.0
+    """Of the penalty on masks that cover more than `size_limit`."""
+    size_limit: Share = 0.3
+    """Share of the image that a mask may cover without penalty."""
+    keep_weight: Weight = 0.0
+    """Of the term that what the mask keeps must score as the whole image does."""
+
+
+class LossesConfig(Section):
+    """The grounder's losses, each with its weight."""
+
+    contrastive: Weight = 1.0
+    """InfoNCE of all images of a batch with all texts."""
+    matching: Weight = 1.0
+    """Own pairs against hard negatives through the fusion: other pairs, and swaps false of the image."""
+    matching_swaps: bool = True
+    """Whether swaps are negatives of the contrastive and the matching loss."""
+    swap_ranking: Weight = 1.0
+    """The proposal that an expression means scores higher by it than by its swap."""
+    reconstruction: Weight = 0.0
+    """The expression is reconstructed from the proposals that it attends to (ARN, Liu et al. 2019)."""
+    distillation: DistillationConfig = DistillationConfig()
+    """Distillation of the matcher's CAM."""
+    attention_mining: AttentionMiningConfig = AttentionMiningConfig()
+    """Attention mining on the own Grad-CAM."""
+
+
+class TunedConfig(Section):
+    """How much of the backbone and of the language encoder trains along with the grounder. The matcher and its
+    Grad-CAM stay on the frozen ones."""
+
+    backbone: Annotated[int, Field(ge=0)] = 0
+    """Stages of the backbone, from the last; 0: frozen, features from the cache."""
+    language: Annotated[int, Field(ge=0)] = 0
+    """Layers of the language encoder, from the last; 0: frozen."""
+    rate: Annotated[float, Field(gt=0)] = 0.1
+    """Their learning rate, as a share of the grounder's."""
+
+
+class TrainConfig(Section):
+    """Training of the grounder, which starts from the matcher."""
+
+    keep_epochs: bool = False
+    """Keep every epoch's checkpoint, for `camground selection`."""
+    tuned: TunedConfig = TunedConfig()
+    """How much of the frozen networks trains too."""
+    optimiser: OptimiserConfig = OptimiserConfig(epochs=3)
+    """How it is trained."""
+
+
+class GrounderTraining(Section):
+    """What the training of one grounder depends on beside its data: the parts that a variant may change."""
+
+    losses: LossesConfig = LossesConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _reconstruction_needs_fixed_words(self) -> Self:
+        if self.losses.reconstruction and self.train.tuned.language:
+            raise ValueError(
+                "losses.reconstruction rebuilds the language encoder's vectors, which"
+                " train.tuned.language moves; set one of the two to 0"
+            )
+        return self
