@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from camground.study.errors import UserError
 
 
 @dataclass(frozen=True)
-class Batch:
+class PairBatch:
     """Some images and some of their expressions, as indices.
 
     images (B,): rows of the `images` table. expressions (M,): rows of `Pairs.texts`.
@@ -40,9 +40,9 @@ class Swaps:
     false: np.ndarray
 
 
-def _without_swaps(images: list[int], expressions: list[int], owner: list[int]) -> Batch:
+def _without_swaps(images: list[int], expressions: list[int], owner: list[int]) -> PairBatch:
     none = np.full(len(expressions), -1)
-    return Batch(np.array(images), np.array(expressions), np.array(owner), none)
+    return PairBatch(np.array(images), np.array(expressions), np.array(owner), none)
 
 
 class Pairs:
@@ -53,7 +53,7 @@ class Pairs:
     """
 
     def __init__(
-        self, images: str | Path, expressions: str | Path, split: str, kinds: list[str]
+        self, images: str | Path, expressions: str | Path, split: str, kinds: Sequence[str]
     ) -> None:
         image_table = tables.read("images", images, ["image_id"])
         every = tables.read("expressions", expressions)
@@ -102,7 +102,7 @@ class Pairs:
 
     def epoch(
         self, batch_size: int, per_image: int, rng: np.random.Generator, most: int | None = None
-    ) -> Iterator[Batch]:
+    ) -> Iterator[PairBatch]:
         """Every image once in random order, with up to `per_image` random expressions of each, and of
         each expression one random swap. `most`: only so many images, drawn anew each time."""
         rows = rng.permutation(np.array(self.images, dtype=int))[:most]
@@ -117,7 +117,7 @@ class Pairs:
                 expressions += taken.tolist()
                 owner += [index] * len(taken)
             swaps = [self._random_swap(row, rng) for row in expressions]
-            yield Batch(chosen, np.array(expressions), np.array(owner), np.array(swaps))
+            yield PairBatch(chosen, np.array(expressions), np.array(owner), np.array(swaps))
 
     def _random_swap(self, expression: int, rng: np.random.Generator) -> int:
         mine = self._swaps_of.get(expression)
@@ -128,7 +128,7 @@ class Pairs:
         whole, rest = divmod(count if most is None else min(most, count), batch_size)
         return whole + (rest >= min(batch_size, 2))
 
-    def in_order(self, size: int) -> Iterator[Batch]:
+    def in_order(self, size: int) -> Iterator[PairBatch]:
         """Every expression once, grouped by image, in batches of about `size` expressions."""
         images: list[int] = []
         expressions: list[int] = []

@@ -32,7 +32,7 @@ def partners(image_rows: np.ndarray, known: np.ndarray) -> np.ndarray:
         return shown
     if len(rows) == 1:
         raise UserError(
-            "model.cam_encoder.control: shuffled needs two expressions with a CAM in a split"
+            "grounder.cam_encoder.control: shuffled needs two expressions with a CAM in a split"
         )
     rows = rng.permutation(rows)
     images, place, counts = np.unique(image_rows[rows], return_inverse=True, return_counts=True)
@@ -64,7 +64,7 @@ def shown_alone(control: str, cams: Tensor) -> Tensor:
         return cams
     if control == "shuffled":
         raise UserError(
-            "model.cam_encoder.control: shuffled shows the CAM of another expression of a data split,"
+            "grounder.cam_encoder.control: shuffled shows the CAM of another expression of a data split,"
             " which a photograph on its own has not; ground it with a model of another control"
         )
     return fixed_map(control, *cams.shape[-2:]).to(cams).expand_as(cams)

@@ -62,7 +62,7 @@ class GrounderConfig(Section):
     own_gate: bool = True
     """Keep the own Grad-CAM to where the image score rests, as `gradcam.method: gated` does for the
     matcher's."""
-    map_boxes: list[Share] = []
+    map_boxes: tuple[Share, ...] = ()
     """Thresholds, shares of the maximum, at which boxes around the own Grad-CAM and the one shown join the
     image's proposals as candidates. Maps of few scenes are too broad for their boxes to fit."""
     cam_encoder: CamEncoderConfig = CamEncoderConfig()

@@ -39,9 +39,7 @@ class Images:
     def take(self, rows: Tensor) -> Images:
         """The images at these rows, in that order."""
         proposals = self.proposals.take(rows)
-        return Images(
-            self.map[rows], proposals, self.regions[rows], self.grid[rows], self.basis
-        )
+        return Images(self.map[rows], proposals, self.regions[rows], self.grid[rows], self.basis)
 
 
 @dataclass
@@ -234,7 +232,9 @@ class Grounder(nn.Module):
         matcher_cam and cam_known as in `forward`.
         """
         proposals, subject = images.proposals, self._subject(texts)
-        similarity = torch.einsum("pd,pkd->pk", subject, functional.normalize(images.regions, dim=-1))
+        similarity = torch.einsum(
+            "pd,pkd->pk", subject, functional.normalize(images.regions, dim=-1)
+        )
         scores = self.region_scale.exp() * similarity
         scores = scores + self.objectness_weight * proposals.objectness
         cam_regions = cam_tokens = None

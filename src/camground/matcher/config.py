@@ -7,10 +7,48 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from camground.matcher.cam_sources import SOURCES, SourceName
+from camground.study.optimiser import OptimiserConfig
 from camground.study.section import Section
 
 CamMethod = Literal["gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "eigengradcam"]
 Pixels = Annotated[int, Field(ge=1)]
+
+
+class MatcherOptimiserConfig(OptimiserConfig):
+    """How the matcher is trained."""
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    """Passes over the training images, at most."""
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Images in a batch."""
+    per_image: Annotated[int, Field(ge=1)] = 2
+    """Expressions of each image in a batch, at most."""
+
+
+class MatcherConfig(Section):
+    """The image-text matcher whose Grad-CAM enters the grounder, and on which the grounder is built."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of its training; all variants and seeds share the one matcher."""
+    kinds: Annotated[tuple[Literal["phrase", "sentence"], ...], Field(min_length=1)] = ("phrase",)
+    """Kinds of expressions that it learns from: phrases, whole captions or both."""
+    pool: Annotated[int, Field(ge=1)] = 2
+    """Training averages the grid over pool x pool cells, which costs pool ** 2 times less; Grad-CAM is taken
+    on the whole grid."""
+    swaps: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of telling expressions from their swaps that are false of the image."""
+    width: Annotated[int, Field(ge=4)] = 128
+    """Channels of the joint space of images and texts, of the matcher and of the grounder."""
+    blocks: Annotated[int, Field(ge=0)] = 1
+    """Residual convolutions of the CNN over the backbone's grid."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Of the matcher's layers and of the grounder's."""
+    temperature: Annotated[float, Field(gt=0)] = 0.05
+    """Of the smooth maxima over the grid's cells and over proposals."""
+    relations: Annotated[int, Field(ge=0)] = 2
+    """Heads of the relations to landmarks that the words name; 0: none."""
+    optimiser: MatcherOptimiserConfig = MatcherOptimiserConfig()
+    """How it is trained."""
 
 
 class BlipConfig(Section):
@@ -69,8 +107,6 @@ class GradcamConfig(Section):
     ] = "gated"
     """Of the matcher: method of pytorch-grad-cam; gated is Grad-CAM kept to where it is joined to the cells
     that the score rests on, and near them."""
-    layer: str = "trunk"
-    """Module of the matcher whose output the map is taken at."""
     box_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of a map's maximum that its box is drawn around, for the teacher's score of a proposal and for
     the baseline gradcam_box alike."""

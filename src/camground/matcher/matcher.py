@@ -107,9 +107,7 @@ class Matcher(nn.Module):
         evidence = self.relations.paired(cells, texts.landmarks, texts.relations, basis)
         return similarity + evidence
 
-    def all_similarities(
-        self, visual: Tensor, texts: Texts, basis: Tensor | None = None
-    ) -> Tensor:
+    def all_similarities(self, visual: Tensor, texts: Texts, basis: Tensor | None = None) -> Tensor:
         """Similarity (B, M, H * W) of each cell of the maps (B, width, H, W) with each of the M texts."""
         cells = self._unit(visual)
         similarity = torch.einsum("md,bdn->bmn", texts.phrase, cells.flatten(2))

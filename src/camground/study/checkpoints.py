@@ -39,6 +39,4 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tenso
         config = yaml.safe_load((folder / CONFIG).read_text())
         return config, load_file(folder / WEIGHTS)
     except (OSError, ValueError, yaml.YAMLError, SafetensorError) as error:
-        raise UserError(
-            f"{folder}: not a whole checkpoint ({error}); rerun its training"
-        ) from None
+        raise UserError(f"{folder}: not a whole checkpoint ({error}); rerun its training") from None

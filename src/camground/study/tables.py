@@ -143,6 +143,12 @@ def batches(name: str, path: str | Path, size: int = 1024) -> Iterator[pd.DataFr
             yield batch.to_pandas()
 
 
+def image_paths(images_table: str | Path) -> list[Path]:
+    """Where the photographs of an `images` table lie, in its order."""
+    paths = read("images", images_table, ["path"])["path"]
+    return [image_path(images_table, path) for path in paths]
+
+
 def image_path(images_table: str | Path, path: str) -> Path:
     """Where a photograph lies: `path` of the `images` table, relative to the table's folder."""
     return Path(images_table).parent / path

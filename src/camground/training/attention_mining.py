@@ -1,64 +1,100 @@
 """Attention mining (GAIN, Li et al. 2018, eq. 3 to 5), moved to grounding.
 
-The own Grad-CAM A is turned into a soft mask T = sigmoid(omega (A / max A - sigma)); what the mask
-covers is erased, and the score that is left, S(I*, q), is to be small: whatever still carries the
-expression after erasing should have been in the map. S is a probability, since a contrastive score is
-unbounded below. A size penalty and a keep term stand against the map that covers everything.
+The own Grad-CAM A is turned into a soft mask T; what the mask covers is erased, and the score that is left,
+S(I*, q), is to be small: whatever still carries the expression after erasing should have been in the map.
+S is a probability, since a contrastive score is unbounded below, and is computed exactly as S(I, q) is. A size
+penalty and a keep term stand against the map that covers everything.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
+from torch import Tensor, nn
+from torch.func import functional_call
 
+from camground.grounder.batches import GroundingBatch
+from camground.grounder.erasing import erase, soft_mask
+from camground.grounder.grounder import Grounder, GroundingOutput
+from camground.grounder.regions import Proposals
+from camground.training.config import AttentionMiningConfig
 
-@dataclass(frozen=True)
-class AttentionMiningConfig:
-    """`weight` 0 switches it off. `order`: exact (second order) or first. `scorer`: live, or frozen
-    (the erased pass gives no gradient to the parameters but through the mask). `erase`: feature (the
-    backbone's grid) or image (pixels; runs the backbone in the loop). `fill`: mean or blur. `warmup`:
-    share of training before it reaches its weight, linearly. `every`: mine at every n-th step, with n
-    times the weight, since a step with a second derivative costs twice one without. `size_weight` and
-    `size_limit`: of max(0, mean T - limit). `keep_weight`: of |S(I * T, q) - S(I, q)|.
-    """
-
-    weight: float = 0.5
-    order: str = "exact"
-    scorer: str = "frozen"
-    erase: str = "feature"
-    fill: str = "mean"
-    omega: float = 10.0
-    sigma: float = 0.4
-    warmup: float = 0.3
-    every: int = 1
-    size_weight: float = 1.0
-    size_limit: float = 0.3
-    keep_weight: float = 0.0
+# Backbone features (P, C, H, W) of the images at these rows with the mask (P, h, w) erased from the pixels.
+EraseImage = Callable[[np.ndarray, Tensor], Tensor]
 
 
-def soft_mask(cam: Tensor, omega: float, sigma: float) -> Tensor:
-    """T (P, H, W) in (0, 1) from a map (P, H, W) that is at least 0 (eq. 4, of A scaled to maximum 1)."""
-    peak = cam.flatten(1).amax(-1).clamp(min=1e-6)
-    return torch.sigmoid(omega * (cam / peak[:, None, None] - sigma))
+class ImageProbability(nn.Module):
+    """S(I, q) (P,), a probability, as a module of its own, whose parameters `functional_call` can freeze."""
+
+    def __init__(self, grounder: Grounder) -> None:
+        super().__init__()
+        self.grounder = grounder
+
+    def forward(
+        self, features: Tensor, proposals: Proposals, tokens: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Of backbone features (P, C, H, W), proposals and tokens (P, T, text_width) with mask (P, T)."""
+        grounder = self.grounder
+        images = grounder.see(grounder.matcher.trunk(features), proposals)
+        logit = grounder.image_score(images, grounder.matcher.read(tokens, mask)).logit
+        return logit.sigmoid()
 
 
-def fill_value(x: Tensor, fill: str) -> Tensor:
-    """What stands where something was erased: the mean over the cells of each row, or a blur of x."""
-    if fill == "mean":
-        return x.mean((2, 3), keepdim=True)
-    side = max(3, x.shape[-1] // 4) | 1
-    return functional.avg_pool2d(x, side, stride=1, padding=side // 2, count_include_pad=False)
+class AttentionMining:
+    """The mining term of a batch; see the module's docstring."""
 
+    def __init__(
+        self,
+        grounder: Grounder,
+        config: AttentionMiningConfig,
+        erase_image: EraseImage | None = None,
+    ) -> None:
+        self.score, self.config = ImageProbability(grounder), config
+        self._erase_image = erase_image
 
-def erase(x: Tensor, mask: Tensor, fill: str) -> Tensor:
-    """x - T (x - fill): x (P, C, H, W), mask (P, h, w) resized bilinearly to x where it differs."""
-    mask = mask.unsqueeze(1)
-    if mask.shape[-2:] != x.shape[-2:]:
-        mask = functional.interpolate(mask, x.shape[-2:], mode="bilinear", align_corners=False)
-    return x - mask * (x - fill_value(x, fill))
+    def weight(self, step: int, total: int) -> float:
+        """The weight at this step of `total`: it grows, and rests between every n-th step."""
+        config = self.config
+        if not config.weight or (step + 1) % config.every:
+            return 0.0
+        return config.weight * config.every * min(1.0, step / total / max(config.warmup, 1e-9))
+
+    def __call__(self, batch: GroundingBatch, output: GroundingOutput) -> dict[str, Tensor]:
+        """S(I*, q) and its companions, scalars; their weighted sum is "mining_sum"."""
+        config, owner = self.config, batch.owner
+        features, tokens = batch.features[owner], batch.tokens
+        if config.scorer == "frozen":
+            # networks that train along get no gradient but through the mask
+            features, tokens = features.detach(), tokens.detach()
+        texts = (batch.proposals.take(owner), tokens, batch.mask)
+        mask = soft_mask(output.own_cam, config.omega, config.sigma)
+        if config.erase == "image":
+            assert self._erase_image is not None
+            erased = self._erase_image(batch.image_rows[owner.cpu().numpy()], mask)
+        else:
+            erased = erase(features, mask)
+        score = output.image_score.logit.sigmoid().detach()
+        values = {
+            "erased_score": self._score(erased, *texts).mean(),
+            "image_score": score.mean(),
+            "mask_share": mask.mean().detach(),
+            "size_penalty": size_penalty(mask, config.size_limit),
+        }
+        total = values["erased_score"] + config.size_weight * values["size_penalty"]
+        if config.keep_weight:
+            kept = self._score(erase(features, 1 - mask), *texts)
+            values["keep"] = (kept - score).abs().mean()
+            total = total + config.keep_weight * values["keep"]
+        return {**values, "mining_sum": total}
+
+    def _score(self, *arguments: object) -> Tensor:
+        """S of masked features; a frozen scorer's parameters get no gradient."""
+        parameters: dict[str, Tensor] = dict(self.score.named_parameters())
+        if self.config.scorer == "frozen":
+            parameters = {name: value.detach() for name, value in parameters.items()}
+        probability: Tensor = functional_call(self.score, parameters, arguments)
+        return probability
 
 
 def size_penalty(mask: Tensor, limit: float) -> Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from camground.study.optimiser import OptimiserConfig
 from camground.study.section import Section
@@ -31,7 +31,7 @@ class DistillationConfig(Section):
 
 
 class AttentionMiningConfig(Section):
-    """Attention mining (GAIN, Li et al. 2018): what scores once the own Grad-CAM is erased is to be little."""
+    """Attention mining (GAIN, Li et al. 2018): little is to score once the own Grad-CAM is erased."""
 
     weight: Weight = 0.5
     """Of the loss; 0: off."""
@@ -79,8 +79,9 @@ class LossesConfig(Section):
 
 
 class TunedConfig(Section):
-    """How much of the backbone and of the language encoder trains along with the grounder. The matcher and its
-    Grad-CAM stay on the frozen ones."""
+    """How much of the backbone and of the language encoder trains along with the grounder.
+
+    The matcher and its Grad-CAM stay on the frozen ones."""
 
     backbone: Annotated[int, Field(ge=0)] = 0
     """Stages of the backbone, from the last; 0: frozen, features from the cache."""
@@ -90,6 +91,13 @@ class TunedConfig(Section):
     """Their learning rate, as a share of the grounder's."""
 
 
+class GrounderOptimiserConfig(OptimiserConfig):
+    """How the grounder is trained."""
+
+    epochs: Annotated[int, Field(ge=1)] = 3
+    """Passes over the training images, at most."""
+
+
 class TrainConfig(Section):
     """Training of the grounder, which starts from the matcher."""
 
@@ -97,21 +105,5 @@ class TrainConfig(Section):
     """Keep every epoch's checkpoint, for `camground selection`."""
     tuned: TunedConfig = TunedConfig()
     """How much of the frozen networks trains too."""
-    optimiser: OptimiserConfig = OptimiserConfig(epochs=3)
+    optimiser: GrounderOptimiserConfig = GrounderOptimiserConfig()
     """How it is trained."""
-
-
-class GrounderTraining(Section):
-    """What the training of one grounder depends on beside its data: the parts that a variant may change."""
-
-    losses: LossesConfig = LossesConfig()
-    train: TrainConfig = TrainConfig()
-
-    @model_validator(mode="after")
-    def _reconstruction_needs_fixed_words(self) -> Self:
-        if self.losses.reconstruction and self.train.tuned.language:
-            raise ValueError(
-                "losses.reconstruction rebuilds the language encoder's vectors, which"
-                " train.tuned.language moves; set one of the two to 0"
-            )
-        return self

@@ -1,96 +1,86 @@
-"""Binary matching of images and texts through the fusion module, and what one changed word changes.
+"""Binary matching of images and texts by the image score, and what one changed word changes.
 
-The matcher's CAM of a positive pair was made for that very text; a negative pair has none, so showing
-CAMs here would let the fusion tell positives by their CAM. It is withheld from all pairs.
+The image score sees no CAM: the matcher's CAM of a positive pair was made for that very text and a negative
+pair has none, so showing CAMs would let the fusion tell positives by their CAM.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from camground.grounder.batches import Loaded
-from camground.grounder.grounder import Grounder
-from camground.grounder.seen_and_read import Read, Seen
+from camground.grounder.batches import Swaps
+from camground.grounder.grounder import Grounder, Images, ImageScore
+from camground.matcher.matcher import Texts
 
 
-def hardest(logits: Tensor, good: Tensor) -> tuple[Tensor, Tensor]:
+def hardest(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     """Sampled hard negatives: for each text an image, for each image a text, by softmax of the logits.
 
-    logits (B, M), good (B, M) bool. Where an image or text has no negative in the batch the index is
-    that of some positive; `match` gives such a pair no weight.
+    logits (B, M), positive (B, M) bool. Where an image or text has no negative in the batch the index is
+    that of some positive; `matching` gives such a pair no weight.
     """
-    scores = logits.detach().masked_fill(good, -1e4)
+    scores = logits.detach().masked_fill(positive, -1e4)
     image_of_text = torch.multinomial(scores.T.softmax(-1), 1).squeeze(-1)
     text_of_image = torch.multinomial(scores.softmax(-1), 1).squeeze(-1)
     return image_of_text, text_of_image
 
 
-@dataclass
-class Matched:
-    """What the pairs without a CAM gave: the matching loss, the swap ranking, and the scores (M, K) of
-    the own pairs, which rest on what was learnt from sentences alone."""
-
-    matching: Tensor
-    swap_ranking: Tensor
-    scores: Tensor
-
-
-def swap_ranking(own: Tensor, swapped: Tensor, valid: Tensor) -> Tensor:
+def swap_ranking(scores: Tensor, swap_scores: Tensor, valid: Tensor) -> Tensor:
     """-log sigmoid(s(q) - s(q')) at the proposals that q means, S rows; 0 where S is 0.
 
-    own, swapped (S, K): scores by the expressions and by their swaps; a swap does not mean the same object,
+    scores, swap_scores (S, K): by the expressions and by their swaps; a swap does not mean the same object,
     whether it is true of another one or not. Which proposal is meant is the model's own belief.
     """
-    if not len(own):
-        return own.new_zeros(())
-    belief = own.detach().masked_fill(~valid, -1e4).softmax(-1)
+    if not len(scores):
+        return scores.new_zeros(())
+    belief = scores.detach().masked_fill(~valid, -1e4).softmax(-1)
     # padding scores minus infinity on both sides
-    margin = torch.where(valid, own - swapped, torch.zeros_like(own))
+    margin = torch.where(valid, scores - swap_scores, torch.zeros_like(scores))
     return -(belief * functional.logsigmoid(margin)).sum(-1).mean()
 
 
-def match(
-    model: Grounder,
-    batch: Loaded,
-    seen: Seen,
-    read: Read,
-    swap_read: Read | None,
-    logits: Tensor,
-    good: Tensor,
+def matching(
+    grounder: Grounder,
+    images: Images,
+    texts: Texts,
+    owner: Tensor,
+    own: ImageScore,
+    contrastive_logits: Tensor,
+    positive: Tensor,
+    swaps: Swaps | None = None,
+    swap_texts: Texts | None = None,
     swaps_negative: bool = True,
-) -> Matched:
-    """Own pairs, swaps of them, and the batch's hard negatives through the fusion, without CAMs.
+) -> tuple[Tensor, Tensor]:
+    """The matching loss (ALBEF, Li et al. 2021, eq. 4) and the swap ranking, scalars.
 
-    `swaps_negative` False: the matching loss passes over the swaps; they are ranked all the same.
+    images: B; texts: M, of the images `owner` (M,); own: the image scores of these pairs; contrastive_logits
+    (B, M) and positive (B, M) bool choose the hard negatives. `swaps_negative` False: the matching loss
+    passes over the swaps; they are ranked all the same.
     """
-    owner = batch.owner
-    count, device = len(owner), owner.device
-    image_of_text, text_of_image = hardest(logits, good)
-    swapped = batch.swapped.nonzero().squeeze(-1)
-    texts = torch.arange(count, device=device)
-    images = torch.cat([owner, image_of_text, torch.arange(len(logits), device=device)])
-    queries = read.take(torch.cat([texts, texts, text_of_image]))
-    label = good[images, torch.cat([texts, texts, text_of_image])].float()
-    label[:count] = 1
+    image_of_text, text_of_image = hardest(contrastive_logits, positive)
+    text_rows = torch.arange(len(owner), device=owner.device)
+    image_rows = torch.arange(len(positive), device=owner.device)
+    rows = torch.cat([image_of_text, image_rows])
+    columns = torch.cat([text_rows, text_of_image])
     # drawn as negatives, yet positive: the batch had no negative for them
-    weight = torch.cat([label.new_ones(count), 1 - label[count:]])
-    if swap_read is not None:
-        images = torch.cat([images, owner[swapped]])
-        queries = Read.join(queries, swap_read)
-        label = torch.cat([label, label.new_zeros(len(swapped))])
+    weight = 1 - positive[rows, columns].float()
+    negatives = texts.take(columns)
+    if swaps is not None and swap_texts is not None:
+        rows = torch.cat([rows, owner[swaps.expression]])
+        negatives = Texts.join(negatives, swap_texts)
         # a swap that may be true of another object says nothing about the image as a whole
-        weight = torch.cat([weight, batch.swap_false.float() * swaps_negative])
-    grounded = model.ground(seen.take(images), queries, None)
-    each = functional.binary_cross_entropy_with_logits(
-        grounded.image_logit, label, reduction="none"
-    )
-    ranked = swap_ranking(
-        grounded.scores[:count][swapped],
-        grounded.scores[len(grounded.scores) - len(swapped) :],
-        batch.proposals.valid[owner[swapped]],
-    )
-    return Matched((each * weight).sum() / weight.sum(), ranked, grounded.scores[:count])
+        weight = torch.cat([weight, swaps.false.float() * swaps_negative])
+    other = grounder.image_score(images.take(rows), negatives)
+    logits = torch.cat([own.logit, other.logit])
+    label = torch.cat([torch.ones_like(own.logit), torch.zeros_like(other.logit)])
+    weight = torch.cat([weight.new_ones(len(owner)), weight])
+    each = functional.binary_cross_entropy_with_logits(logits, label, reduction="none")
+    loss = (each * weight).sum() / weight.sum()
+    if swaps is None or swap_texts is None:
+        return loss, loss.new_zeros(())
+    scores = own.proposal_scores[swaps.expression]
+    swap_scores = other.proposal_scores[len(columns) :]
+    valid = images.proposals.valid[owner[swaps.expression]]
+    return loss, swap_ranking(scores, swap_scores, valid)

@@ -19,32 +19,36 @@ from camground.training.contrastive import info_nce
 TEMPERATURE = 0.07  # of the cosines, the starting value of CLIP (Radford et al. 2021)
 
 
+class Reconstruction(nn.Module):
+    """The loss with its decoder, from a region vector to the language encoder's space."""
+
+    def __init__(self, width: int, text_width: int) -> None:
+        super().__init__()
+        self.decoder = nn.Sequential(
+            nn.Linear(width, width), nn.GELU(), nn.Linear(width, text_width)
+        )
+
+    def forward(
+        self, scores: Tensor, regions: Tensor, valid: Tensor, target: Tensor, text_ids: Tensor
+    ) -> Tensor:
+        """The contrastive reconstruction loss, scalar, at least 0; its gradient reaches scores and regions.
+
+        scores (M, K), logits, and regions (M, K, width) of the own pairs, valid (M, K) bool; target
+        (M, text_width) unit vectors of `text_vectors`; text_ids (M,): equal texts are no negatives of each
+        other. Pairs whose image has no proposals are left out.
+        """
+        kept = valid.any(-1)
+        if not kept.any():
+            return regions.new_zeros(())
+        attention = scores.masked_fill(~valid, -1e4)[kept].softmax(-1)
+        attended = torch.einsum("mk,mkd->md", attention, regions[kept])
+        predicted = functional.normalize(self.decoder(attended), dim=-1)
+        cosines = predicted @ target[kept].T
+        same = text_ids[kept].unsqueeze(0) == text_ids[kept].unsqueeze(1)
+        return info_nce(cosines.float() / TEMPERATURE, same)
+
+
 def text_vectors(tokens: Tensor, mask: Tensor) -> Tensor:
     """Unit vectors (M, text_width): the mean of each text's token vectors (M, T, text_width)."""
     weights = mask.unsqueeze(-1).to(tokens.dtype)
     return functional.normalize((tokens * weights).sum(1) / weights.sum(1).clamp(min=1), dim=-1)
-
-
-def reconstruction(
-    decoder: nn.Module,
-    scores: Tensor,
-    regions: Tensor,
-    valid: Tensor,
-    target: Tensor,
-    text_ids: Tensor,
-) -> Tensor:
-    """The contrastive reconstruction loss, scalar, at least 0; its gradient reaches scores and regions.
-
-    scores (M, K), logits, and regions (M, K, width) of the own pairs, valid (M, K) bool; target
-    (M, text_width) unit vectors of `text_vectors`; text_ids (M,): equal texts are no negatives of each
-    other. Pairs whose image has no proposals are left out.
-    """
-    kept = valid.any(-1)
-    if not kept.any():
-        return regions.new_zeros(())
-    attention = scores.masked_fill(~valid, -1e4)[kept].softmax(-1)
-    attended = torch.einsum("mk,mkd->md", attention, regions[kept])
-    predicted = functional.normalize(decoder(attended), dim=-1)
-    cosines = predicted @ target[kept].T
-    same = text_ids[kept].unsqueeze(0) == text_ids[kept].unsqueeze(1)
-    return info_nce(cosines.float() / TEMPERATURE, same)

@@ -1,0 +1,187 @@
+"""Grounding every phrase of the evaluated splits with a trained grounder, and scoring their word swaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from camground.data.pairs import PairBatch, Pairs
+from camground.features.store import FeatureStore
+from camground.grounder.batches import GroundingBatch, GroundingData, ProposalTable
+from camground.grounder.config import PredictConfig
+from camground.grounder.erasing import erase, soft_mask
+from camground.grounder.grounder import GroundingOutput
+from camground.grounder.loading import TrainedGrounder, load_grounder
+from camground.grounder.read_out import read_out
+from camground.matcher.maps import to_bytes
+from camground.study import tables
+from camground.study.progress import log, track
+
+
+def predict(
+    config: PredictConfig,
+    splits: Sequence[str],
+    images: Path,
+    expressions: Path,
+    proposals: Path,
+    cams: Path,
+    features: Path,
+    checkpoint: Path,
+    output: Path,
+    swaps: Path,
+    device: torch.device,
+) -> None:
+    """Write the tables `predictions` (`output`) and `swap_scores` (`swaps`) of the splits' phrases."""
+    trained = load_grounder(checkpoint, device)
+    store = trained.open_store(features, images, device)
+    table = ProposalTable(images, proposals)
+    image_ids = tables.read("images", images, ["image_id"])["image_id"].tolist()
+    control = trained.model.config.cam_encoder.control
+    without = 0
+    with (
+        torch.no_grad(),
+        tables.writer("predictions", output) as predictions,
+        tables.writer("swap_scores", swaps) as swap_scores,
+    ):
+        for split in splits:
+            pairs = Pairs(images, expressions, split, ["phrase"])
+            data = GroundingData(pairs, store, table, cams, trained.box_threshold, control)
+            batches = list(pairs.in_order(config.batch_size))
+            for indices in track(batches, f"grounding {split} (batches)"):
+                rows = prediction_rows(trained, data, indices, config, device)
+                without += len(indices.expressions) - len(rows)
+                if rows:
+                    predictions.append(rows)
+            swap_batches = list(in_chunks(pairs, config.batch_size))
+            for which in track(swap_batches, f"swaps of {split} (batches)"):
+                swap_scores.append(
+                    swap_rows(trained, pairs, store, table, image_ids, which, device)
+                )
+    if without:
+        log.info("%d expressions of images without proposals get no prediction", without)
+
+
+def prediction_rows(
+    trained: TrainedGrounder,
+    data: GroundingData,
+    indices: PairBatch,
+    config: PredictConfig,
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    """Rows of the `predictions` table of a batch; none for an image without proposals."""
+    batch = data.load(indices, device)
+    output: GroundingOutput = trained.model(
+        batch.features,
+        batch.proposals,
+        batch.tokens,
+        batch.mask,
+        batch.owner,
+        batch.matcher_cam,
+        batch.cam_known,
+    )
+    erased = erased_scores(trained, batch, output).cpu().numpy()
+    image_score = output.image_score.logit.sigmoid().cpu().numpy()
+    best, chosen = (part.cpu().numpy() for part in output.scores.max(-1))
+    count = output.proposal_count
+    boxes = read_out(config.voting, output.candidates, output.scores, count).cpu().numpy()
+    peak = output.own_cam.amax((1, 2), keepdim=True).clamp(min=1e-9)
+    maps = (output.own_cam / peak).cpu().numpy()
+    rows = []
+    for row, expression in enumerate(indices.expressions):
+        if not np.isfinite(best[row]):
+            continue  # no proposal, so nothing to choose
+        size = np.tile(data.proposals.sizes[data.pairs.image_rows[expression]], 2)
+        rows.append(
+            {
+                "expression_id": data.pairs.expression_ids[expression],
+                # beyond the image's proposals stand the boxes around the expression's maps
+                "rank": int(chosen[row]) if chosen[row] < count else -1,
+                "box_xyxy": (boxes[row] * size).tolist(),
+                "score": float(best[row]),
+                "cam_height": maps.shape[1],
+                "cam_width": maps.shape[2],
+                "cam": to_bytes(maps[row]),
+                "image_score": float(image_score[row]),
+                "erased_score": float(erased[row]),
+            }
+        )
+    return rows
+
+
+def erased_scores(
+    trained: TrainedGrounder, batch: GroundingBatch, output: GroundingOutput
+) -> torch.Tensor:
+    """S(I*, q) (M,), probabilities, after erasing features under the own CAM, in every variant."""
+    model, mask = trained.model, soft_mask(output.own_cam, trained.omega, trained.sigma)
+    features = erase(batch.features[batch.owner], mask)
+    images = model.see(model.matcher.trunk(features), batch.proposals.take(batch.owner))
+    return model.image_score(images, output.texts).logit.sigmoid()
+
+
+def in_chunks(pairs: Pairs, size: int) -> Iterator[np.ndarray]:
+    """Every row of `pairs.swaps` once, those of an image together, with about `size` texts to read in
+    each chunk."""
+    order = np.argsort(pairs.image_rows[pairs.swaps.of], kind="stable")
+    step = max(size // 2, 1)
+    for start in range(0, len(order), step):
+        yield order[start : start + step]
+
+
+def swap_rows(
+    trained: TrainedGrounder,
+    pairs: Pairs,
+    store: FeatureStore,
+    proposals: ProposalTable,
+    image_ids: list[str],
+    which: np.ndarray,
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    """Rows of the `swap_scores` table of swaps `which` (S,), rows of `pairs.swaps`.
+
+    Each swap stands beside the expression that it was made from, both scored without the matcher's CAM,
+    which belongs to the true expression alone, and before the own map speaks: the two differ in their words
+    and in nothing else. `image_ids`: of the `images` table, in its order.
+    """
+    swaps, model = pairs.swaps, trained.model
+    origins, origin = np.unique(swaps.of[which], return_inverse=True)
+    texts = [pairs.texts[row] for row in origins] + [swaps.texts[row] for row in which]
+    image_rows = np.concatenate([pairs.image_rows[origins], pairs.image_rows[swaps.of[which]]])
+    images, owner = np.unique(image_rows, return_inverse=True)
+    tokens, mask = store.texts(texts)
+    visual = model.matcher.trunk(store.images(images).to(device))
+    seen = model.see(visual, proposals.take(images).to(device))
+    score = model.image_score(
+        seen.take(torch.from_numpy(owner).to(device)),
+        model.matcher.read(tokens.to(device), mask.to(device)),
+    )
+    logits, scores = score.logit.cpu().numpy(), score.proposal_scores.cpu().numpy()
+    rows = []
+    for number, swap in enumerate(which):
+        text_rows = (int(origin[number]), len(origins) + number)  # the expression, its swap
+        image = int(image_rows[text_rows[0]])
+        valid = proposals.valid[image]
+        boxes = proposals.boxes[image, valid] * np.tile(proposals.sizes[image], 2)
+        listed = [scores[row, valid] for row in text_rows]
+        # an image without proposals leaves nothing to choose
+        chosen = [boxes[each.argmax()].tolist() if len(each) else None for each in listed]
+        rows.append(
+            {
+                "expression_id": swaps.ids[swap],
+                "swap_of": pairs.expression_ids[swaps.of[swap]],
+                "word_class": swaps.word_classes[swap],
+                "false_of_image": bool(swaps.false[swap]),
+                "split": pairs.split,
+                "image_id": image_ids[image],
+                "image_score": float(logits[text_rows[0]]),
+                "image_score_swap": float(logits[text_rows[1]]),
+                "box_xyxy": chosen[0],
+                "box_xyxy_swap": chosen[1],
+                "scores": listed[0].tolist(),
+                "scores_swap": listed[1].tolist(),
+            }
+        )
+    return rows
