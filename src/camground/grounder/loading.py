@@ -21,8 +21,8 @@ from camground.study.checkpoints import load_checkpoint
 @dataclass
 class TrainedGrounder:
     """A grounder in evaluation mode with what else its config says: the frozen networks whose features it
-    reads, those of them that were trained along (or None), the threshold of the CAM's box, and omega and sigma
-    of the soft mask that erases."""
+    reads, those of them that were trained along (or None), the threshold of the CAM's box, and omega and sigma of
+    the soft mask that erases."""
 
     model: Grounder
     features: FeaturesConfig

@@ -14,19 +14,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from camground.data.pairs import Batch, Pairs
+from camground.data.pairs import PairBatch as Batch
+from camground.data.pairs import Pairs
 from camground.features.store import FeatureStore
-from camground.matcher.gradcam import TRUNK, MatcherCam
+from camground.matcher.gradcam import MatcherCam
+from camground.matcher.loading import load_matcher
 from camground.matcher.maps import to_bytes
 from camground.matcher.pretrained import PretrainedConfig, open_pretrained
 from camground.matcher.pretrained_cam import PretrainedCam
-from camground.stages.matcher import load_matcher
 from camground.study import stage, tables
 from camground.study.errors import UserError
 from camground.study.progress import log, track
 from camground.study.schemas import SPLITS
 from camground.study.sections import parse
-from camground.training.loop import device, prepare
+from camground.training.loop import best_device as device
+from camground.training.loop import prepare
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class GradcamConfig(PretrainedConfig):
     """
 
     method: str = "gradcam"
-    layer: str = TRUNK
+    layer: str = "trunk"
     kinds: list[str] = field(default_factory=lambda: ["phrase"])
     batch_size: int = 128
 
@@ -72,13 +74,13 @@ def write_matcher_cams(
 ) -> None:
     """The `cams` table of the study's own matcher."""
     store = FeatureStore(features)
-    model, _ = load_matcher(matcher, store)
+    model = load_matcher(matcher)
     where = device()
     model.to(where)
-    source = f"{config.method}:{config.layer}"
+    source = f"{config.method}:trunk"
     with (
         tables.writer("cams", out) as output,
-        MatcherCam(model, config.method, config.layer) as cam,
+        MatcherCam(model, config.method) as cam,
     ):
         for pairs, batches, label in batches_of(config, images, expressions):
             for batch in track(batches, label):

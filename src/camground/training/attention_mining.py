@@ -2,8 +2,8 @@
 
 The own Grad-CAM A is turned into a soft mask T; what the mask covers is erased, and the score that is left,
 S(I*, q), is to be small: whatever still carries the expression after erasing should have been in the map.
-S is a probability, since a contrastive score is unbounded below, and is computed exactly as S(I, q) is. A size
-penalty and a keep term stand against the map that covers everything.
+S is a probability, since a contrastive score is unbounded below, and is computed exactly as S(I, q) is. A
+size penalty and a keep term stand against the map that covers everything.
 """
 
 from __future__ import annotations
