@@ -2,13 +2,11 @@
 
 The same networks as the stages, without tables or caches. A model folder holds the grounder's checkpoint, the
 matcher's whose Grad-CAM it is shown, and the config's sections that grounding needs; the stage `tracking`
-makes it with `save_model`.
+makes it (`camground.grounder.model_folder`).
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,45 +18,16 @@ from camground.data.photographs import open_photograph, read_square
 from camground.features.backbone import Backbone
 from camground.features.language import LanguageEncoder
 from camground.grounder import cam_control
-from camground.grounder.config import PredictConfig
 from camground.grounder.loading import load_grounder
+from camground.grounder.model_folder import GROUNDER, MATCHER, GroundingSettings, read_settings
 from camground.grounder.read_out import read_out
 from camground.grounder.regions import Proposals
-from camground.matcher.config import GradcamConfig
 from camground.matcher.gradcam import MatcherCam
 from camground.matcher.loading import load_matcher
 from camground.matcher.pretrained import open_pretrained
-from camground.proposals.config import ProposalsConfig
-from camground.study import tables
-from camground.study.checkpoints import CONFIG, WEIGHTS
-from camground.study.errors import UserError
-from camground.study.section import Section
 
 if TYPE_CHECKING:
     from camground.matcher.pretrained_cam import PretrainedCam
-
-SETTINGS = "grounding.json"
-GROUNDER, MATCHER = "grounder", "matcher"
-
-
-class GroundingSettings(Section):
-    """What SETTINGS holds: the sections of the study's config that grounding needs."""
-
-    proposals: ProposalsConfig
-    gradcam: GradcamConfig
-    predict: PredictConfig
-
-
-def save_model(grounder: Path, matcher: Path, settings: GroundingSettings, folder: Path) -> Path:
-    """Make a model folder of the checkpoint folders of `grounder` and `matcher`; returns it."""
-    for name, source in ((GROUNDER, grounder), (MATCHER, matcher)):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for file in (WEIGHTS, CONFIG):
-            with tables.atomic(folder / name / file) as temporary:
-                shutil.copyfile(source / file, temporary)
-    with tables.atomic(folder / SETTINGS) as temporary:
-        temporary.write_text(json.dumps(settings.to_dict(), indent=1))
-    return folder
 
 
 class GroundingPipeline:
@@ -84,14 +53,7 @@ class GroundingPipeline:
         cls, folder: str | Path, device: str | torch.device = "cpu"
     ) -> GroundingPipeline:
         """From a model folder; `UserError` when it is none."""
-        folder = Path(folder)
-        try:
-            settings = json.loads((folder / SETTINGS).read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(
-                f"{folder}: not a folder that the stage `tracking` made ({error})"
-            ) from None
-        return cls(folder, GroundingSettings.parse(settings), torch.device(device))
+        return cls(Path(folder), read_settings(Path(folder)), torch.device(device))
 
     @torch.no_grad()
     def __call__(self, photograph: str | Path, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -152,4 +114,10 @@ class GroundingPipeline:
 
     def _propose(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (K, 4) xyxy in pixels, objectness (K,), and the photograph's width and height."""
-        raise NotImplementedError
+        from camground.proposals.selective_search import load, propose
+
+        with open_photograph(path) as picture:
+            size = picture.size
+        settings = self.settings.proposals
+        proposals = propose(load(path, settings.input_size, size), settings, size)
+        return proposals.boxes_xyxy, proposals.objectness, np.array(size, dtype=np.float64)

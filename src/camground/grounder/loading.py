@@ -20,9 +20,11 @@ from camground.study.checkpoints import load_checkpoint
 
 @dataclass
 class TrainedGrounder:
-    """A grounder in evaluation mode with what else its config says: the frozen networks whose features it
-    reads, those of them that were trained along (or None), the threshold of the CAM's box, and omega and sigma of
-    the soft mask that erases."""
+    """A grounder in evaluation mode with what else its config says.
+
+    features: the frozen networks that it reads; tuned: those of them that were trained along, or None;
+    box_threshold: of the CAM's box; omega, sigma: of the soft mask that erases.
+    """
 
     model: Grounder
     features: FeaturesConfig

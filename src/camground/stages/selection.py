@@ -20,7 +20,7 @@ from camground.study import stage, tables
 from camground.study.errors import UserError
 from camground.study.progress import log
 from camground.study.schemas import SPLITS
-from camground.training.loop import EPOCHS
+from camground.training.grounder import EPOCHS
 
 METRIC = "acc@0.5"
 TABLES = ("images", "expressions", "proposals", "cams")

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camground.bundle import bundle
 from camground.study import tables
 from camground.study.progress import log, track
 from camground.study.provenance import config_digest, git_sha
@@ -240,7 +239,9 @@ def ingest(
         from camground.tracking.model import log_headline
 
         checkpoint = model or headline_checkpoint(root, config)
-        folder = bundle(checkpoint, root / "matcher", config, root / "model")
+        sections = {name: config[name] for name in GroundingSettings.model_fields}
+        settings = GroundingSettings.parse(sections)
+        folder = save_model(checkpoint, root / "matcher", settings, root / "model")
         source = checkpoint.relative_to(root.parent).as_posix()
         result["model"] = log_headline(client, experiment, summary_id, folder, source)
     log.info(

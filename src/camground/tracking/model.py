@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import camground
-from camground.bundle import GROUNDER, MATCHER
+from camground.grounder.model_folder import GROUNDER, MATCHER
 from camground.study.provenance import config_digest, file_digest
 from camground.tracking.store import import_mlflow
 
@@ -66,7 +66,7 @@ def requirements() -> list[str]:
 def log_headline(
     client: MlflowClient, experiment: str, run_id: str, folder: Path, checkpoint: str
 ) -> str:
-    """Log a folder of `camground.bundle` as a pyfunc model of run `run_id`; returns `models:/<id>`.
+    """Log a model folder as a pyfunc model of run `run_id`; returns `models:/<id>`.
 
     `checkpoint` names the training that it is from. The same weights in the same run are kept. The
     package's source travels with the model, so that it can be served where camground is not installed.

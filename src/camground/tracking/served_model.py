@@ -15,9 +15,9 @@ class GroundingModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, m
 
     def load_context(self, context: Any) -> None:
         """Load the model's folder once."""
-        from camground.pipeline import Grounding
+        from camground.pipeline import GroundingPipeline
 
-        self.grounding = Grounding.load(context.artifacts["model"])
+        self.grounding = GroundingPipeline.from_pretrained(context.artifacts["model"])
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None

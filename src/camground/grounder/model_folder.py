@@ -1,0 +1,53 @@
+"""A model folder: all of a trained study that grounding needs, in one folder that can travel.
+
+It holds the checkpoint of the grounder, that of the matcher whose Grad-CAM it is shown, and the config's
+sections that grounding reads. The stage `tracking` makes it, `camground.pipeline` opens it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from camground.grounder.config import PredictConfig
+from camground.matcher.config import GradcamConfig
+from camground.proposals.config import ProposalsConfig
+from camground.study import tables
+from camground.study.checkpoints import CONFIG, WEIGHTS
+from camground.study.errors import UserError
+from camground.study.section import Section
+
+SETTINGS = "grounding.json"
+GROUNDER, MATCHER = "grounder", "matcher"
+
+
+class GroundingSettings(Section):
+    """What SETTINGS holds: the sections of the study's config that grounding needs."""
+
+    proposals: ProposalsConfig
+    gradcam: GradcamConfig
+    predict: PredictConfig
+
+
+def save_model(grounder: Path, matcher: Path, settings: GroundingSettings, folder: Path) -> Path:
+    """Make a model folder of the checkpoint folders of `grounder` and `matcher`; returns it."""
+    for name, source in ((GROUNDER, grounder), (MATCHER, matcher)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for file in (WEIGHTS, CONFIG):
+            with tables.atomic(folder / name / file) as temporary:
+                shutil.copyfile(source / file, temporary)
+    with tables.atomic(folder / SETTINGS) as temporary:
+        temporary.write_text(json.dumps(settings.to_dict(), indent=1))
+    return folder
+
+
+def read_settings(folder: Path) -> GroundingSettings:
+    """The settings of a model folder; `UserError` when it is none."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{folder}: not a folder that the stage `tracking` made ({error})"
+        ) from None
+    return GroundingSettings.parse(settings)
