@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from camground.grounder.model_folder import GroundingSettings, save_model
 from camground.study import tables
 from camground.study.progress import log, track
 from camground.study.provenance import config_digest, git_sha
