@@ -25,13 +25,19 @@ class KindSection(Section):
     """The keys of one kind of data, and what the stage and the rules must know of it."""
 
     module: ClassVar[str]
-    """The module whose `write(data, data_root, outputs)` writes the kind's tables (see `data.writing`)."""
+    """The module in camground.data whose function `write` writes the kind's tables (see `data.kinds`)."""
 
     makes_pictures: ClassVar[bool] = False
     """Whether it draws its pictures itself instead of reading photographs below `data_root`."""
 
     example: ClassVar[str] = ""
     """A study of this kind, for the message when `data_root` is not set."""
+
+    @classmethod
+    def full_module(cls) -> str:
+        """The full name of `module`. Spelled out nowhere, so that a stage that reads the config alone does
+        not count as one that runs every kind (see `study.code_closure`)."""
+        return f"camground.data.{cls.module}"
 
     def source_files(self) -> list[str]:
         """The files that name the photographs, relative to `data_root`: a change of one reruns `data`."""
@@ -41,7 +47,7 @@ class KindSection(Section):
 class ScenesConfig(KindSection):
     """The scenes that are drawn here, without a download."""
 
-    module: ClassVar[str] = "camground.data.scenes.scenes"
+    module: ClassVar[str] = "scenes.dataset"
     makes_pictures: ClassVar[bool] = True
 
     image_size: Annotated[int, Field(ge=64, le=512)] = 128
@@ -95,7 +101,7 @@ class ScenesConfig(KindSection):
 class FolderConfig(KindSection):
     """A folder of one's own photographs."""
 
-    module: ClassVar[str] = "camground.data.readers.folder"
+    module: ClassVar[str] = "readers.folder"
     example: ClassVar[str] = "configs/photos.yaml"
 
     captions: Name = "captions.csv"
@@ -130,7 +136,7 @@ class FolderConfig(KindSection):
 class ReferConfig(KindSection):
     """RefCOCO, RefCOCO+, RefCOCOg or ReferItGame in REFER's own files."""
 
-    module: ClassVar[str] = "camground.data.readers.refer"
+    module: ClassVar[str] = "readers.refer"
     example: ClassVar[str] = "configs/refcoco.yaml"
 
     dataset: Name = "refcoco"
@@ -160,7 +166,7 @@ class ReferConfig(KindSection):
 class Flickr30kConfig(KindSection):
     """Flickr30k Entities."""
 
-    module: ClassVar[str] = "camground.data.readers.flickr30k"
+    module: ClassVar[str] = "readers.flickr30k"
     example: ClassVar[str] = "configs/flickr30k.yaml"
 
     annotations: Name = "flickr30k_entities"

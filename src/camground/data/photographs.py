@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from camground.study.errors import UserError
 from camground.study.progress import track
@@ -101,7 +101,7 @@ def inspect(path: Path) -> PhotographFile:
         with Image.open(path) as picture:
             picture.load()
             return PhotographFile(*picture.size)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return PhotographFile(problem="unreadable: not an image that Pillow knows")
     except FileNotFoundError:
         return PhotographFile(problem="no such photograph")

@@ -22,9 +22,9 @@ def leakage(
 
     Compares the data set's splits with one another and with those of its siblings in --data-root.
     """
-    from camground.data.readers.leakage import check
+    from camground.data.leakage import list_leakage
 
-    check(data_root, dataset, split_by, allow, output)
+    list_leakage(data_root, dataset, split_by, allow, output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """REFER's `instances.json`, in COCO's format: the photographs' names and sizes, and their objects.
 
 Boxes are xywh in the file, xyxy here: pixels, x2 and y2 exclusive. All ids are `str` (those of
-ReferItGame's annotations are strings in the file).
+ReferItGame's annotations are strings in the file). Not pycocotools.coco.COCO: it believes whatever the
+file holds, and it copies every polygon as a list of numbers.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ class Picture:
 
     image_id: str
     file_name: str
-    width: int
-    height: int
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +37,19 @@ class Annotation:
     category_id: str
     box_xyxy: Box
     crowd: bool
-    segmentation: list | dict | None
+    segmentation: list[Any] | dict[str, Any] | None
 
 
 @dataclass
 class Instances:
-    """What instances.json holds: pictures by image id, annotations by id and by image id, names of
-    categories by id; `bad`: of annotations without a usable box, by id, why."""
+    """The content of instances.json: pictures by image id, annotations by id and by image id, names of
+    categories by id; `problems`: why annotations have no usable box, by id."""
 
     pictures: dict[str, Picture] = field(default_factory=dict)
     annotations: dict[str, Annotation] = field(default_factory=dict)
     of_image: dict[str, list[Annotation]] = field(default_factory=dict)
     categories: dict[str, str] = field(default_factory=dict)
-    bad: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
 
 
 def _compact(entry: dict[str, Any]) -> dict[str, Any]:
@@ -58,80 +58,77 @@ def _compact(entry: dict[str, Any]) -> dict[str, Any]:
     if isinstance(polygons, list):
         try:
             entry["segmentation"] = [
-                np.asarray(one, dtype=np.float64) if isinstance(one, list) else one
-                for one in polygons
+                np.asarray(polygon, dtype=np.float64) if isinstance(polygon, list) else polygon
+                for polygon in polygons
             ]
         except (TypeError, ValueError):
             entry["segmentation"] = None
     return entry
 
 
-def _entries(
-    path: Path, whole: dict[str, Any], key: str, wanted: tuple[str, ...]
-) -> Iterator[dict]:
-    """The entries of a list of the file that have all the keys they need."""
-    entries = whole.get(key)
+def _entries(path: Path, content: Any, key: str, *required: str) -> Iterator[dict[str, Any]]:
+    """The entries of a list of the file, all of which must have the required keys."""
+    entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise UserError(f"{path}: has no list `{key}`; get REFER's own instances.json again")
-    for place, entry in enumerate(entries):
-        if not isinstance(entry, dict) or any(name not in entry for name in wanted):
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or any(name not in entry for name in required):
             raise UserError(
-                f"{path}: {key}[{place}] lacks one of {', '.join(wanted)}; get the file again"
+                f"{path}: {key}[{number}] lacks one of {', '.join(required)}; get the file again"
             )
         yield entry
 
 
 def read_instances(path: Path) -> Instances:
-    """What is in instances.json.
+    """The content of an instances.json.
 
     Raises:
         UserError: the file is missing, truncated, or not of this format.
     """
     try:
         with path.open(encoding="utf-8") as stream:
-            whole = json.load(stream, object_hook=_compact)
+            content = json.load(stream, object_hook=_compact)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; it lies beside refs(<splitBy>).p") from None
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path}: truncated, or not JSON ({error}); delete it and get it again"
         ) from None
-    if not isinstance(whole, dict):
-        raise UserError(f"{path}: holds no images and annotations; get REFER's own file again")
-    found = Instances()
-    for entry in _entries(path, whole, "categories", ("id", "name")):
-        found.categories[str(entry["id"])] = str(entry["name"])
-    for entry in _entries(path, whole, "images", ("id", "file_name", "width", "height")):
+    instances = Instances()
+    for entry in _entries(path, content, "categories", "id", "name"):
+        instances.categories[str(entry["id"])] = str(entry["name"])
+    for entry in _entries(path, content, "images", "id", "file_name", "width", "height"):
         image_id = str(entry["id"])
         try:
-            sides = int(entry["width"]), int(entry["height"])
+            size = int(entry["width"]), int(entry["height"])
         except (TypeError, ValueError):
             raise UserError(f"{path}: image {image_id} has no width and height") from None
-        found.pictures[image_id] = Picture(image_id, str(entry["file_name"]), *sides)
-    if len({one.file_name for one in found.pictures.values()}) < len(found.pictures):
+        instances.pictures[image_id] = Picture(image_id, str(entry["file_name"]), size)
+    if len({picture.file_name for picture in instances.pictures.values()}) < len(
+        instances.pictures
+    ):
         raise UserError(f"{path}: two images have the same file_name; get the file again")
-    listed = _entries(path, whole, "annotations", ("id", "image_id", "category_id", "bbox"))
-    for entry in listed:
-        name = str(entry["id"])
+    for entry in _entries(path, content, "annotations", "id", "image_id", "category_id", "bbox"):
+        annotation_id = str(entry["id"])
         try:
             box = xywh_to_xyxy(entry["bbox"])
         except ValueError as error:
-            found.bad[name] = str(error)
+            instances.problems[annotation_id] = str(error)
             continue
         annotation = Annotation(
-            annotation_id=name,
+            annotation_id=annotation_id,
             image_id=str(entry["image_id"]),
             category_id=str(entry["category_id"]),
             box_xyxy=box,
             crowd=bool(entry.get("iscrowd", 0)),
             segmentation=entry.get("segmentation") or None,
         )
-        found.annotations[name] = annotation
-        found.of_image.setdefault(annotation.image_id, []).append(annotation)
-    return found
+        instances.annotations[annotation_id] = annotation
+        instances.of_image.setdefault(annotation.image_id, []).append(annotation)
+    return instances
 
 
-def encoded_mask(segmentation: Any, height: int, width: int) -> bytes | None:
+def encoded_mask(segmentation: Any, width: int, height: int) -> bytes | None:
     """COCO compressed RLE counts of an object at its image's size; None where it has no usable mask.
 
     Polygons (RefCOCO family), run lengths of a crowd, or a list of compressed ones (ReferItGame).
@@ -139,21 +136,17 @@ def encoded_mask(segmentation: Any, height: int, width: int) -> bytes | None:
     from pycocotools import mask as coco_mask
 
     parts = segmentation if isinstance(segmentation, list) else [segmentation]
-    polygons = [one.tolist() for one in parts if isinstance(one, np.ndarray)]
-    runs = [one for one in parts if isinstance(one, dict) and "counts" in one]
-    if any(list(one.get("size") or []) != [height, width] for one in runs):
+    polygons = [part.tolist() for part in parts if isinstance(part, np.ndarray)]
+    run_lengths = [part for part in parts if isinstance(part, dict) and "counts" in part]
+    if any(list(part.get("size") or []) != [height, width] for part in run_lengths):
         return None
     # fewer than three corners are none, and pycocotools takes four numbers for a box
-    polygons = [one for one in polygons if len(one) >= 6 and len(one) % 2 == 0]
+    polygons = [polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0]
     try:
-        found = coco_mask.frPyObjects(polygons, height, width) if polygons else []
-        for one in runs:
-            if isinstance(one["counts"], list):
-                found += coco_mask.frPyObjects([one], height, width)
-            else:
-                found.append(one)
-        if not found:
-            return None
-        return bytes(coco_mask.merge(found)["counts"])
+        encoded = coco_mask.frPyObjects(polygons, height, width) if polygons else []
+        for part in run_lengths:
+            uncompressed = isinstance(part["counts"], list)
+            encoded += coco_mask.frPyObjects([part], height, width) if uncompressed else [part]
+        return bytes(coco_mask.merge(encoded)["counts"]) if encoded else None
     except (TypeError, ValueError, KeyError):
         return None

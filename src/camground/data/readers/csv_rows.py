@@ -1,22 +1,55 @@
-"""Reading CSV files row by row with the line each row starts on, so that errors can point at it."""
+"""Reading CSV files row by row with the line on which each row starts, so that errors can point at it.
+
+Not pandas: it tells neither the line of a bad row nor a stray quote from the start of a long field.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from camground.data.readers.rejected import Rejected
+from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 
 
-@dataclass(frozen=True)
-class CsvRow:
-    """One row: `values` by column name, whitespace normalised; the header is `line` 1."""
+def read_csv_rows(
+    path: Path, columns: list[str], rejected: Rejected
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line and values by column name, of `columns` alone, of each row of a UTF-8 file; the header is line 1.
 
-    line: int
-    values: dict[str, str]
+    Whitespace is normalised and blank lines are skipped. A row with a missing or surplus field, misplaced
+    quotes or bytes that are not UTF-8 goes to `rejected` and is not yielded.
+
+    Raises:
+        UserError: a column is missing, or a quote is never closed (what follows would be lost).
+    """
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+        # strict: a stray quote is an error of its row, not a field that swallows the next ones.
+        reader = csv.reader(stream, strict=True)
+        header = _header(path, reader, columns)
+        while True:
+            line = reader.line_num + 1
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if "unexpected end" in str(error) or "field larger" in str(error):
+                    raise UserError(
+                        f"{path}: the quote opened in the row of line {line} is never closed"
+                        f" ({error}); close it, or double a quote that belongs to the text"
+                    ) from None
+                span = f" in lines {line} to {reader.line_num}" if reader.line_num > line else ""
+                reason = f"misplaced quotes{span} ({error}); double quotes inside a text"
+                rejected.add(path, line, "", reason)
+                continue
+            if not fields or fields == [""]:
+                continue
+            if problem := _problem(fields, len(header)):
+                rejected.add(path, line, ",".join(fields), problem)
+            else:
+                yield line, {n: " ".join(fields[header.index(n)].split()) for n in columns}
 
 
 def _header(path: Path, reader: Iterator[list[str]], columns: list[str]) -> list[str]:
@@ -35,48 +68,12 @@ def _header(path: Path, reader: Iterator[list[str]], columns: list[str]) -> list
     return header
 
 
-def read(path: Path, columns: list[str], rejected: Rejected) -> Iterator[CsvRow]:
-    """Rows of the UTF-8 CSV file `path`, restricted to `columns`; blank lines are skipped.
-
-    A row with a missing or surplus field, misplaced quotes or bytes that are not UTF-8 goes to
-    `rejected` and is not yielded.
-
-    Raises:
-        UserError: a column is missing, or a quote is never closed (what follows would be lost).
-    """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        # strict: a stray quote is an error of its row, not a field that swallows the next ones.
-        reader = csv.reader(stream, strict=True)
-        header = _header(path, reader, columns)
-        positions = [header.index(name) for name in columns]
-        while True:
-            line = reader.line_num + 1
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                if "unexpected end" in str(error) or "field larger" in str(error):
-                    raise UserError(
-                        f"{path}: the quote opened in the row of line {line} is never closed"
-                        f" ({error}); close it, or double a quote that belongs to the text"
-                    ) from None
-                last = reader.line_num
-                span = f" in lines {line} to {last}" if last > line else ""
-                rejected.add(
-                    path, line, "", f"misplaced quotes{span} ({error}); double quotes inside a text"
-                )
-                continue
-            if not fields or fields == [""]:
-                continue
-            value = ",".join(fields)
-            if len(fields) < len(header):
-                rejected.add(path, line, value, f"{len(fields)} fields, expected {len(header)}")
-            elif any(fields[len(header) :]):
-                reason = f"{len(fields)} fields, expected {len(header)}; quote a text with commas"
-                rejected.add(path, line, value, reason)
-            elif any("\udc80" <= letter <= "\udcff" for letter in value):
-                rejected.add(path, line, value, "not UTF-8; save the file as UTF-8")
-            else:
-                values = [" ".join(fields[position].split()) for position in positions]
-                yield CsvRow(line, dict(zip(columns, values, strict=True)))
+def _problem(fields: list[str], expected: int) -> str:
+    """What is wrong with a row's fields; empty when nothing is."""
+    if len(fields) < expected:
+        return f"{len(fields)} fields, expected {expected}"
+    if any(fields[expected:]):
+        return f"{len(fields)} fields, expected {expected}; quote a text with commas"
+    if any("\udc80" <= letter <= "\udcff" for field in fields for letter in field):
+        return "not UTF-8; save the file as UTF-8"
+    return ""

@@ -15,6 +15,7 @@ from typing import Any
 from camground.data.readers import english
 from camground.study.errors import UserError
 
+Extractor = Callable[[Iterable[str]], Iterator[list[str]]]
 # A longer phrase is a misread sentence.
 MAX_WORDS = 6
 # "w/" is a preposition of captions: with
@@ -99,24 +100,24 @@ def _names_object(words: list[str]) -> bool:
 
 
 class _Splitter:
-    """Reads one caption from left to right; `phrase` holds the words of the phrase that is open."""
+    """Reads one caption from left to right; `_open` holds the words of the phrase that is open."""
 
     def __init__(self, tokens: list[str]) -> None:
         self._tokens = tokens
-        self.phrase: list[str] = []
-        self.found: list[str] = []
+        self._open: list[str] = []
+        self._phrases: list[str] = []
 
     def _close(self) -> None:
-        words = self.phrase
-        self.phrase = []
+        words = self._open
+        self._open = []
         while words and (_is_modifier(words[-1]) or _is_ing(words[-1])):
             words.pop()
         if words and len(words) <= MAX_WORDS and _names_object(words):
-            self.found.append(" ".join(words))
+            self._phrases.append(" ".join(words))
 
     def _head(self) -> str:
         """The noun that the open phrase ends with so far, else ''."""
-        return self.phrase[-1] if self.phrase and not _is_modifier(self.phrase[-1]) else ""
+        return self._open[-1] if self._open and not _is_modifier(self._open[-1]) else ""
 
     def _is_verb(self, word: str, before: str, after: str) -> bool:
         """Whether a word that can be noun or verb is a verb here.
@@ -135,12 +136,12 @@ class _Splitter:
             return True
         if head:
             return (goes_on or _is_agent(head)) and _is_plural(head) != third_person
-        return before in ("and", ",", "while", "then") and not self.phrase and goes_on
+        return before in ("and", ",", "while", "then") and not self._open and goes_on
 
     def _is_silent(self, word: str, after: str) -> bool:
         """Neither part of a phrase nor its end: "a group of [the] people", "two [other] dogs"."""
         if word in english.DETERMINERS:
-            return self.phrase[-1:] == ["of"]
+            return self._open[-1:] == ["of"]
         return word in ("one", "other") and not self._head() and _is_content(after)
 
     def _is_boundary(self, word: str, before: str, after: str) -> bool:
@@ -155,56 +156,56 @@ class _Splitter:
         after = tokens[index + 1] if index + 1 < len(tokens) else ""
         head = self._head()
 
-        if word in ("and", ",") and self.phrase and not head and _is_content(after):
+        if word in ("and", ",") and self._open and not head and _is_content(after):
             # "black and white dog", "small, brown dog": one phrase.
             if word == "and" and after in english.ADJECTIVES:
-                self.phrase.append(word)
+                self._open.append(word)
             elif word == "and":
                 self._close()
         elif word == "of" and head in english.MEASURES:
-            self.phrase.append(word)
+            self._open.append(word)
         elif self._is_silent(word, after):
             pass
         elif self._is_boundary(word, before, after):
             self._close()
         elif _is_ing(word):
-            opened = before in english.DETERMINERS or (
-                bool(self.phrase) and not head and self.phrase[-1] != "of"
+            opens = before in english.DETERMINERS or (
+                bool(self._open) and not head and self._open[-1] != "of"
             )
             compound = after in english.NOUNS_AFTER_ING and not _is_agent(head)
-            modifies = compound or (opened and _is_content(after))
+            modifies = compound or (opens and _is_content(after))
             if modifies and word not in english.ONLY_DOING:
-                self.phrase.append(word)
+                self._open.append(word)
             else:
                 self._close()
         elif _is_participle(word) or _is_adverb(word):
             if _is_content(after) and not _is_agent(head):
-                self.phrase.append(word)
+                self._open.append(word)
             else:
                 self._close()
         elif word in english.NUMBERS or word in english.ADJECTIVES:
             # An adjective after the noun opens the next phrase, unless it is a noun itself.
             if head and head != "number" and (word not in english.ALSO_NOUNS or _is_content(after)):
                 self._close()
-            self.phrase.append(word)
+            self._open.append(word)
         else:
-            self.phrase.append(word)
+            self._open.append(word)
 
-    def run(self) -> list[str]:
+    def phrases(self) -> list[str]:
         for index in range(len(self._tokens)):
             self._step(index)
         self._close()
-        return self.found
+        return self._phrases
 
 
-def split(text: str) -> list[str]:
+def split_caption(text: str) -> list[str]:
     """Noun phrases of an English caption in order, repeated ones included; no model needed."""
-    return _Splitter(_tokens(text)).run()
+    return _Splitter(_tokens(text)).phrases()
 
 
 def _chunk_phrases(document: Any) -> list[str]:
     """spaCy's noun chunks of a parsed document, cleaned like the splitter's phrases."""
-    found = []
+    phrases = []
     for chunk in document.noun_chunks:
         if chunk.root.pos_ == "PRON":
             continue
@@ -215,11 +216,11 @@ def _chunk_phrases(document: Any) -> list[str]:
             words.pop(0)
         texts = [token.lower_ for token in words if token.lower_ not in english.DETERMINERS]
         if texts and len(texts) <= MAX_WORDS and _names_object(texts):
-            found.append(" ".join(texts))
-    return found
+            phrases.append(" ".join(texts))
+    return phrases
 
 
-def _spacy_extractor(model: str) -> Callable[[Iterable[str]], Iterator[list[str]]]:
+def _spacy_extractor(model: str) -> Extractor:
     key = "data.folder.spacy_model"
     try:
         import spacy
@@ -252,12 +253,12 @@ def _spacy_extractor(model: str) -> Callable[[Iterable[str]], Iterator[list[str]
     return extract
 
 
-def extractor(spacy_model: str | None) -> Callable[[Iterable[str]], Iterator[list[str]]]:
-    """What turns captions into lists of noun phrases, one list a caption, lazily.
+def phrase_extractor(spacy_model: str | None) -> Extractor:
+    """A function from captions to their noun phrases, one list per caption, lazily.
 
     `spacy_model` is the name or path of a spaCy pipeline; None takes the stop-word splitter. Raises
     `UserError` naming `data.folder.spacy_model` when it cannot be loaded or does not parse.
     """
     if spacy_model is not None:
         return _spacy_extractor(spacy_model)
-    return lambda texts: map(split, texts)
+    return lambda texts: map(split_caption, texts)

@@ -1,4 +1,4 @@
-"""REFER's `refs(<splitBy>).p`, who says what of which object, and where the files of a data set lie.
+"""REFER's `refs(<splitBy>).p`: which sentences mean which object, and the files of a data set.
 
 Ids are numbers in the RefCOCO family and, for annotations, strings such as `8756_2` in ReferItGame;
 here all of them are `str`.
@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camground.data.readers import plain_pickle
-from camground.data.readers.rejected import Rejected
+from camground.data.config import ReferConfig
+from camground.data.readers.plain_pickle import load_plain_pickle
+from camground.data.readers.source_paths import existing_folder, has_word
+from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 from camground.study.progress import log
 from camground.study.schemas import SPLITS
@@ -28,7 +30,7 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """One referred object and its sentences. `row`: its place in the file, the first being 1."""
+    """One referred object and its sentences. `row`: its number in the file, from 1."""
 
     row: int
     ref_id: str
@@ -40,23 +42,43 @@ class Ref:
     sentences: tuple[Sentence, ...]
 
 
+@dataclass(frozen=True)
+class ReferFiles:
+    """refs(<split_by>).p and instances.json of a data set, and the folder of its photographs."""
+
+    refs: Path
+    instances: Path
+    images: Path
+
+    @classmethod
+    def below(cls, root: Path, config: ReferConfig) -> ReferFiles:
+        """Raises `UserError` for what is missing below `root`."""
+        folder = root / config.dataset
+        refs = refs_path(folder, config.split_by)
+        advice = (
+            "put the photographs there, or set data.refer.images to their folder inside data_root"
+        )
+        images = existing_folder(root / config.images, advice)
+        return cls(refs, folder / "instances.json", images)
+
+
 def refs_path(folder: Path, split_by: str) -> Path:
     """The refs file of a data set's folder; `UserError` when it is not there."""
     path = folder / f"refs({split_by}).p"
     if not path.is_file():
-        have = ", ".join(sorted(one.name for one in folder.glob("refs(*).p"))) or "none"
+        others = ", ".join(sorted(file.name for file in folder.glob("refs(*).p"))) or "none"
         raise UserError(
-            f"{path}: no such file (refs files there: {have}); put REFER's {folder.name} there, or"
+            f"{path}: no such file (refs files there: {others}); put REFER's {folder.name} there, or"
             " set data_root, data.refer.dataset and data.refer.split_by"
         )
     return path
 
 
 def _text(sentence: dict[str, Any]) -> str:
-    """The cleaned sentence, else what was typed."""
+    """The cleaned sentence, else the one that was typed; empty when neither has a word."""
     for key in ("sent", "raw"):
         text = sentence.get(key)
-        if isinstance(text, str) and any(letter.isalnum() for letter in text):
+        if isinstance(text, str) and has_word(text):
             return " ".join(text.split())
     return ""
 
@@ -64,17 +86,16 @@ def _text(sentence: dict[str, Any]) -> str:
 def _ref(row: int, entry: Any) -> Ref:
     """A checked entry; ValueError says what is wrong with it."""
     if not isinstance(entry, dict):
-        raise ValueError("not a dict")
-    missing = [key for key in REF_KEYS if key not in entry]
-    if missing:
-        raise ValueError(f"without {', '.join(missing)}")
+        raise ValueError("a ref is not a dict")
+    if missing := [key for key in REF_KEYS if key not in entry]:
+        raise ValueError(f"a ref is without {', '.join(missing)}")
     sentences = entry["sentences"]
     if not isinstance(sentences, list) or not all(
         isinstance(sentence, dict) and "sent_id" in sentence for sentence in sentences
     ):
-        raise ValueError("its sentences are not a list of dicts with a sent_id")
+        raise ValueError("a ref's sentences are not a list of dicts with a sent_id")
     if not isinstance(entry["split"], str):
-        raise ValueError("its split is no text")
+        raise ValueError("a ref's split is no text")
     return Ref(
         row=row,
         ref_id=str(entry["ref_id"]),
@@ -82,7 +103,9 @@ def _ref(row: int, entry: Any) -> Ref:
         image_id=str(entry["image_id"]),
         split=entry["split"],
         file_name=str(entry.get("file_name", "")),
-        sentences=tuple(Sentence(str(one["sent_id"]), _text(one)) for one in sentences),
+        sentences=tuple(
+            Sentence(str(sentence["sent_id"]), _text(sentence)) for sentence in sentences
+        ),
     )
 
 
@@ -92,7 +115,7 @@ def read_refs(path: Path, rejected: Rejected) -> list[Ref]:
     Raises:
         UserError: the file is missing, damaged, not plain data, or not a list of refs.
     """
-    entries = plain_pickle.load(path)
+    entries = load_plain_pickle(path)
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: holds no list of refs; get REFER's own file again")
     refs = []
@@ -100,7 +123,7 @@ def read_refs(path: Path, rejected: Rejected) -> list[Ref]:
         try:
             refs.append(_ref(row, entry))
         except ValueError as error:
-            rejected.add(path, row, str(entry)[:200], f"a ref is {error}")
+            rejected.add(path, row, str(entry)[:200], error)
     return refs
 
 
@@ -110,36 +133,15 @@ def with_known_splits(refs: list[Ref], path: Path) -> list[Ref]:
     Raises:
         UserError: a split that is neither train, val nor a test.
     """
-    names = Counter(ref.split for ref in refs)
-    unknown = [name for name in names if name not in SPLITS]
-    strange = [name for name in unknown if not name.startswith("test")]
-    if strange:
-        raise UserError(
-            f"{path}: split {strange[0]!r} of {names[strange[0]]} refs is none of"
-            f" {', '.join(SPLITS)}; get REFER's own file, or choose another data.refer.split_by"
-        )
-    if unknown:
-        log.info("splits %s mix kinds of test: all test refs are split test", ", ".join(unknown))
-        return [replace(ref, split="test") if ref.split.startswith("test") else ref for ref in refs]
-    return refs
-
-
-class Sources:
-    """The input files; `UserError` says which folder is not there."""
-
-    def __init__(self, data_root: str | None, config: dict[str, Any]) -> None:
-        if not data_root:
+    counts = Counter(ref.split for ref in refs)
+    unknown = [split for split in counts if split not in SPLITS]
+    for split in unknown:
+        if not split.startswith("test"):
             raise UserError(
-                "data.kind is refer, but data_root is not set; give the folder of the data sets, for"
-                " example: snakemake --configfile configs/refcoco.yaml --config data_root=DIR"
+                f"{path}: split {split!r} of {counts[split]} refs is none of {', '.join(SPLITS)}; get"
+                " REFER's own file, or choose another data.refer.split_by"
             )
-        self.root = Path(data_root).expanduser().absolute()
-        self.folder = self.root / config["dataset"]
-        self.refs = refs_path(self.folder, config["split_by"])
-        self.instances = self.folder / "instances.json"
-        self.images = self.root / config["images"]
-        if not self.images.is_dir():
-            raise UserError(
-                f"{self.images}: no such folder; put the photographs there, or set"
-                " data.refer.images to their folder inside data_root"
-            )
+    if not unknown:
+        return refs
+    log.info("splits %s mix kinds of test: all test refs are split test", ", ".join(unknown))
+    return [replace(ref, split="test") if ref.split.startswith("test") else ref for ref in refs]

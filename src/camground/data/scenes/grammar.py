@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from camground.data.scenes.facts import Description
-
-FLAVOURS = ("ref", "ref+", "refg")
+from camground.data.scenes.semantics import Description
 
 # The first wording of each concept is the most frequent.
 WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -120,25 +118,28 @@ def word(kind: str, concept: str, rng: np.random.Generator) -> str:
 
 
 def _noun_phrase(
-    said: Description, rng: np.random.Generator, before: tuple[str, ...] = ()
+    description: Description, rng: np.random.Generator, before: tuple[str, ...] = ()
 ) -> list[str]:
-    """Adjectives and noun, without article; `before`: words of place that lead."""
+    """Adjectives and noun, without article; `before`: words of location that lead."""
     adjectives = list(before)
-    if said.size:
-        adjectives.insert(int(rng.integers(len(adjectives) + 1)), word("size", said.size, rng))
+    if description.size:
+        adjectives.insert(
+            int(rng.integers(len(adjectives) + 1)), word("size", description.size, rng)
+        )
     marks: list[str] = []
     after: list[str] = []
-    if said.pattern:
-        if said.pattern in WORDINGS["pattern_noun"] and rng.random() < 0.25:
-            after = ["with", word("pattern_noun", said.pattern, rng)]
+    if description.pattern:
+        if description.pattern in WORDINGS["pattern_noun"] and rng.random() < 0.25:
+            after = ["with", word("pattern_noun", description.pattern, rng)]
         else:
-            marks.append(word("pattern", said.pattern, rng))
-    if said.colour:
+            marks.append(word("pattern", description.pattern, rng))
+    if description.colour:
         marks.insert(
-            0 if said.pattern and rng.random() < 0.3 else len(marks),
-            word("colour", said.colour, rng),
+            0 if description.pattern and rng.random() < 0.3 else len(marks),
+            word("colour", description.colour, rng),
         )
-    noun = word("category", said.category, rng) if said.category else word("generic", "thing", rng)
+    kind = ("category", description.category) if description.category else ("generic", "thing")
+    noun = word(*kind, rng)
     return [*adjectives, *marks, noun, *after]
 
 
@@ -149,11 +150,11 @@ def with_article(words: list[str], rng: np.random.Generator, indefinite: float) 
     return ["an" if words[0][0] in "aeiou" and words[0] != "one" else "a", *words]
 
 
-def _place(
+def _location(
     location: tuple[str, ...], rng: np.random.Generator
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Words of place before and after the noun phrase; one of the two is empty."""
-    words = tuple(word("location", place, rng) for place in location)
+    """Words of location before and after the noun phrase; one of the two is empty."""
+    words = tuple(word("location", name, rng) for name in location)
     adjectival = len(location) == 1 and location[0].endswith(("most", "est"))
     if adjectival or rng.random() < 0.45:
         return words, ()
@@ -173,19 +174,19 @@ def _place(
     return (), tuple(phrase.format(" ".join(nouns)).split())
 
 
-def phrase(said: Description, flavour: str, rng: np.random.Generator) -> str:
+def phrase(description: Description, flavour: str, rng: np.random.Generator) -> str:
     """One wording of the description: lower case, single spaces, no full stop."""
-    before, after = _place(said.location, rng) if said.location else ((), ())
-    words = [*_noun_phrase(said, rng, before), *after]
+    before, after = _location(description.location, rng) if description.location else ((), ())
+    words = [*_noun_phrase(description, rng, before), *after]
     if flavour != "refg":
         return " ".join(with_article(words, rng, 0.0) if rng.random() < 0.5 else words)
-    superlative = said.size in ("smallest", "biggest")
+    superlative = description.size in ("smallest", "biggest")
     words = with_article(words, rng, 0.0 if superlative else 0.2)
-    for position, (name, landmarks) in enumerate(said.relations):
+    for number, (name, landmarks) in enumerate(description.relations):
         relation = word("relation", name, rng)
         # "with the same colour as" is no predicate of "that is"
         clause = "" if relation.startswith("with") else _any(_CLAUSES, rng)
-        joint = clause if position == 0 else "and " + clause
+        joint = clause if number == 0 else "and " + clause
         things = " and ".join(
             " ".join(with_article(_noun_phrase(landmark, rng), rng, 0.0)) for landmark in landmarks
         )

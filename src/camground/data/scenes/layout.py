@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from camground.data.scenes import backdrop
+from camground.data.scenes.backdrop import paint
+from camground.data.scenes.categories import CATEGORIES
 from camground.data.scenes.palette import COLOURS, PATTERNS, jittered
 from camground.data.scenes.parts import Look, Part, extent, render, turned
-from camground.data.scenes.shapes import KINDS
 
-CATEGORIES = tuple(KINDS)
+CATEGORY_NAMES = tuple(CATEGORIES)
 COLOUR_NAMES = tuple(COLOURS)
 PATTERN_SHARES = (0.46, 0.2, 0.2, 0.14)  # in the order of PATTERNS
 SMALLEST, LARGEST = 0.024, 0.29  # an object's box, as a share of the image
@@ -21,7 +21,7 @@ LONGEST_SIDE = 0.7  # of an object's box, as a share of the image's side
 
 
 @dataclass(frozen=True)
-class Placed:
+class Layout:
     """Objects on a ground, in the order they are drawn (the last is nearest).
 
     picture (side, side, 3) uint8 RGB; masks (n, side, side) bool, what is seen of each object;
@@ -39,7 +39,7 @@ def choose_kinds(count: int, rng: np.random.Generator) -> list[tuple[str, str, s
     chosen: list[tuple[str, str, str]] = []
     shares = np.cumsum(PATTERN_SHARES)
     while len(chosen) < count:
-        category = CATEGORIES[int(rng.integers(len(CATEGORIES)))]
+        category = CATEGORY_NAMES[int(rng.integers(len(CATEGORY_NAMES)))]
         colour = COLOUR_NAMES[int(rng.integers(len(COLOUR_NAMES)))]
         pattern = PATTERNS[int(np.searchsorted(shares, rng.random() * shares[-1]))]
         if chosen and rng.random() < 0.5:
@@ -59,10 +59,10 @@ def _areas(count: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(np.clip(median * np.exp(rng.normal(0, 0.6, count)), SMALLEST, LARGEST))[::-1]
 
 
-def _place(
+def _fit_in(
     width: float, height: float, lowest_base: float, boxes: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """A box (4,) xyxy in shares of the image that overlaps those placed only a little, or None.
+    """A box (4,) xyxy in shares of the image that overlaps the earlier ones only a little, or None.
 
     `lowest_base`: where the bottom of the box may be at the least, to stand on the ground.
     """
@@ -91,23 +91,23 @@ def _place(
     return tried[first] if worst[first] <= tolerance else None
 
 
-def compose(side: int, count: int, rng: np.random.Generator) -> Placed | None:
+def compose(side: int, count: int, rng: np.random.Generator) -> Layout | None:
     """Draw a scene of `count` objects; None where they did not fit, to be tried again."""
     kinds = choose_kinds(count, rng)
     horizon = float(rng.uniform(0.1, 0.24))
     boxes = np.zeros((0, 4))
     shapes: list[list[Part]] = []
     for (category, _, _), area in zip(kinds, _areas(count, rng).tolist(), strict=True):
-        kind = KINDS[category]
-        tilt = float(rng.normal(0, 0.09 if kind.flies else 0.04))
-        parts = turned(kind.draw(rng), tilt, kind.sided and rng.random() < 0.5)
+        drawing = CATEGORIES[category]
+        tilt = float(rng.normal(0, 0.09 if drawing.flies else 0.04))
+        parts = turned(drawing.draw(rng), tilt, drawing.sided and rng.random() < 0.5)
         x0, y0, x1, y1 = extent(parts)
         aspect = (x1 - x0) / (y1 - y0)
-        base = 0.0 if kind.flies else horizon + 0.05
+        base = 0.0 if drawing.flies else horizon + 0.05
         for _ in range(5):
             width, height = np.sqrt(area * aspect), np.sqrt(area / aspect)
             shrink = min(1.0, LONGEST_SIDE / max(width, height))
-            box = _place(width * shrink, height * shrink, base, boxes, rng)
+            box = _fit_in(width * shrink, height * shrink, base, boxes, rng)
             if box is not None:
                 break
             area = max(area * 0.8, SMALLEST)
@@ -146,11 +146,11 @@ def _draw(
     shapes: list[list[Part]],
     kinds: tuple[tuple[str, str, str], ...],
     rng: np.random.Generator,
-) -> Placed | None:
+) -> Layout | None:
     """Paint ground, shadows and objects back to front; None if one is hidden too much."""
     count = len(boxes)
-    picture = backdrop.paint(side, horizon, rng)
-    picture = _shadows(picture, boxes, [not KINDS[category].flies for category, _, _ in kinds])
+    picture = paint(side, horizon, rng)
+    picture = _shadows(picture, boxes, [not CATEGORIES[category].flies for category, _, _ in kinds])
     whole = np.zeros((count, side, side), dtype=bool)
     for index, (box, parts, (_, colour, pattern)) in enumerate(
         zip(boxes, shapes, kinds, strict=True)
@@ -178,4 +178,4 @@ def _draw(
                 hides[near, far] = shared / np.count_nonzero(whole[far])
                 masks[far] &= ~whole[near]
     seen = masks.sum(axis=(1, 2)) / whole.sum(axis=(1, 2))
-    return None if seen.min() < LEAST_VISIBLE else Placed(picture, masks, hides, kinds)
+    return None if seen.min() < LEAST_VISIBLE else Layout(picture, masks, hides, kinds)

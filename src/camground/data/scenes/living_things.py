@@ -1,4 +1,4 @@
-"""Plants, animals and the snowman of the scenes; see `shapes`."""
+"""Plants, animals and the snowman of the scenes; see `categories`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photographs that a study of the REFER family trains on and that an evaluation split holds too.
+"""Photographs that a study of the REFER family trains on and that an evaluation split of it holds too.
 
 RefCOCO, RefCOCO+ and RefCOCOg draw on the same COCO photographs, each with its own splits, so that a
 photograph trained on in one may be evaluated on in another; RefCOCOg's google split parts objects, not
@@ -6,35 +6,33 @@ photographs, and so shares photographs within itself. Numbers on such photograph
 seem to. What counts: any ref of the study's split train, against any ref of any other split of the
 study itself and of every `refs(*).p` in a folder of data_root.
 
-    camground leakage --data-root DIR --dataset refcoco --split-by unc --output F.json
-
-writes the audit and ends with status 1 when photographs are shared, unless `--allow` says that they may
-be. Stage `data` does the same of the study that it prepares, and refuses it; stage `leakage` writes down
-for the report what is shared, again when another data set has come to the family.
+Stage `data` refuses such a study unless the config allows it; stage `leakage` lists for the report what is
+shared, again when another data set has come to the family.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+from camground.data.config import ReferConfig
 from camground.data.readers.refer_files import Ref, read_refs, refs_path, with_known_splits
-from camground.data.readers.rejected import Rejected
+from camground.data.rejected import Rejected
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.progress import log
 
 TRAIN = "train"
-ALLOWED = ("nothing", "siblings", "all")
+Allowed = Literal["nothing", "siblings", "all"]
 
 
 @dataclass(frozen=True)
-class Shared:
-    """An evaluation split's photographs, `of` in all, that are trained on, by file name or id."""
+class SharedSplit:
+    """An evaluation split, `of` photographs in all, and those that are trained on, by set and id."""
 
     dataset: str
     split_by: str
@@ -49,45 +47,40 @@ class Shared:
 
 @dataclass
 class Audit:
-    """What was found. `own`: splits of the study itself; `siblings`: of other sets of the family;
-    `compared`: the refs files that were looked at, the study's first, as `refcoco(unc)`;
-    `unreadable`: those that could not be, and why."""
+    """Which photographs are shared. `own`: with splits of the study itself; `siblings`: with those of
+    other sets of the family; `compared`: the refs files that were compared, the study's first, as
+    `refcoco(unc)`; `unreadable`: those that could not be, and why."""
 
     dataset: str
     split_by: str
     trained: int
-    own: list[Shared] = field(default_factory=list)
-    siblings: list[Shared] = field(default_factory=list)
+    own: list[SharedSplit] = field(default_factory=list)
+    siblings: list[SharedSplit] = field(default_factory=list)
     compared: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
-
-    def _siblings(self) -> list[str]:
-        shared = [str(one) for one in self.siblings]
-        return shared + [f"{name}: not audited: {why}" for name, why in self.unreadable.items()]
 
     def write(self, path: Path) -> None:
         """As JSON, atomically."""
         with tables.atomic(path) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
-    def settle(self, allowed: str, listing: Path) -> None:
-        """Warn of what is allowed, one of `ALLOWED`; UserError for what is not.
+    def settle(self, allowed: Allowed, listing: Path) -> None:
+        """Warn of shared photographs that are allowed; `UserError` for those that are not.
 
-        listing: where all photographs are named when they are refused.
+        listing: the file that names all photographs.
         """
         name = f"{self.dataset}({self.split_by})"
-        own, siblings = [str(one) for one in self.own], self._siblings()
+        own = [str(split) for split in self.own]
+        siblings = [str(split) for split in self.siblings]
+        siblings += [f"{refs}: not audited: {why}" for refs, why in self.unreadable.items()]
         refused = ([] if allowed == "all" else own) + (siblings if allowed == "nothing" else [])
         if refused:
             key = "data.refer.allow_leakage: true"
             if not own:
                 key += " (or, for other data sets alone, data.refer.allow_sibling_leakage: true)"
-            raise UserError(
-                "\n  ".join(
-                    [f"{name} trains on photographs that are evaluated on:", *refused]
-                    + [f"all are listed in {listing}; to train nevertheless set {key}"]
-                )
-            )
+            lines = [f"{name} trains on photographs that are evaluated on:", *refused]
+            lines.append(f"all are listed in {listing}; to train nevertheless set {key}")
+            raise UserError("\n  ".join(lines))
         if own or siblings:
             log.warning(
                 "%s trains on photographs that are evaluated on, which the config allows:\n  %s",
@@ -99,63 +92,66 @@ class Audit:
             log.info("%s: no photograph of training is evaluated on in %s", name, compared)
 
 
-def photograph(dataset: str, ref: Ref) -> str:
+def photograph_key(dataset: str, ref: Ref) -> str:
     """The same for the same photograph in every set of the family: COCO's ids are shared by its
     sets; those of other collections are the set's own and could be equal by chance."""
     return f"{'coco' if ref.file_name.startswith('COCO_') else dataset}:{ref.image_id}"
 
 
-def by_split(dataset: str, refs: Iterable[Ref]) -> dict[str, set[str]]:
+def _by_split(dataset: str, refs: Iterable[Ref]) -> dict[str, set[str]]:
     """The photographs of each split."""
-    found: dict[str, set[str]] = {}
+    photographs: dict[str, set[str]] = {}
     for ref in refs:
-        found.setdefault(ref.split, set()).add(photograph(dataset, ref))
-    return found
+        photographs.setdefault(ref.split, set()).add(photograph_key(dataset, ref))
+    return photographs
 
 
 def _shared(
     trained: set[str], dataset: str, split_by: str, splits: dict[str, set[str]]
-) -> list[Shared]:
+) -> list[SharedSplit]:
     return [
-        Shared(dataset, split_by, split, len(photographs), sorted(photographs & trained))
+        SharedSplit(dataset, split_by, split, len(photographs), sorted(photographs & trained))
         for split, photographs in sorted(splits.items())
         if split != TRAIN and photographs & trained
     ]
 
 
-def allowed_by(config: Mapping[str, Any]) -> str:
-    """What section `data.refer` lets pass."""
-    if config["allow_leakage"]:
+def allowed_by(config: ReferConfig) -> Allowed:
+    """What the config lets pass."""
+    if config.allow_leakage:
         return "all"
-    return "siblings" if config["allow_sibling_leakage"] else "nothing"
+    return "siblings" if config.allow_sibling_leakage else "nothing"
 
 
 def audit(data_root: Path, dataset: str, split_by: str, refs: Iterable[Ref]) -> Audit:
     """Compare the study's `refs` with its own splits and with the other refs files in `data_root`."""
-    splits = by_split(dataset, refs)
+    splits = _by_split(dataset, refs)
     trained = splits.get(TRAIN, set())
-    made = Audit(dataset, split_by, len(trained), own=_shared(trained, dataset, split_by, splits))
-    made.compared.append(f"{dataset}({split_by})")
+    result = Audit(dataset, split_by, len(trained), _shared(trained, dataset, split_by, splits))
+    result.compared.append(f"{dataset}({split_by})")
     for path in sorted(data_root.glob("*/refs(*).p")):
-        other = re.fullmatch(r"refs\((.*)\)\.p", path.name)
-        if other is None or (path.parent.name, other[1]) == (dataset, split_by):
+        sibling = path.parent.name
+        sibling_split_by = re.sub(r"refs\((.*)\)\.p", r"\1", path.name)
+        if (sibling, sibling_split_by) == (dataset, split_by):
             continue
-        name = f"{path.parent.name}({other[1]})"
+        name = f"{sibling}({sibling_split_by})"
         try:
-            sibling = by_split(path.parent.name, read_refs(path, Rejected()))
+            sibling_splits = _by_split(sibling, read_refs(path, Rejected()))
         except UserError as error:
-            made.unreadable[name] = str(error)
+            result.unreadable[name] = str(error)
             continue
-        made.compared.append(name)
-        made.siblings += _shared(trained, path.parent.name, other[1], sibling)
-    return made
+        result.compared.append(name)
+        result.siblings += _shared(trained, sibling, sibling_split_by, sibling_splits)
+    return result
 
 
-def check(data_root: Path, dataset: str, split_by: str, allow: str, output: Path) -> None:
-    """Audit the data set's own refs, write the audit to `output`, and warn or refuse as `allow` says."""
+def list_leakage(
+    data_root: Path, dataset: str, split_by: str, allowed: Allowed, output: Path
+) -> None:
+    """Write the audit of a data set as JSON; `UserError` for shared photographs that are not allowed."""
     root = data_root.expanduser().absolute()
     path = refs_path(root / dataset, split_by)
     refs = with_known_splits(read_refs(path, Rejected()), path)
-    made = audit(root, dataset, split_by, refs)
-    made.write(output)
-    made.settle(allow, output)
+    result = audit(root, dataset, split_by, refs)
+    result.write(output)
+    result.settle(allowed, output)

@@ -1,4 +1,4 @@
-"""Buildings, vehicles, tools and toys of the scenes; see `shapes`."""
+"""Buildings, vehicles, tools and toys of the scenes; see `categories`."""
 
 from __future__ import annotations
 

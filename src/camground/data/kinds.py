@@ -1,0 +1,172 @@
+"""From a kind of data to its tables: what every kind is given, and the rows that it writes.
+
+A kind is a section of `DataConfig`; the module that the section names has the function
+
+    write(config: DataConfig, data_root: Path, outputs: DataOutputs) -> None
+
+which writes images, expressions, targets (for evaluation alone) and rejected rows, and the pictures of a
+kind that makes them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from camground.data.config import DataConfig
+from camground.study import tables
+from camground.study.errors import UserError
+from camground.study.progress import log
+from camground.study.schemas import SPLITS
+
+Row = dict[str, Any]
+# Rows of a table that are written at a time: memory does not grow with the data set.
+ROW_GROUP = 1024
+
+
+@dataclass(frozen=True)
+class DataOutputs:
+    """The files to write; `pictures` is the folder of a kind that makes its pictures."""
+
+    images: Path
+    expressions: Path
+    targets: Path
+    rejected: Path
+    pictures: Path | None = None
+
+
+def write_data(config: DataConfig, data_root: str | Path | None, outputs: DataOutputs) -> None:
+    """Write the data set that `config` describes.
+
+    Raises:
+        UserError: no folder for pictures or photographs, or what the kind's own reader refuses.
+    """
+    section = config.chosen
+    root = Path(data_root or "").expanduser().absolute()
+    if section.makes_pictures:
+        if outputs.pictures is None:
+            raise UserError(f"data.kind {config.kind} needs --pictures, the folder of its pictures")
+    elif not data_root:
+        raise UserError(
+            f"data.kind is {config.kind}, but data_root is not set; give the folder of the data, for"
+            f" example: snakemake --configfile {section.example} --config data_root=DIR"
+        )
+    elif not root.is_dir():
+        raise UserError(f"data_root: no folder {root}; set it to the folder of the data")
+    import_module(section.full_module()).write(config, root, outputs)
+
+
+def image_row(image_id: str, path: str | Path, size: tuple[int, int], split: str) -> Row:
+    """A row of table `images`. path: absolute, or relative to the table's folder. size: width, height."""
+    width, height = size
+    return {
+        "image_id": image_id,
+        "path": str(path),
+        "width": width,
+        "height": height,
+        "split": split,
+    }
+
+
+def expression_row(
+    expression_id: str,
+    image_id: str,
+    text: str,
+    kind: str,
+    split: str,
+    *,
+    swap_of: str | None = None,
+    word_class: str | None = None,
+    false_of_image: bool | None = None,
+) -> Row:
+    """A row of table `expressions`. kind: "phrase", "sentence", or "swap", which has the last three."""
+    return {
+        "expression_id": expression_id,
+        "image_id": image_id,
+        "text": text,
+        "kind": kind,
+        "split": split,
+        "swap_of": swap_of,
+        "word_class": word_class,
+        "false_of_image": false_of_image,
+    }
+
+
+def target_row(
+    expression_id: str,
+    boxes_xyxy: Sequence[Any],
+    *,
+    mask: bytes | None = None,
+    flavour: str | None = None,
+    category: str | None = None,
+    distractors: int | None = None,
+    objects_xyxy: Sequence[Any] | None = None,
+    object_index: int | None = None,
+) -> Row:
+    """A row of table `targets`, pixels; what is not known of the object stays null (see `schemas`)."""
+    return {
+        "expression_id": expression_id,
+        "boxes_xyxy": boxes_xyxy,
+        "mask": mask,
+        "flavour": flavour,
+        "category": category,
+        "distractors": distractors,
+        "objects_xyxy": objects_xyxy,
+        "object_index": object_index,
+    }
+
+
+class DataTables:
+    """The tables images, expressions and targets while they are written; see `data_tables`."""
+
+    def __init__(self, writers: dict[str, tables.TableWriter]) -> None:
+        self._writers = writers
+        self._waiting: dict[str, list[Row]] = {name: [] for name in writers}
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, image: Row, expressions: list[Row], targets: list[Row]) -> None:
+        """One photograph with its expressions and their targets; written in groups of ROW_GROUP rows."""
+        for name, rows in zip(self._writers, ([image], expressions, targets), strict=True):
+            waiting = self._waiting[name]
+            waiting += rows
+            while len(waiting) >= ROW_GROUP:
+                self.append(name, waiting[:ROW_GROUP])
+                del waiting[:ROW_GROUP]
+
+    def append(self, name: str, rows: list[Row]) -> None:
+        """Rows of one table, written at once as a row group."""
+        if rows:
+            self._writers[name].append(rows)
+        self._counts.update((row.get("split", ""), row.get("kind", name)) for row in rows)
+
+    def finish(self) -> None:
+        """Write what waits, and log how much there is of each split."""
+        for name, rows in self._waiting.items():
+            self.append(name, rows)
+        for split in SPLITS:
+            if self._counts[split, "images"]:
+                log.info(
+                    "%s: %d photographs, %d sentences, %d phrases",
+                    split,
+                    *(self._counts[split, kind] for kind in ("images", "sentence", "phrase")),
+                )
+        log.info("phrases with boxes: %d", self._counts["", "targets"])
+
+
+@contextmanager
+def data_tables(outputs: DataOutputs) -> Iterator[DataTables]:
+    """The three tables, whole under their names when the block ends without an error."""
+    with ExitStack() as stack:
+        opened = DataTables(
+            {
+                name: stack.enter_context(tables.writer(name, getattr(outputs, name)))
+                for name in ("images", "expressions", "targets")
+            }
+        )
+        yield opened
+        opened.finish()

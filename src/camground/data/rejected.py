@@ -1,0 +1,79 @@
+"""Input rows that were refused: collected, written as a table; too many of them stop the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from camground.study import tables
+from camground.study.errors import UserError
+from camground.study.progress import log
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A refused row. `row` is the line of `file` on which it starts, the header being line 1; 0 means the
+    whole file."""
+
+    file: str
+    row: int
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        unit = "entry" if self.file.endswith(".json") else "line"
+        position = f"{self.file}, {unit} {self.row}" if self.row else self.file
+        return f"{position}: {self.reason}" + (f" ({self.value!r})" if self.value else "")
+
+
+@dataclass
+class Rejected:
+    """The refused rows of one data set, in the order in which they were met."""
+
+    rows: list[RejectedRow] = field(default_factory=list)
+
+    def add(self, file: str | Path, row: int, value: str, reason: str | Exception) -> None:
+        # A lone surrogate (a byte that was no UTF-8) cannot be stored.
+        readable = value.encode("utf-8", "replace").decode("utf-8")
+        self.rows.append(RejectedRow(str(file), row, readable, str(reason)))
+
+    def settle(
+        self, total: int, max_share: float, path: Path, key: str = "data.max_rejected_share"
+    ) -> None:
+        """Write the table `rejected` to `path`; stop the run above `max_share` of refused rows.
+
+        Before stopping, the rows also go to a CSV file beside `path`: a workflow deletes the
+        outputs of a failed job, and the list of what to mend must outlive it.
+
+        Args:
+            total: rows that were read, refused ones included.
+            max_share: 0 to 1, the config's `key`.
+
+        Raises:
+            UserError: the share is above `max_share`.
+        """
+        rows = [vars(row) for row in self.rows]
+        tables.write("rejected", rows, path)
+        listing = path.with_suffix(".csv")
+        listing.unlink(missing_ok=True)
+        if not rows:
+            return
+        share = len(rows) / max(total, 1)
+        lines = [f"  {row}" for row in self.rows[:SHOWN]]
+        if len(rows) > SHOWN:
+            lines.append(f"  and {len(rows) - SHOWN} more")
+        first = "\n".join(lines)
+        summary = f"{len(rows)} of {total} rows were rejected, {share:.2%}"
+        if share <= max_share:
+            log.warning("%s; all are listed in %s:\n%s", summary, path, first)
+            return
+        with tables.atomic(listing) as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False)
+        raise UserError(
+            f"{summary}, and {key} allows {max_share:.2%}; all are listed in {listing}:\n"
+            f"{first}\nMend these rows, or raise {key} to leave them out."
+        )
