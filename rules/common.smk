@@ -26,6 +26,7 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",
 )
 
+from camground.data.config import DataConfig
 from camground.evaluation.baselines import BASELINES
 from camground.study.code_closure import code_files
 from camground.study.config import section, typed, validate, variant_config, variants_to_run
@@ -58,14 +59,17 @@ def study(path):
     return f"{config['results_dir']}/{DATASET}/{path}"
 
 
-MADE_HERE = config["data"]["kind"] == "scenes"
+# The section of the study's kind of data.
+DATA_KIND = DataConfig.parse(config["data"], "data").chosen
 # What jobs that look at pixels need beside the images table.
-PICTURES = {"pictures": study("data/pictures")} if MADE_HERE else {}
+PICTURES = {"pictures": study("data/pictures")} if DATA_KIND.makes_pictures else {}
 
 
 def code(stage):
     """The files that `python -m camground.<stage>` runs, so that an edit reruns the stage."""
     files = code_files(f"camground.stages.{stage}", HOME / "src" / "camground")
+    if stage == "data":
+        files += code_files(DATA_KIND.full_module(), HOME / "src" / "camground")
     here = Path.cwd()
     return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
 
@@ -94,19 +98,9 @@ def source_tables():
 
     Files that are not there are left out: the stage says which are missing, and what to do.
     """
-    kind = config["data"]["kind"]
-    names = config["data"][kind]
-    if kind == "folder":
-        files = [names[key] for key in ("captions", "phrases") if names[key]]
-    elif kind == "refer":
-        folder = Path(names["dataset"])
-        files = [folder / f"refs({names['split_by']}).p", folder / "instances.json"]
-    elif kind == "flickr30k":
-        files = [Path(names["annotations"], f"{split}.txt") for split in ("train", "val", "test")]
-    else:
-        return []
-    found = [Path(config["data_root"]).expanduser() / file for file in files]
-    return [str(file) for file in found if file.exists()]
+    root = Path(config["data_root"] or "").expanduser()
+    files = [root / file for file in DATA_KIND.source_files()]
+    return [str(file) for file in files if file.exists()]
 
 
 def train_config(wildcards):

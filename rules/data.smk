@@ -39,7 +39,7 @@ rule data:
             "data.max_rejected_share",
             f"data.{config['data']['kind']}",
         ),
-        pictures=lambda wildcards, output: ["--pictures", output.pictures] if MADE_HERE else [],
+        pictures=lambda wildcards, output: ["--pictures", output.pictures] if PICTURES else [],
     message:
         f"Data set {DATASET}: tables and pictures"
     shell:

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from camground.study.errors import UserError
+from data_stage import run_data
 
 WIDTH, HEIGHT = 64, 48
 
@@ -196,6 +200,23 @@ def small_refer(root: Path, dataset: str = "refcoco", split_by: str = "unc") -> 
     for number, split in enumerate(("train", "train", *splits), start=500):
         made.add(split, number, ["man in a red shirt", f"left person {number}"])
     return made
+
+
+def run_refer(made: Refer, out: Path, share: float = 0.0, **keys: Any) -> None:
+    """The stage `data` on a data set, without the published counts unless asked."""
+    images = str(made.photographs.relative_to(made.root))
+    own = {"dataset": made.dataset, "split_by": made.split_by, "images": images}
+    run_data(out, "refer", made.root, share, **own | {"check_counts": False} | keys)
+
+
+def refer_refusal(made: Refer, out: Path, **keys: Any) -> str:
+    """The message with which the stage refuses the data set; none of its tables may be left."""
+    with pytest.raises(UserError) as caught:
+        run_refer(made, out, **keys)
+    assert not [
+        name for name in ("images", "expressions", "targets") if (out / f"{name}.parquet").exists()
+    ]
+    return str(caught.value)
 
 
 XML = """<annotation>

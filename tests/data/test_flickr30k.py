@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +17,18 @@ from benchmark_files import (
     small_flickr30k,
     xml_object,
 )
-from camground.data.readers.entities_files import Phrase, parse_caption, read_boxes
-from camground.stages.data import main
-from camground.study import tables
+from camground.data.readers.flickr30k_files import Phrase, parse_caption, read_boxes
 from camground.study.errors import UserError
-
-NAMES = ("images", "expressions", "targets", "rejected")
+from data_stage import NAMES, rejected, run_data, table
 
 
 def run(root: Path, out: Path, share: float = 0.0) -> dict[str, pd.DataFrame]:
-    names = {
-        "annotations": "flickr30k_entities",
-        "images": "flickr30k_entities/flickr30k-images",
-    }
-    data = {"kind": "flickr30k", "seed": 0, "max_rejected_share": share, "flickr30k": names}
-    arguments = ["--config", json.dumps({"data_root": str(root), "data": data})]
-    for name in NAMES:
-        arguments += [f"--{name}", str(out / f"{name}.parquet")]
-    main(arguments)
-    return {name: tables.read(name, out / f"{name}.parquet") for name in NAMES}
+    run_data(out, "flickr30k", root, share)
+    return {name: table(out, name) for name in NAMES}
 
 
-def rejected(made: dict[str, pd.DataFrame]) -> list[tuple[str, int, str]]:
-    return [(Path(r.file).name, r.row, r.reason) for r in made["rejected"].itertuples()]
+def reasons(out: Path) -> list[tuple[str, int, str]]:
+    return [(file, row, reason) for file, row, _, reason in rejected(out)]
 
 
 def test_brackets() -> None:
@@ -73,12 +61,12 @@ def test_wrong_brackets(line: str) -> None:
 
 def test_boxes_and_chains(tmp_path: Path) -> None:
     boxes = read_boxes(flickr_photograph(tmp_path, "1"))
-    assert (boxes.width, boxes.height) == (64, 48)
+    assert boxes.size == (64, 48)
     # 1-based, the last pixel inside: 1 to 20 are the first twenty pixels
     assert boxes.boxes_of("1") == [(0, 0, 20, 40), (20, 2, 40, 48)]
     assert boxes.boxes_of("5") == [(20, 2, 40, 48)]
     assert len(boxes.objects) == 4, "the box of two chains is one object"
-    assert (boxes.scene, boxes.unseen) == ({"3"}, {"6"})
+    # a scene, and a thing that is not to be seen
     assert boxes.boxes_of("3") == boxes.boxes_of("6") == boxes.boxes_of("99") == []
 
 
@@ -122,7 +110,7 @@ def test_the_tables(tmp_path: Path) -> None:
     chain = [np.stack(mine.iloc[place].boxes_xyxy) for place in (0, 2, 5)]
     assert np.allclose(chain[0], chain[1])
     assert np.allclose(chain[0], chain[2]), "phrases of a chain mean the same boxes"
-    assert rejected(made) == []
+    assert reasons(tmp_path / "out") == []
 
 
 def test_a_line_with_wrong_brackets_is_a_rejected_row(tmp_path: Path) -> None:
@@ -130,7 +118,7 @@ def test_a_line_with_wrong_brackets_is_a_rejected_row(tmp_path: Path) -> None:
     text = folder / "Sentences" / "1007129816.txt"
     text.write_bytes((SENTENCES + "[/EN#7/people A boy runs .\n").encode() + b"caf\xe9 .\n")
     made = run(tmp_path, tmp_path / "out", share=0.5)
-    assert rejected(made) == [
+    assert reasons(tmp_path / "out") == [
         (
             "1007129816.txt",
             4,
@@ -169,8 +157,8 @@ def test_files_of_a_photograph_that_cannot_be_used(tmp_path: Path) -> None:
         XML.format(name="205", width=64, height=48, objects=objects)
     )
     made = run(tmp_path, tmp_path / "out", share=1.0)
-    found = {(file, row): [] for file, row, _ in rejected(made)}
-    for file, row, reason in rejected(made):
+    found = {(file, row): [] for file, row, _ in reasons(tmp_path / "out")}
+    for file, row, reason in reasons(tmp_path / "out"):
         found[file, row].append(reason)
     assert "truncated, or not XML" in found["200.xml", 0][0]
     assert found["201.xml", 0] == found["202.txt", 0] == ["no such file"]
@@ -180,7 +168,7 @@ def test_files_of_a_photograph_that_cannot_be_used(tmp_path: Path) -> None:
         "object 5: its box 30, 1, 20, 40 ends before it begins",
         "object 7: its <name> is no chain number",
         "object 8: <xmin> holds 'a', not a whole number",
-        "the box lies outside its image of 64 x 48 pixels",
+        "box 0, 0, 200, 40: the box lies outside its image of 64 x 48 pixels",
     ]
     images = made["images"]
     assert set(images[images.split == "train"].image_id) == {"1000092795.jpg", "205.jpg"}
@@ -211,6 +199,7 @@ def test_split_files(tmp_path: Path) -> None:
     (folder / "test.txt").unlink()
     with pytest.raises(UserError, match=r"test\.txt: cannot be read"):
         run(tmp_path, tmp_path / "out")
+    (tmp_path / "elsewhere").mkdir()
     with pytest.raises(UserError, match=r"Sentences: no such folder.*data_root"):
         run(tmp_path / "elsewhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()

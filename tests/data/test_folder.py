@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import csv
-import json
 import os
 from pathlib import Path
 
@@ -17,26 +15,9 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from camground.data.boxes import fit_box
-from camground.data.readers.folder import chosen
-from camground.stages.data import main
-from camground.study import tables
+from camground.data.readers.folder import chosen_by_hash
 from camground.study.errors import UserError
-
-DATA = {
-    "kind": "folder",
-    "seed": 0,
-    "max_rejected_share": 0.0,
-    "folder": {
-        "captions": "captions.csv",
-        "phrases": "phrases.csv",
-        "images": "images",
-        "val_share": 0.2,
-        "phrases_val_share": 0.0,
-        "max_phrases_per_image": 8,
-        "min_phrase_count": 1,
-        "spacy_model": None,
-    },
-}
+from data_stage import rejected, run_data, table
 
 
 class Folder:
@@ -62,30 +43,18 @@ class Folder:
         return path
 
     def table(self, name: str) -> pd.DataFrame:
-        return tables.read(name, self.out / f"{name}.parquet")
+        return table(self.out, name)
 
     def run(self, share: float = 0.0, write: bool = True, **folder: object) -> None:
         if write:
             for name, rows in (("captions", self.captions), ("phrases", self.phrases)):
                 with (self.root / f"{name}.csv").open("w", newline="") as stream:
                     csv.writer(stream).writerows(rows)
-        data = copy.deepcopy(DATA)
-        data["max_rejected_share"] = share
-        data["folder"].update(folder)  # type: ignore[attr-defined]
-        self.main({"dataset": "photos", "data_root": str(self.root), "data": data})
-
-    def main(self, config: dict) -> None:
-        arguments = ["--config", json.dumps(config)]
-        for name in ("images", "expressions", "targets", "rejected"):
-            arguments += [f"--{name}", str(self.out / f"{name}.parquet")]
-        main(arguments)
+        keys = {"val_share": 0.2, "min_phrase_count": 1} | folder
+        run_data(self.out, "folder", self.root, share, **keys)
 
     def rejected(self) -> list[tuple[str, int, str]]:
-        rows = self.table("rejected")
-        return [
-            (Path(file).name, row, reason)
-            for file, row, reason in zip(rows.file, rows.row, rows.reason, strict=True)
-        ]
+        return [(file, row, reason) for file, row, _, reason in rejected(self.out)]
 
 
 @pytest.fixture
@@ -129,12 +98,12 @@ def test_the_same_folder_gives_the_same_tables(folder: Folder, tmp_path: Path) -
 def test_adding_photographs_moves_no_other_between_splits() -> None:
     few = [f"{number}.jpg" for number in range(200)]
     more = [f"other/{number}.jpg" for number in range(300)]
-    before = chosen(few, 0.1, "captions", 0)
-    assert before == chosen(more + few, 0.1, "captions", 0) & set(few)
+    before = chosen_by_hash(few, 0.1, "captions", 0)
+    assert before == chosen_by_hash(more + few, 0.1, "captions", 0) & set(few)
     assert 5 < len(before) < 40
-    assert before != chosen(few, 0.1, "captions", 1)
-    assert len(chosen(few[:3], 1e-9, "captions", 0)) == 1
-    assert chosen(few, 0.0, "captions", 0) == set()
+    assert before != chosen_by_hash(few, 0.1, "captions", 1)
+    assert len(chosen_by_hash(few[:3], 1e-9, "captions", 0)) == 1
+    assert chosen_by_hash(few, 0.0, "captions", 0) == set()
 
 
 def test_rows_of_one_phrase_are_boxes_of_one_expression(folder: Folder) -> None:
@@ -273,13 +242,13 @@ def test_a_box_may_overhang_by_a_pixel(box: tuple, expected: tuple | None) -> No
 
 def test_what_is_missing_is_named(folder: Folder) -> None:
     folder.run()
-    config = {"dataset": "photos", "data_root": None, "data": DATA}
-    with pytest.raises(UserError, match="data_root is not set"):
-        folder.main(config)
-    with pytest.raises(UserError, match="no folder"):
-        folder.main(config | {"data_root": str(folder.root / "nowhere")})
-    with pytest.raises(UserError, match=r"data\.kind is 'film'"):
-        folder.main(config | {"data": DATA | {"kind": "film"}})
+    for kind in ("folder", "refer", "flickr30k"):
+        with pytest.raises(UserError, match=rf"data\.kind is {kind}, but data_root is not set"):
+            run_data(folder.out, kind)
+        with pytest.raises(UserError, match=r"data_root: no folder .*nowhere"):
+            run_data(folder.out, kind, folder.root / "nowhere")
+    with pytest.raises(UserError, match=r"none: no such folder.*data\.folder\.images"):
+        folder.run(images="images/none")
     with pytest.raises(UserError, match=r"words\.csv: no such file.*data\.folder\.captions"):
         folder.run(captions="words.csv")
     with pytest.raises(UserError, match="val_share"):

@@ -7,18 +7,18 @@ import logging
 from pathlib import Path
 
 import pytest
-from test_refer import refusal, run, table
 
-from benchmark_files import Refer, small_refer
+from benchmark_files import Refer, refer_refusal, run_refer, small_refer
 from camground.stages.leakage import leakage
 from camground.study.errors import UserError
 from camground.study.progress import log
+from data_stage import table
 
 LISTING = "leakage-refused.json"
 
 
 def audited(made: Refer, out: Path, allow: str = "nothing") -> dict:
-    """What the command writes; `UserError` when it refuses."""
+    """The list that the stage writes; `UserError` when it refuses."""
     leakage(made.root, made.dataset, made.split_by, out / "leakage.json", allow)
     return json.loads((out / "leakage.json").read_text())
 
@@ -28,7 +28,7 @@ def test_splits_by_object_share_photographs(tmp_path: Path) -> None:
     made = small_refer(tmp_path, "refcocog", "google")
     made.add("val", 500, ["the dog"], [2.0, 2.0, 9.0, 9.0])
     made.write()
-    said = refusal(made, tmp_path / "out", allow_sibling_leakage=True)
+    said = refer_refusal(made, tmp_path / "out", allow_sibling_leakage=True)
     found = json.loads((tmp_path / "out" / LISTING).read_text())
     assert "refcocog(google) val: 1 of its 2 photographs" in said
     assert "data.refer.allow_leakage: true" in said
@@ -38,7 +38,7 @@ def test_splits_by_object_share_photographs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"refcocog\(google\) val: 1 of its 2 photographs"):
         audited(made, tmp_path / "out", "siblings")
     assert audited(made, tmp_path / "out", "all") == found
-    run(made, tmp_path / "out", allow_leakage=True)
+    run_refer(made, tmp_path / "out", allow_leakage=True)
     assert not (tmp_path / "out" / LISTING).exists()
     images = table(tmp_path / "out", "images")
     assert images.image_id.is_unique
@@ -60,7 +60,7 @@ def test_photographs_of_the_family(
     referit = Refer(tmp_path, "refclef", "berkeley")
     referit.add("test", 500, ["sky"])
     referit.write()
-    said = refusal(made, tmp_path / "out")
+    said = refer_refusal(made, tmp_path / "out")
     found = json.loads((tmp_path / "out" / LISTING).read_text())
     assert "refcocog(umd) val: 1 of its 2 photographs" in said
     assert "data.refer.allow_sibling_leakage: true" in said
@@ -73,7 +73,7 @@ def test_photographs_of_the_family(
     monkeypatch.setattr(log, "propagate", True)
     for key in ("allow_leakage", "allow_sibling_leakage"):
         with caplog.at_level(logging.WARNING, "camground"):
-            run(made, tmp_path / key, **{key: True})
+            run_refer(made, tmp_path / key, **{key: True})
         assert "refcocog(umd) val: 1 of its 2 photographs" in caplog.text
         caplog.clear()
 
@@ -83,7 +83,7 @@ def test_a_clean_family_is_not_stopped(tmp_path: Path) -> None:
     other = Refer(tmp_path, "refcoco+", "unc")
     other.add("testA", 800, ["another man"])
     other.write()
-    run(made, tmp_path / "out")
+    run_refer(made, tmp_path / "out")
     found = audited(made, tmp_path / "out")
     assert (found["own"], found["siblings"], found["unreadable"]) == ([], [], {})
 
@@ -92,8 +92,8 @@ def test_a_sibling_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> Non
     made = small_refer(tmp_path).write()
     (tmp_path / "refcoco+").mkdir()
     (tmp_path / "refcoco+" / "refs(unc).p").write_bytes(made.refs_file.read_bytes()[:-30])
-    assert "refcoco+(unc): not audited: " in refusal(made, tmp_path / "out")
-    run(made, tmp_path / "allowed", allow_sibling_leakage=True)
+    assert "refcoco+(unc): not audited: " in refer_refusal(made, tmp_path / "out")
+    run_refer(made, tmp_path / "allowed", allow_sibling_leakage=True)
     found = audited(made, tmp_path / "out", "siblings")
     assert list(found["unreadable"]) == ["refcoco+(unc)"]
     assert found["compared"] == ["refcoco(unc)"]
@@ -106,13 +106,11 @@ def test_a_study_without_its_refs_says_which_there_are(tmp_path: Path) -> None:
         audited(made, tmp_path / "out")
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_what_is_refused_is_listed_too(tmp_path: Path) -> None:
     made = small_refer(tmp_path).write()
-    output = tmp_path / "audit.json"
-    leakage(tmp_path, "refcoco", "unc", output)
-    assert json.loads(output.read_text())["trained"] == 3
+    assert audited(made, tmp_path)["trained"] == 3
     made.add("testB", 501, ["the other one"])
-    made.write()
     with pytest.raises(UserError, match=r"refcoco\(unc\) testB: 1 of its 2 photographs"):
-        leakage(tmp_path, "refcoco", "unc", output)
-    assert json.loads(output.read_text())["own"][0]["photographs"] == ["coco:501"]
+        audited(made.write(), tmp_path)
+    listed = json.loads((tmp_path / "leakage.json").read_text())
+    assert listed["own"][0]["photographs"] == ["coco:501"]

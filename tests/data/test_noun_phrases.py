@@ -12,7 +12,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from camground.data.readers import english
-from camground.data.readers.noun_phrases import MAX_WORDS, extractor, split
+from camground.data.readers.noun_phrases import MAX_WORDS, phrase_extractor, split_caption
 from camground.study.errors import UserError
 
 
@@ -45,12 +45,12 @@ from camground.study.errors import UserError
     ],
 )
 def test_splitter_finds_the_things_that_a_caption_names(caption: str, expected: list[str]) -> None:
-    assert split(caption) == expected
+    assert split_caption(caption) == expected
 
 
 def test_with_in_short_is_a_preposition() -> None:
-    assert split("A camp w/ tents") == ["camp", "tents"]
-    assert split("A man w/a dog") == ["man", "dog"]
+    assert split_caption("A camp w/ tents") == ["camp", "tents"]
+    assert split_caption("A man w/a dog") == ["man", "dog"]
 
 
 WORDS = sorted(
@@ -65,7 +65,7 @@ WORDS = sorted(
 
 @given(st.lists(st.sampled_from(WORDS), max_size=15))
 def test_phrases_are_short_lower_case_and_start_and_end_with_content(words: list[str]) -> None:
-    for phrase in split(" ".join(words).upper()):
+    for phrase in split_caption(" ".join(words).upper()):
         found = phrase.split()
         assert 1 <= len(found) <= MAX_WORDS
         assert phrase == phrase.lower()
@@ -77,7 +77,7 @@ def test_phrases_are_short_lower_case_and_start_and_end_with_content(words: list
 
 @given(st.text(max_size=60))
 def test_any_text_is_split_without_an_error(text: str) -> None:
-    assert all(phrase.strip() for phrase in split(text))
+    assert all(phrase.strip() for phrase in split_caption(text))
 
 
 TAGS = {"a": "DET", "the": "DET", "it": "PRON", "black": "ADJ", "grassy": "ADJ", "on": "ADP"}
@@ -119,19 +119,19 @@ def pipeline(tmp_path: Path) -> str:
 
 def test_spacy_chunks_come_without_articles_pronouns_and_places(pipeline: str) -> None:
     texts = ["A black dog runs on the grassy field .", "it runs on the background ."]
-    assert list(extractor(pipeline)(texts)) == [["black dog", "grassy field"], []]
+    assert list(phrase_extractor(pipeline)(texts)) == [["black dog", "grassy field"], []]
 
 
 def test_no_model_means_the_splitter() -> None:
-    assert list(extractor(None)(["A dog runs ."])) == [["dog"]]
+    assert list(phrase_extractor(None)(["A dog runs ."])) == [["dog"]]
 
 
 def test_a_model_that_cannot_be_loaded_is_named_with_its_key() -> None:
     with pytest.raises(UserError, match=r"data\.folder\.spacy_model.*no_such_model"):
-        extractor("no_such_model")
+        phrase_extractor("no_such_model")
 
 
 def test_a_model_without_a_parser_is_refused(tmp_path: Path) -> None:
     spacy.blank("en").to_disk(tmp_path / "blank")
     with pytest.raises(UserError, match=r"data\.folder\.spacy_model.*parser"):
-        list(extractor(str(tmp_path / "blank"))(["A dog runs ."]))
+        list(phrase_extractor(str(tmp_path / "blank"))(["A dog runs ."]))

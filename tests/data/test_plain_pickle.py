@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmark_files import python2_pickle
-from camground.data.readers import plain_pickle
+from camground.data.readers.plain_pickle import load_plain_pickle
 from camground.study.errors import UserError
 
 VALUE = [{"ref_id": 3, "ann_id": "8756_2", "sent": ["café", "a"], "x": -1.5, "n": None, "t": True}]
@@ -28,7 +28,7 @@ def written(path: Path, raw: bytes) -> Path:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_every_protocol_of_python_3(protocol: int, tmp_path: Path) -> None:
     path = written(tmp_path / "refs(unc).p", pickle.dumps(VALUE, protocol))
-    assert plain_pickle.load(path) == VALUE
+    assert load_plain_pickle(path) == VALUE
 
 
 def test_python_2_strings_become_text(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_python_2_strings_become_text(tmp_path: Path) -> None:
     raw = python2_pickle(value)
     opcodes = {opcode.name for opcode, _, _ in pickletools.genops(raw)}
     assert "SHORT_BINSTRING" in opcodes, "not what Python 2 writes"
-    assert plain_pickle.load(written(tmp_path / "a.p", raw)) == [
+    assert load_plain_pickle(written(tmp_path / "a.p", raw)) == [
         {
             "raw": "caf\u00e9",
             "latin": "caf\u00e9",
@@ -52,7 +52,7 @@ def test_python_2_strings_become_text(tmp_path: Path) -> None:
 
 def test_python_2_text_protocol(tmp_path: Path) -> None:
     raw = b"(lp0\n(dp1\nS'ref_id'\np2\nI7\nsS'split'\np3\nS'testA'\np4\nsS'ok'\nI01\nsa."
-    found = plain_pickle.load(written(tmp_path / "a.p", raw))
+    found = load_plain_pickle(written(tmp_path / "a.p", raw))
     assert found == [{"ref_id": 7, "split": "testA", "ok": True}]
     assert found[0]["ok"] is True
 
@@ -77,7 +77,7 @@ def test_a_call_is_refused_and_not_run(function: Any, protocol: int, tmp_path: P
     assert mark.exists(), "the pickle does not do what it is made for"
     mark.unlink()
     with pytest.raises(UserError, match="not plain data") as caught:
-        plain_pickle.load(written(tmp_path / "refs(unc).p", raw))
+        load_plain_pickle(written(tmp_path / "refs(unc).p", raw))
     assert "refs(unc).p" in str(caught.value)
     assert not mark.exists()
 
@@ -100,7 +100,7 @@ def test_a_disguised_name_is_refused(tmp_path: Path) -> None:
         b"Pother object\n.",  # an object outside the file
     ):
         with pytest.raises(UserError, match="not plain data"):
-            plain_pickle.load(written(tmp_path / "a.p", raw))
+            load_plain_pickle(written(tmp_path / "a.p", raw))
     assert not mark.exists()
 
 
@@ -108,7 +108,7 @@ def test_a_registered_extension_is_refused(tmp_path: Path) -> None:
     copyreg.add_extension("os", "system", 77)
     try:
         with pytest.raises(UserError, match="not plain data"):
-            plain_pickle.load(written(tmp_path / "a.p", b"\x80\x02\x82\x4d."))
+            load_plain_pickle(written(tmp_path / "a.p", b"\x80\x02\x82\x4d."))
     finally:
         copyreg.remove_extension("os", "system", 77)
 
@@ -116,7 +116,7 @@ def test_a_registered_extension_is_refused(tmp_path: Path) -> None:
 def test_other_plain_looking_types_are_refused(tmp_path: Path) -> None:
     for value in ({1}, bytearray(b"a")):
         with pytest.raises(UserError, match="not plain data"):
-            plain_pickle.load(written(tmp_path / "a.p", pickle.dumps(value, 5)))
+            load_plain_pickle(written(tmp_path / "a.p", pickle.dumps(value, 5)))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
@@ -124,17 +124,17 @@ def test_a_truncated_file_is_told(share: float, tmp_path: Path) -> None:
     raw = python2_pickle(VALUE * 20)
     path = written(tmp_path / "refs(unc).p", raw[: int(len(raw) * share)])
     with pytest.raises(UserError, match=r"refs\(unc\)\.p: truncated, damaged or not a pickle"):
-        plain_pickle.load(path)
+        load_plain_pickle(path)
 
 
 def test_other_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        plain_pickle.load(tmp_path / "none.p")
+        load_plain_pickle(tmp_path / "none.p")
     for raw in (b"<html>404 Not Found</html>", b"PK\x03\x04zip", b"\x80\x63."):
         with pytest.raises(UserError, match="not a pickle"):
-            plain_pickle.load(written(tmp_path / "a.p", raw))
+            load_plain_pickle(written(tmp_path / "a.p", raw))
     with pytest.raises(UserError, match="after its pickle's end"):
-        plain_pickle.load(written(tmp_path / "a.p", python2_pickle([1]) + b"more"))
+        load_plain_pickle(written(tmp_path / "a.p", python2_pickle([1]) + b"more"))
 
 
 def test_cycles_and_bombs_end(tmp_path: Path) -> None:
@@ -145,10 +145,10 @@ def test_cycles_and_bombs_end(tmp_path: Path) -> None:
         deep = [deep]
     for value in (cycle, deep):
         with pytest.raises(UserError, match="hold themselves, or are nested"):
-            plain_pickle.load(written(tmp_path / "a.p", pickle.dumps(value)))
+            load_plain_pickle(written(tmp_path / "a.p", pickle.dumps(value)))
     # 2 ** 30 leaves if every mention of a list were made anew
     wide: Any = ["leaf"]
     for _ in range(30):
         wide = [wide, wide]
-    found = plain_pickle.load(written(tmp_path / "a.p", pickle.dumps(wide)))
+    found = load_plain_pickle(written(tmp_path / "a.p", pickle.dumps(wide)))
     assert found[0] is found[1]

@@ -2,67 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import pickle
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from pycocotools import mask as coco_mask
 
-from benchmark_files import HEIGHT, WIDTH, Refer, photograph, small_refer
+from benchmark_files import (
+    HEIGHT,
+    WIDTH,
+    photograph,
+    refer_refusal,
+    run_refer,
+    small_refer,
+)
+from camground.data.config import ReferConfig
 from camground.data.readers import refer_counts
-from camground.data.readers.refer_counts import EXPECTED, Counts
-from camground.stages.data import main
-from camground.study import tables
-from camground.study.config import load_config
-from camground.study.errors import UserError
-
-TABLES = ("images", "expressions", "targets", "rejected")
-
-
-def run(made: Refer, out: Path, share: float = 0.0, **keys: object) -> None:
-    """The stage, as the workflow calls it, without the published counts unless asked."""
-    settings = {
-        "dataset": made.dataset,
-        "split_by": made.split_by,
-        "images": str(made.photographs.relative_to(made.root)),
-        "check_counts": False,
-        "allow_leakage": False,
-        "allow_sibling_leakage": False,
-    } | keys
-    data = {"kind": "refer", "seed": 0, "max_rejected_share": share, "refer": settings}
-    config = {"dataset": "x", "data_root": str(made.root), "data": data}
-    arguments = ["--config", json.dumps(config)]
-    for name in TABLES:
-        arguments += [f"--{name}", str(out / f"{name}.parquet")]
-    main(arguments)
-
-
-def table(out: Path, name: str) -> pd.DataFrame:
-    return tables.read(name, out / f"{name}.parquet")
-
-
-def refusal(made: Refer, out: Path, **keys: object) -> str:
-    """What the stage says when it refuses; none of the three tables may be left."""
-    with pytest.raises(UserError) as caught:
-        run(made, out, **keys)  # type: ignore[arg-type]
-    assert not [name for name in TABLES[:3] if (out / f"{name}.parquet").exists()]
-    return str(caught.value)
-
-
-def rejected(out: Path) -> list[tuple[str, int, str]]:
-    rows = table(out, "rejected")
-    return [(Path(r.file).name, r.row, f"{r.value}: {r.reason}") for r in rows.itertuples()]
+from camground.data.readers.refer_counts import PUBLISHED
+from data_stage import rejected, table
 
 
 def test_splits_and_sentences_and_boxes(tmp_path: Path) -> None:
     made = small_refer(tmp_path)
     other = made.annotate(503, [1.0, 2.0, 10.0, 10.0], category_id=18)
     made.annotate(503, [30.0, 2.0, 10.0, 10.0])
-    run(made.write(), tmp_path / "out")
+    run_refer(made.write(), tmp_path / "out")
     images, expressions = table(tmp_path / "out", "images"), table(tmp_path / "out", "expressions")
     assert sorted(images.split) == ["testA", "testB", "train", "train", "train", "val"]
     assert list(images.image_id[:2]) == [f"COCO_train2014_{n:012d}.jpg" for n in (500, 501)]
@@ -95,7 +60,7 @@ def test_referit_has_ids_of_text_and_photographs_in_folders(tmp_path: Path) -> N
     made.annotations[0]["segmentation"] = [
         {"size": [HEIGHT, WIDTH], "counts": encoded["counts"].decode()}
     ]
-    run(made.write(), tmp_path / "out")
+    run_refer(made.write(), tmp_path / "out")
     images = table(tmp_path / "out", "images")
     assert images.path[0].endswith("images/saiapr_tc-12/20/images/500.jpg")
     assert sorted(images.split) == ["test", "train", "train", "train", "val"]
@@ -109,10 +74,10 @@ def test_mixed_kinds_of_test_are_test(tmp_path: Path) -> None:
     made = small_refer(tmp_path, "refclef", "unc")
     for number, split in enumerate(("testA", "testAB", "testC"), start=900):
         made.add(split, number, ["the sky"])
-    run(made.write(), tmp_path / "out")
+    run_refer(made.write(), tmp_path / "out")
     assert (table(tmp_path / "out", "images").split == "test").sum() == 4
     made.add("validation", 950, ["the sea"])
-    assert "split 'validation' of 1 refs" in refusal(made.write(), tmp_path / "other")
+    assert "split 'validation' of 1 refs" in refer_refusal(made.write(), tmp_path / "other")
 
 
 def test_refs_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
@@ -129,10 +94,10 @@ def test_refs_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
     made.refs.append({"ref_id": 77})
     made.refs.append(made.refs[1])
     made.write()
-    run(made, tmp_path / "out", share=1.0)
-    found = rejected(tmp_path / "out")
-    assert [row for _, row, _ in found if row] == [len(made.refs) - 1, 1, 9, 13, 7, 8, 10, 11]
-    text = "\n".join(f"{file} {row} {why}" for file, row, why in found)
+    run_refer(made, tmp_path / "out", share=1.0)
+    rows = rejected(tmp_path / "out")
+    assert [row for _, row, *_ in rows if row] == [len(made.refs) - 1, 1, 9, 13, 7, 8, 10, 11]
+    text = "\n".join(f"{file} {row} {value}: {reason}" for file, row, value, reason in rows)
     for said in (
         "a ref is without ann_id, image_id, split, sentences",
         "refs(unc).p 1 ref 0: annotation 999: is not in instances.json",
@@ -148,21 +113,21 @@ def test_refs_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
     expressions = table(tmp_path / "out", "expressions")
     assert not {"far out", "no width", "gone", "another size"} & set(expressions.text)
     assert "a dog" in set(expressions.text)
-    assert "rows were rejected" in refusal(made, tmp_path / "other", share=0.1)
+    assert "rows were rejected" in refer_refusal(made, tmp_path / "other", share=0.1)
 
 
 def test_a_truncated_or_harmful_file_stops_with_its_name(tmp_path: Path) -> None:
     made = small_refer(tmp_path).write()
     whole = made.refs_file.read_bytes()
     made.refs_file.write_bytes(whole[: len(whole) // 2])
-    assert "refs(unc).p: truncated" in refusal(made, tmp_path / "out")
+    assert "refs(unc).p: truncated" in refer_refusal(made, tmp_path / "out")
     made.refs_file.write_bytes(pickle.dumps([{"ref_id": print}]))
-    assert "may be harmful" in refusal(made, tmp_path / "out")
+    assert "may be harmful" in refer_refusal(made, tmp_path / "out")
     made.refs_file.write_bytes(pickle.dumps({"refs": []}))
-    assert "holds no list of refs" in refusal(made, tmp_path / "out")
+    assert "holds no list of refs" in refer_refusal(made, tmp_path / "out")
     made.refs_file.unlink()
     (made.refs_file.parent / "refs(google).p").write_bytes(whole)
-    assert "refs files there: refs(google).p" in refusal(made, tmp_path / "out")
+    assert "refs files there: refs(google).p" in refer_refusal(made, tmp_path / "out")
 
     made.write()
     text = made.instances_file.read_text()
@@ -172,12 +137,12 @@ def test_a_truncated_or_harmful_file_stops_with_its_name(tmp_path: Path) -> None
         (text.replace('"bbox"', '"box"', 1), "annotations[0] lacks one of"),
     ):
         made.instances_file.write_text(broken)
-        assert said in refusal(made, tmp_path / "out")
+        assert said in refer_refusal(made, tmp_path / "out")
 
 
 def test_counts_that_differ_are_told_by_split(tmp_path: Path) -> None:
     made = small_refer(tmp_path).write()
-    said = refusal(made, tmp_path / "out", check_counts=True)
+    said = refer_refusal(made, tmp_path / "out", check_counts=True)
     assert "refcoco(unc), as read from" in said
     assert "train refs: 42404 published, 3 here (-42401)" in said
     assert "train expressions: 120624 published, 6 here (-120618)" in said
@@ -188,38 +153,35 @@ def test_counts_that_differ_are_told_by_split(tmp_path: Path) -> None:
 def test_counts_of_what_was_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file as published passes; when a ref of it cannot be used, the report says how many are left."""
     published = {"train": (3, 6), "val": (1, 2), "testA": (1, 2), "testB": (1, None)}
-    monkeypatch.setitem(refer_counts.EXPECTED, ("refcoco", "unc"), published)
+    monkeypatch.setitem(refer_counts.PUBLISHED, ("refcoco", "unc"), published)
     made = small_refer(tmp_path)
-    run(made.write(), tmp_path / "out", check_counts=True)
+    run_refer(made.write(), tmp_path / "out", check_counts=True)
     made.refs[-2]["ann_id"] = 999
-    said = refusal(made.write(), tmp_path / "other", check_counts=True, share=1.0)
+    said = refer_refusal(made.write(), tmp_path / "other", check_counts=True, share=1.0)
     assert "refcoco(unc), prepared" in said
     assert "testA refs: 1 published, 0 here (-1)" in said
     assert "testA expressions: 2 published, 0 here (-2)" in said
     assert "train" not in said.split("published data set:")[1].split("Fewer")[0]
 
 
-@pytest.mark.parametrize("key", EXPECTED, ids="-".join)
+@pytest.mark.parametrize("key", PUBLISHED, ids="-".join)
 def test_published_counts(key: tuple[str, str]) -> None:
-    splits = EXPECTED[key]
-    found = Counts(
-        Counter({split: refs for split, (refs, _) in splits.items()}),
-        Counter({split: count or 1 for split, (_, count) in splits.items()}),
-    )
-    assert refer_counts.differences(*key, found) == []
-    found.refs["test0"] = 1
-    assert refer_counts.differences(*key, found) == ["  test0 refs: 0 published, 1 here (+1)"]
+    splits = PUBLISHED[key]
+    counts = {split: (refs, expressions or 1) for split, (refs, expressions) in splits.items()}
+    assert refer_counts.differences(*key, counts) == []
+    counts["test0"] = 1, 0
+    assert refer_counts.differences(*key, counts) == ["  test0 refs: 0 published, 1 here (+1)"]
 
 
 def test_published_counts_sum_up() -> None:
     """The totals that the papers name."""
     for key, total in ((("refcoco", "unc"), 50_000), (("refcocog", "umd"), 49_822)):
-        assert sum(refs for refs, _ in EXPECTED[key].values()) == total
+        assert sum(refs for refs, _ in PUBLISHED[key].values()) == total
 
 
 def test_what_the_config_cannot_name(tmp_path: Path) -> None:
     made = small_refer(tmp_path).write()
-    assert "no such folder" in refusal(made, tmp_path / "out", images="images/coco")
-    assert "no such file" in refusal(made, tmp_path / "out", dataset="refcoco+")
-    default = load_config()["data"]["refer"]
-    assert (default["check_counts"], default["allow_leakage"]) == (True, False)
+    assert "no such folder" in refer_refusal(made, tmp_path / "out", images="images/coco")
+    assert "no such file" in refer_refusal(made, tmp_path / "out", dataset="refcoco+")
+    default = ReferConfig()
+    assert (default.check_counts, default.allow_leakage) == (True, False)

@@ -1,26 +1,29 @@
-"""One-word swaps of expressions: what changes, that it is an opposite, and which are false of the image.
-
-The texts are read by the `Reader` of test_scenes, so that it can disagree with the code that made them.
-"""
+"""One-word swaps of expressions: the change, that it is an opposite, and which are false of the image."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_scenes import CONFIG, Reader, changed, digest, write
 
-from camground.data.scenes import scenes
-from camground.data.scenes.describe import Expression
-from camground.data.scenes.facts import Description, Facts, Item
+from camground.data.scenes.expressions import Expression
 from camground.data.scenes.grammar import CONCEPTS, WORD_CLASSES, WORDINGS
-from camground.data.scenes.swaps import CLASSES, OPPOSITES, Swap, is_false, replaced, swaps
+from camground.data.scenes.scene import Scene, make_scene
+from camground.data.scenes.semantics import Description, SceneObject, SceneSemantics
+from camground.data.scenes.word_swaps import (
+    CLASSES,
+    OPPOSITES,
+    WordSwap,
+    draw_swaps,
+    is_false,
+    replaced,
+)
 from camground.study import tables
+from scene_reader import RELATION, SEED, Lenient, digests, make_scenes, scenes_config, write_scenes
 
 ENDS = {
     frozenset(pair)
@@ -30,21 +33,17 @@ ENDS = {
         *(("above", "below"), ("in_front_of", "behind"), ("bigger_than", "smaller_than")),
     ]
 }
-RELATION = re.compile(
-    r"\b(" + "|".join(map(re.escape, sorted(WORD_CLASSES["relation"], key=len)[::-1])) + r")\b"
-)
 
 
 @pytest.fixture(scope="module")
-def made() -> list[scenes.Scene]:
-    wanted = scenes.settings(changed(expressions_per_scene=9, swaps_per_expression=8))
-    return [scenes.make(wanted, "train", index) for index in range(80)]
+def scenes() -> list[Scene]:
+    return make_scenes(expressions_per_scene=9, swaps_per_expression=8)
 
 
-def every(made: list[scenes.Scene]) -> list[tuple[scenes.Scene, Expression, Swap]]:
+def every(scenes: list[Scene]) -> list[tuple[Scene, Expression, WordSwap]]:
     return [
         (scene, expression, swap)
-        for scene in made
+        for scene in scenes
         for expression, its in zip(scene.expressions, scene.swaps, strict=True)
         for swap in its
     ]
@@ -67,31 +66,9 @@ def read(text: str) -> list[tuple[str, str]]:
     return found
 
 
-class Lenient(Reader):
-    """Reads landmarks of which there are several or none: any of them may be meant."""
-
-    def read(self, text: str) -> set[int]:
-        head, *rest = RELATION.split(text)
-        met = self.noun_phrase(head)
-        for phrase, landmark in zip(rest[::2], rest[1::2], strict=True):
-            relation = CONCEPTS["relation"][phrase]
-            words = re.sub(r"( and)?( that is| which is| and)? *$", "", landmark).strip()
-            things = re.split(r"\band the\b", words) if relation == "between" else [words]
-            marks = list(product(*(self.noun_phrase(thing) for thing in things)))
-            met = {
-                i for i in met if any(i not in m and self.related(relation, i, *m) for m in marks)
-            }
-        return met
-
-    def sized(self, size: str, bare: set[int], category: str | None) -> set[int]:
-        group = [i for i in bare if category in (None, self.items[i].category)]
-        others = [i for i, item in enumerate(self.items) if category in (None, item.category)]
-        return super().sized(size, bare, category) if len(others) > 1 else set(group)
-
-
-def test_a_swap_changes_one_word_of_the_named_class(made: list[scenes.Scene]) -> None:
+def test_a_swap_changes_one_word_of_the_named_class(scenes: list[Scene]) -> None:
     seen: Counter[str] = Counter()
-    for _, expression, swap in every(made):
+    for _, expression, swap in every(scenes):
         before, after = read(expression.text), read(swap.text)
         assert len(before) == len(after), (expression.text, swap.text)
         differs = [
@@ -114,8 +91,8 @@ def test_a_swap_changes_one_word_of_the_named_class(made: list[scenes.Scene]) ->
     assert min(seen.values()) > 20
 
 
-def test_articles_fit_and_all_other_words_stay(made: list[scenes.Scene]) -> None:
-    for _, expression, swap in every(made):
+def test_articles_fit_and_all_other_words_stay(scenes: list[Scene]) -> None:
+    for _, expression, swap in every(scenes):
         assert not re.search(r"\ba [aeiou](?!ne\b)", swap.text), swap.text
         assert not re.search(r"\ban [^aeiou]", swap.text), swap.text
         old, new = (
@@ -130,19 +107,19 @@ def test_articles_fit_and_all_other_words_stay(made: list[scenes.Scene]) -> None
 
 
 @pytest.mark.parametrize("doubt", [0.0, 0.5])
-def test_a_swap_does_not_mean_the_object(made: list[scenes.Scene], doubt: float) -> None:
-    for scene, expression, swap in every(made):
-        reader = Lenient(scene.facts.items, scene.facts.hides, doubt)
-        assert reader.read(expression.text) == {expression.item}
-        assert expression.item not in reader.read(swap.text), (expression.text, swap.text)
+def test_a_swap_does_not_mean_the_object(scenes: list[Scene], doubt: float) -> None:
+    for scene, expression, swap in every(scenes):
+        reader = Lenient(scene.semantics.objects, scene.semantics.hides, doubt)
+        assert reader.read(expression.text) == {expression.target}
+        assert expression.target not in reader.read(swap.text), (expression.text, swap.text)
 
 
 def test_a_swap_said_to_be_false_means_nothing_by_the_loosest_reading(
-    made: list[scenes.Scene],
+    scenes: list[Scene],
 ) -> None:
     counts: Counter[tuple[bool, bool]] = Counter()
-    for scene, expression, swap in every(made):
-        found = Lenient(scene.facts.items, scene.facts.hides, 1.0).read(swap.text)
+    for scene, expression, swap in every(scenes):
+        found = Lenient(scene.semantics.objects, scene.semantics.hides, 1.0).read(swap.text)
         if swap.false_of_image:
             assert not found, (expression.text, swap.text, found)
         counts[swap.false_of_image, bool(found)] += 1
@@ -152,17 +129,17 @@ def test_a_swap_said_to_be_false_means_nothing_by_the_loosest_reading(
     assert counts[False, False] < 0.2 * counts[False, True]
 
 
-def test_landmarks_are_swapped_only_where_that_is_false(made: list[scenes.Scene]) -> None:
-    landmarks = [swap for *_, swap in every(made) if swap.word_class == "landmark"]
+def test_landmarks_are_swapped_only_where_that_is_false(scenes: list[Scene]) -> None:
+    landmarks = [swap for *_, swap in every(scenes) if swap.word_class == "landmark"]
     assert all(swap.false_of_image for swap in landmarks)
 
 
-def test_words_swapped_in_are_mostly_of_the_scene(made: list[scenes.Scene]) -> None:
+def test_words_swapped_in_are_mostly_of_the_scene(scenes: list[Scene]) -> None:
     """A word that no object of the scene bears would give the swap away."""
     present = []
-    for scene, expression, swap in every(made):
+    for scene, expression, swap in every(scenes):
         if swap.word_class in ("category", "colour"):
-            kinds = {getattr(item, swap.word_class) for item in scene.facts.items}
+            kinds = {getattr(item, swap.word_class) for item in scene.semantics.objects}
             if len(kinds) > 1:
                 pairs = zip(read(expression.text), read(swap.text), strict=True)
                 (new,) = [after[1] for before, after in pairs if before != after]
@@ -179,24 +156,24 @@ def test_opposites_are_each_others_ends() -> None:
         assert {frozenset(pair) for pair in pairs} <= ENDS
 
 
-def test_opposites_never_hold_both_and_relations_turn_round(made: list[scenes.Scene]) -> None:
+def test_opposites_never_hold_both_and_relations_turn_round(scenes: list[Scene]) -> None:
     held: Counter[str] = Counter()
-    for scene in made:
-        facts, everything = scene.facts, frozenset(range(len(scene.facts.items)))
+    for scene in scenes:
+        semantics, everything = scene.semantics, frozenset(range(len(scene.semantics.objects)))
         for one, other in OPPOSITES["relation"]:
             for b in everything:
-                first, second = facts.related(one, (b,)), facts.related(other, (b,))
+                first, second = semantics.related(one, (b,)), semantics.related(other, (b,))
                 assert not first.clear & second.clear
                 held[one] += len(first.clear)
                 for a in first.clear:
-                    assert b in facts.related(other, (a,)).clear
+                    assert b in semantics.related(other, (a,)).clear
         for kind in ("size", "location"):
             for one, other in OPPOSITES[kind]:
                 said = [
                     Description(size=c) if kind == "size" else Description(location=(c,))
                     for c in (one, other)
                 ]
-                first, second = (facts.meaning(each).clear for each in said)
+                first, second = (semantics.meaning(each).clear for each in said)
                 assert not first & second
                 held[one] += len(first)
     assert min(held.values()) > 0
@@ -254,61 +231,63 @@ def test_replaced(text: str, table: str, old: str, new: str, expected: str | Non
     assert replaced(text, table, old, new) == expected
 
 
-def scene_of_three() -> Facts:
+def scene_of_three() -> SceneSemantics:
     """A red cup left, a blue cup right, a small green car under the middle."""
     items = [
-        Item("cup", "red", "plain", (0.1, 0.2, 0.3, 0.4)),
-        Item("cup", "blue", "plain", (0.7, 0.2, 0.9, 0.4)),
-        Item("car", "green", "striped", (0.45, 0.75, 0.55, 0.85)),
+        SceneObject("cup", "red", "plain", (0.1, 0.2, 0.3, 0.4)),
+        SceneObject("cup", "blue", "plain", (0.7, 0.2, 0.9, 0.4)),
+        SceneObject("car", "green", "striped", (0.45, 0.75, 0.55, 0.85)),
     ]
-    return Facts(items, np.zeros((3, 3)))
+    return SceneSemantics(items, np.zeros((3, 3)))
 
 
 def test_false_is_what_no_object_can_be() -> None:
-    facts = scene_of_three()
+    semantics = scene_of_three()
     cup, car, tree = (Description(category=name) for name in ("cup", "car", "tree"))
-    assert not is_false(facts, cup)
-    assert is_false(facts, tree)
-    assert is_false(facts, replace(cup, colour="green"))
-    assert is_false(facts, replace(car, location=("top",)))
-    assert not is_false(facts, replace(cup, location=("right",)))
+    assert not is_false(semantics, cup)
+    assert is_false(semantics, tree)
+    assert is_false(semantics, replace(cup, colour="green"))
+    assert is_false(semantics, replace(car, location=("top",)))
+    assert not is_false(semantics, replace(cup, location=("right",)))
     for name, false in (("above", False), ("below", True), ("smaller_than", True)):
-        assert is_false(facts, replace(cup, relations=((name, (car,)),))) == false, name
-    assert is_false(facts, replace(cup, relations=(("above", (tree,)),)))
+        assert is_false(semantics, replace(cup, relations=((name, (car,)),))) == false, name
+    assert is_false(semantics, replace(cup, relations=(("above", (tree,)),)))
     # which of the two cups is meant is open, so nothing is certain
-    assert not is_false(facts, replace(car, relations=(("above", (cup,)),)))
+    assert not is_false(semantics, replace(car, relations=(("above", (cup,)),)))
 
 
 def test_at_most_as_many_as_asked_and_of_different_classes() -> None:
-    facts = scene_of_three()
+    semantics = scene_of_three()
     said = Description(category="cup", colour="red", location=("left",))
     expression = Expression("red cup on the left", 0, "ref", said)
     for count in range(6):
-        found = swaps(facts, expression, count, np.random.default_rng(0))
+        found = draw_swaps(semantics, expression, count, np.random.default_rng(0))
         assert len(found) == min(count, 3)
         assert len({swap.word_class for swap in found}) == len(found)
         assert len({swap.text for swap in found} | {expression.text}) == len(found) + 1
-    draws = [swaps(facts, expression, 2, np.random.default_rng(seed)) for seed in range(30)]
+    draws = [
+        draw_swaps(semantics, expression, 2, np.random.default_rng(seed)) for seed in range(30)
+    ]
     # place, size and relation go first
     assert {first.word_class for first, _ in draws} == {"location"}
     assert {second.word_class for _, second in draws} == {"category", "colour"}
 
 
 def test_same_seed_same_swaps() -> None:
-    wanted = scenes.settings(CONFIG)
-    one, again = (scenes.make(wanted, "val", 1).swaps for _ in range(2))
-    assert one == again
-    assert any(one)
-    other = scenes.settings({**CONFIG, "seed": 4})
-    assert scenes.make(other, "val", 1).swaps != one
+    first, again, other = (
+        make_scene(scenes_config(), seed, "val", 1).swaps for seed in (SEED, SEED, SEED + 1)
+    )
+    assert first == again
+    assert any(first)
+    assert other != first
 
 
 def test_scenes_and_expressions_do_not_depend_on_the_swaps(tmp_path: Path) -> None:
-    few = {"train": 3, "val": 2, "test": 2}
     without, with_two = (
-        write(changed(**few, swaps_per_expression=count), tmp_path / str(count)) for count in (0, 2)
+        write_scenes(tmp_path / str(count), train=3, val=2, test=2, swaps_per_expression=count)
+        for count in (0, 2)
     )
-    one, two = digest(without), digest(with_two)
+    one, two = digests(without), digests(with_two)
     differing = {name for name in one if one[name] != two[name]}
     assert one.keys() == two.keys()
     assert differing == {"expressions.parquet"}
@@ -322,10 +301,8 @@ def test_scenes_and_expressions_do_not_depend_on_the_swaps(tmp_path: Path) -> No
 
 
 def test_the_table_says_what_each_swap_was_made_from(tmp_path: Path) -> None:
-    texts = tables.read(
-        "expressions",
-        write(changed(train=3, val=0, test=1), tmp_path) / "expressions.parquet",
-    )
+    folder = write_scenes(tmp_path, train=3, val=1, test=1)
+    texts = tables.read("expressions", folder / "expressions.parquet")
     swapped = texts[texts.kind == "swap"]
     phrases = texts[texts.kind == "phrase"].set_index("expression_id")
     origin = phrases.loc[swapped.swap_of]
