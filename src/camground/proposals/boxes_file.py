@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from camground.data.boxes import fit_box, xywh_to_xyxy
-from camground.data.readers.rejected import Rejected
+from camground.data.rejected import Rejected
 from camground.proposals.file_images import ImageIds, StudyImage
 from camground.proposals.settings import BoxesFileSettings
 from camground.study.errors import UserError
