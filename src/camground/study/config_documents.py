@@ -50,7 +50,8 @@ def _chapter(section: Rules, definitions: Rules, path: str) -> Iterator[str]:
     if path:
         yield f"{'#' * (path.count('.') + 2)} {path}"
         yield section["description"].replace("\n- ", "\n\n- ", 1).replace("<", r"\<")
-    rows, inner = [], []
+    rows: list[tuple[str, ...]] = []
+    inner: list[str] = []
     for name, rules in section["properties"].items():
         at = dotted(path, name)
         target = definitions.get(rules.get("$ref", "").rpartition("/")[2], {})

@@ -12,10 +12,10 @@ from typing import Any
 
 def git_sha(folder: Path | None = None) -> str:
     """The commit that the code is at, `-dirty` when files differ from it; "unknown" outside git."""
-    where = folder or Path(__file__).parent
+    folder = folder or Path(__file__).parent
     try:
-        sha = _git(where, "rev-parse", "--short=12", "HEAD")
-        changed = _git(where, "status", "--porcelain", "--untracked-files=no")
+        sha = _git(folder, "rev-parse", "--short=12", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return f"{sha}-dirty" if changed else sha

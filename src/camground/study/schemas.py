@@ -1,4 +1,4 @@
-"""The schema of every Parquet table that passes between stages; `camground.tables` reads and writes them.
+"""The schema of every Parquet table that passes between stages; `camground.study.tables` reads and writes them.
 
 Boxes are `xyxy` in pixels of the image: x1, y1 inclusive, x2, y2 exclusive, so width = x2 - x1.
 """
@@ -144,7 +144,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("scores_swap", pa.list_(pa.float32())),
         ]
     ),
-    # One row an expression (or swap): what the metrics are means of, for paired tests and galleries.
+    # One row per outcome of an expression or swap: what the metrics are means of, for paired tests.
     "outcomes": pa.schema(
         [
             _field("expression_id", pa.string()),

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeAlias, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -20,6 +21,7 @@ from camground.study.errors import UserError
 from camground.study.schemas import SCHEMAS
 
 VERSION = "1"
+Rows: TypeAlias = "pd.DataFrame | pa.Table | Iterable[dict[str, Any]]"
 
 
 def schema(name: str) -> pa.Schema:
@@ -27,23 +29,23 @@ def schema(name: str) -> pa.Schema:
     return SCHEMAS[name].with_metadata({"camground.table": name, "camground.version": VERSION})
 
 
-def to_arrow(name: str, rows: pd.DataFrame | Iterable[dict] | pa.Table) -> pa.Table:
+def to_arrow(name: str, rows: Rows) -> pa.Table:
     """`rows` as an Arrow table of `name`'s schema; `UserError` when columns, types or nulls are off."""
-    wanted = schema(name)
+    table_schema = schema(name)
     if isinstance(rows, pa.Table):
         columns = {column: rows.column(column) for column in rows.column_names}
     elif isinstance(rows, pd.DataFrame):
         columns = {str(column): rows[column].tolist() for column in rows.columns}
     else:
         listed = list(rows)
-        keys = list(listed[0]) if listed else wanted.names
+        keys = list(listed[0]) if listed else table_schema.names
         columns = {key: [row.get(key) for row in listed] for key in keys}
-    missing = [column for column in wanted.names if column not in columns]
-    extra = [column for column in columns if column not in wanted.names]
+    missing = [column for column in table_schema.names if column not in columns]
+    extra = [column for column in columns if column not in table_schema.names]
     if missing or extra:
         raise UserError(f"table {name}: missing columns {missing}, unknown columns {extra}")
     arrays = []
-    for field in wanted:
+    for field in table_schema:
         values = columns[field.name]
         try:
             if isinstance(values, pa.ChunkedArray):
@@ -55,7 +57,7 @@ def to_arrow(name: str, rows: pd.DataFrame | Iterable[dict] | pa.Table) -> pa.Ta
         if array.null_count and not field.nullable:
             raise UserError(f"table {name}, column {field.name}: {array.null_count} null values")
         arrays.append(array)
-    return pa.Table.from_arrays(arrays, schema=wanted)
+    return pa.Table.from_arrays(arrays, schema=table_schema)
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def write(name: str, rows: pd.DataFrame | Iterable[dict] | pa.Table, path: str | Path) -> None:
+def write(name: str, rows: Rows, path: str | Path) -> None:
     """Write `rows` as table `name` to `path`, atomically."""
     table = to_arrow(name, rows)
     with atomic(path) as temporary:
@@ -92,12 +94,12 @@ def writer(name: str, path: str | Path) -> Iterator[TableWriter]:
 
 
 class TableWriter:
-    """What `writer` yields: `append(rows)` adds one row group."""
+    """An open table: each call of `append` adds one row group."""
 
     def __init__(self, name: str, parquet: pq.ParquetWriter) -> None:
         self._name, self._parquet = name, parquet
 
-    def append(self, rows: pd.DataFrame | Iterable[dict] | pa.Table) -> None:
+    def append(self, rows: Rows) -> None:
         self._parquet.write_table(to_arrow(self._name, rows))
 
 
@@ -113,10 +115,10 @@ def _checked(name: str, path: str | Path) -> pq.ParquetFile:
             f"{path}: not a readable Parquet file ({error}); delete it and rerun"
         ) from None
     metadata = parquet.schema_arrow.metadata or {}
-    found = metadata.get(b"camground.table", b"?").decode()
+    table = metadata.get(b"camground.table", b"?").decode()
     version = metadata.get(b"camground.version", b"?").decode()
-    if found != name:
-        raise UserError(f"{path}: holds table `{found}`, not `{name}`")
+    if table != name:
+        raise UserError(f"{path}: holds table `{table}`, not `{name}`")
     if version != VERSION or not parquet.schema_arrow.equals(SCHEMAS[name]):
         raise UserError(
             f"{path}: table `{name}` of version {version} or another schema; this code reads version"
@@ -133,7 +135,7 @@ def read_arrow(name: str, path: str | Path, columns: list[str] | None = None) ->
 
 def read(name: str, path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
     """`read_arrow` as a DataFrame."""
-    return read_arrow(name, path, columns).to_pandas()
+    return cast(pd.DataFrame, read_arrow(name, path, columns).to_pandas())
 
 
 def batches(name: str, path: str | Path, size: int = 1024) -> Iterator[pd.DataFrame]:
@@ -150,5 +152,5 @@ def image_paths(images_table: str | Path) -> list[Path]:
 
 
 def image_path(images_table: str | Path, path: str) -> Path:
-    """Where a photograph lies: `path` of the `images` table, relative to the table's folder."""
+    """The file of a photograph: `path` of the `images` table is relative to the table's folder."""
     return Path(images_table).parent / path
