@@ -6,7 +6,7 @@
     snakemake --cores all --configfile configs/smoke.yaml       another study
 
 Stages: data -> proposals -> features -> matcher -> gradcam -> train -> predict -> evaluate ->
-ablation -> report -> tracking. Each has its file in rules/ and its module in src/camground.
+ablation -> report -> tracking. Each has its file in rules/ and its module in src/camground/stages.
 """
 
 from snakemake.utils import min_version
@@ -47,6 +47,8 @@ rule all:
 
 
 onsuccess:
-    made = [path for path in (study("ablation.md"), REPORT) if Path(path).exists()]
-    if made:
-        logger.info(f"Results: {', '.join(made)}")
+    results = [
+        file for file in map(study, ("ablation.md", "report.html")) if Path(file).exists()
+    ]
+    if results:
+        logger.info(f"Results: {', '.join(results)}")

@@ -32,17 +32,12 @@ rule ablation:
     resources:
         mem_mb=2000,
     params:
-        config=section(
-            config,
-            *("dataset", "seeds", "ablation"),
-            variants=VARIANTS,
-            baselines=list(BASELINES),
-        ),
+        config=STUDY.part("dataset", "seeds", "ablation", **METHODS_SHOWN),
         root=subpath(output.table, parent=True),
     message:
         "Ablation table"
     shell:
-        "python -m camground.stages.ablation --config {params.config:q} --root {params.root:q}"
+        "camground ablation --config {params.config:q} --root {params.root:q}"
         " --output {output.table:q} --csv {output.csv:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q}"
         " 2>&1 | tee {log:q} >&2"

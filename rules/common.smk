@@ -26,23 +26,31 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",
 )
 
-from camground.data.config import DataConfig
 from camground.evaluation.baselines import BASELINES
+from camground.stages.config import StudyConfig
 from camground.study.code_closure import code_files
-from camground.study.config import section, typed, validate, variant_config, variants_to_run
 from camground.study.errors import UserError
 from camground.study.estimate import Estimate
+from camground.study.layers import layers
 
-config.update(typed(config))
-try:
-    validate(config)
-except UserError as error:
-    raise WorkflowError(str(error))
 
-DATASET = config["dataset"]
-SEEDS = config["seeds"]
-VARIANTS = variants_to_run(config)
-REPORT = f"{config['results_dir']}/{config['report']['path']}"
+def checked(read, *arguments):
+    """What `read` makes of them; a mistake in the user's files ends the run in one line."""
+    try:
+        return read(*arguments)
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+# Over config.yaml; Snakemake then lays what the command line gives over both again.
+for layer in checked(layers, config):
+
+    configfile: layer
+
+
+STUDY = checked(StudyConfig.parse, config)
+DATASET, SEEDS, VARIANTS = STUDY.dataset, STUDY.seeds, STUDY.variant_names
+METHODS_SHOWN = {"variants": VARIANTS, "baselines": list(BASELINES)}
 # More than a machine has are cut to its cores.
 ALL_CORES = 16
 # One job at a time on a graphics card; without a card a job claims none and they run side by side.
@@ -50,28 +58,28 @@ GPU = int(shutil.which("nvidia-smi") is not None)
 
 
 wildcard_constraints:
-    variant="|".join(config["variants"]),
+    variant="|".join(STUDY.variants),
     seed=r"\d+",
 
 
 def study(path):
     """A file of this study."""
-    return f"{config['results_dir']}/{DATASET}/{path}"
+    return f"{STUDY.results_dir}/{DATASET}/{path}"
 
 
-# The section of the study's kind of data.
-DATA_KIND = DataConfig.parse(config["data"], "data").chosen
 # What jobs that look at pixels need beside the images table.
-PICTURES = {"pictures": study("data/pictures")} if DATA_KIND.makes_pictures else {}
+PICTURES = {"pictures": study("data/pictures")} if STUDY.data.chosen.makes_pictures else {}
 
 
-def code(stage):
-    """The files that `python -m camground.<stage>` runs, so that an edit reruns the stage."""
-    files = code_files(f"camground.stages.{stage}", HOME / "src" / "camground")
-    if stage == "data":
-        files += code_files(DATA_KIND.full_module(), HOME / "src" / "camground")
-    here = Path.cwd()
-    return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
+def code(stage, *modules):
+    """The files that `camground <stage>` runs, so that an edit reruns the stage.
+
+    `modules`: those that the config chooses, as `camground.proposals.detector:DetectorProposer`.
+    """
+    names = [f"camground.stages.{stage}", *(module.partition(":")[0] for module in modules)]
+    package, here = HOME / "src" / "camground", Path.cwd()
+    files = {file for name in names for file in code_files(name, package)}
+    return sorted(str(f.relative_to(here) if f.is_relative_to(here) else f) for f in files)
 
 
 def trained(variant, seed, file):
@@ -98,16 +106,16 @@ def source_tables():
 
     Files that are not there are left out: the stage says which are missing, and what to do.
     """
-    root = Path(config["data_root"] or "").expanduser()
-    files = [root / file for file in DATA_KIND.source_files()]
+    root = Path(STUDY.data_root or "").expanduser()
+    files = [root / file for file in STUDY.data.chosen.source_files()]
     return [str(file) for file in files if file.exists()]
 
 
 def train_config(wildcards):
     """The sections of the variant's config that training reads."""
-    return section(
-        variant_config(config, wildcards.variant),
-        *("model", "losses", "train"),
+    return STUDY.part(
+        "gradcam",
+        **STUDY.variant(wildcards.variant).to_dict(),
         variant=wildcards.variant,
         seed=int(wildcards.seed),
     )
@@ -115,10 +123,10 @@ def train_config(wildcards):
 
 def pictures_seen(wildcards):
     """The pictures, where the variant's training looks at them: a tuned backbone, or erased pixels."""
-    varied = variant_config(config, wildcards.variant)
-    mining = varied["losses"]["attention_mining"]
-    erases = mining["weight"] and mining["erase"] == "image"
-    return list(PICTURES.values()) if varied["train"]["tuned"]["backbone"] or erases else []
+    variant = STUDY.variant(wildcards.variant)
+    mining = variant.losses.attention_mining
+    erases = mining.weight and mining.erase == "image"
+    return list(PICTURES.values()) if variant.train.tuned.backbone or erases else []
 
 
 def results_of(variant):

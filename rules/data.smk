@@ -13,7 +13,7 @@ rule data:
     input:
         downloads=receipts(),
         sources=source_files,
-        code=code("data"),
+        code=code("data", STUDY.data.chosen.full_module()),
     output:
         **{name: directory(path) for name, path in PICTURES.items()},
         images=study("data/images.parquet"),
@@ -30,20 +30,15 @@ rule data:
     resources:
         mem_mb=2000,
     params:
-        config=section(
-            config,
-            "dataset",
-            "data_root",
-            "data.kind",
-            "data.seed",
-            "data.max_rejected_share",
-            f"data.{config['data']['kind']}",
+        config=STUDY.part(
+            *("dataset", "data_root", "data.kind", "data.seed", "data.max_rejected_share"),
+            f"data.{STUDY.data.kind}",
         ),
         pictures=lambda wildcards, output: ["--pictures", output.pictures] if PICTURES else [],
     message:
         f"Data set {DATASET}: tables and pictures"
     shell:
-        "python -m camground.stages.data --config {params.config:q}"
+        "camground data --config {params.config:q}"
         " --images {output.images:q} --expressions {output.expressions:q}"
         " --targets {output.targets:q} --rejected {output.rejected:q} {params.pictures:q}"
         " 2>&1 | tee {log:q} >&2"

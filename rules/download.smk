@@ -1,7 +1,7 @@
 """Stage `download`: public data sets, for the data kinds that are neither made here nor brought along.
 
 Purpose: download, check and unpack what the study's data set needs into `data_root`, `data` unless
-given; `--list` of `python -m camground.stages.download` prints the table of sources, and config key `sources`
+given; `camground download --list` prints the table of sources, and config key `sources`
 names a file of other addresses.
 Inputs: the network; files that somebody put there by hand.
 Outputs: a receipt per source. The data itself is no output, because Snakemake deletes outputs before a
@@ -12,14 +12,11 @@ import re
 
 from camground.data.download.sources import TABLE, read_sources
 
-SOURCE_TABLE = str(Path(config["sources"] or TABLE).expanduser().absolute())
+SOURCE_TABLE = str(Path(STUDY.sources or TABLE).expanduser().absolute())
 # For the jobs; no param of the rule, because other addresses change nothing of what is there already.
 os.environ.update(CAMGROUND_SOURCES=SOURCE_TABLE)
-try:
-    SOURCES = read_sources(SOURCE_TABLE)
-except UserError as error:
-    raise WorkflowError(str(error))
-DATA_ROOT = str(Path(config["data_root"] or "data").expanduser())
+SOURCES = checked(read_sources, SOURCE_TABLE)
+DATA_ROOT = str(Path(STUDY.data_root or "data").expanduser())
 
 
 def downloads():
@@ -27,10 +24,9 @@ def downloads():
 
     What the config has in a folder other than the table's is somebody's own and left to them.
     """
-    kind = config["data"]["kind"]
-    settings = config["data"][kind]
-    needed = SOURCES.needed(settings.get("dataset", kind))
-    return [name for name in needed if SOURCES[name].folder in settings.values()]
+    keys = STUDY.data.chosen.to_dict()
+    needed = SOURCES.needed(keys.get("dataset", STUDY.data.kind))
+    return [name for name in needed if SOURCES[name].folder in keys.values()]
 
 
 def receipts():
@@ -69,4 +65,4 @@ checkpoint download:
     message:
         "Source {wildcards.source}: downloaded, checked and unpacked"
     shell:
-        "python -m camground.stages.download --root {params.root:q} {wildcards.source:q} 2>&1 | tee {log:q} >&2"
+        "camground download --root {params.root:q} {wildcards.source:q} 2>&1 | tee {log:q} >&2"

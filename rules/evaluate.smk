@@ -30,16 +30,13 @@ rule evaluate:
     resources:
         mem_mb=1500,
     params:
-        config=lambda wildcards: section(
-            config,
-            *("dataset", "evaluate"),
-            variant=wildcards.variant,
-            seed=int(wildcards.seed),
+        config=lambda wildcards: STUDY.part(
+            *("dataset", "evaluate"), variant=wildcards.variant, seed=int(wildcards.seed)
         ),
     message:
         "Evaluate {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "python -m camground.stages.evaluate --config {params.config:q}"
+        "camground evaluate --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --targets {input.targets:q} --predictions {input.predictions:q}"
         " --swaps {input.swaps:q}"
@@ -70,12 +67,12 @@ rule baselines:
     resources:
         mem_mb=1500,
     params:
-        config=section(config, "dataset", "seeds", "evaluate", "gradcam"),
+        config=STUDY.part("dataset", "seeds", "evaluate", "gradcam"),
         root=lambda wildcards, output: Path(output.metrics[0]).parents[2],
     message:
         "Baselines"
     shell:
-        "python -m camground.stages.baselines --config {params.config:q}"
+        "camground baselines --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --targets {input.targets:q} --proposals {input.proposals:q}"
         " --cams {input.cams:q} --output-root {params.root:q}"

@@ -29,12 +29,12 @@ rule features:
         mem_mb=3000,
         gpu=GPU,
     params:
-        config=section(config, "features"),
+        config=STUDY.part("features"),
         folder=subpath(output.features, parent=True),
     message:
         "Features of every image and text"
     shell:
-        "python -m camground.stages.features --config {params.config:q}"
+        "camground features --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --output-dir {params.folder:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

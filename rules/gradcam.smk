@@ -7,67 +7,44 @@ pretrained model the pictures; never targets.
 Outputs: the cams table.
 """
 
-if config["gradcam"]["source"] == "matcher":
+from camground.matcher.cam_sources import SOURCES as CAM_SOURCES
 
-    rule gradcam:
-        input:
-            **FEATURES,
-            images=rules.data.output.images,
-            expressions=rules.data.output.expressions,
-            matcher=rules.matcher.output.checkpoint,
-            matcher_config=rules.matcher.output.config,
-            code=code("gradcam"),
-        output:
-            cams=study("gradcam/cams.parquet"),
-        log:
-            study("logs/gradcam.log"),
-        benchmark:
-            study("benchmarks/gradcam.tsv")
-        conda:
-            "../envs/camground.yaml"
-        threads: ALL_CORES
-        resources:
-            mem_mb=3000,
-            gpu=GPU,
-        params:
-            config=section(config, "gradcam"),
-            features=subpath(input.features, parent=True),
-            matcher=subpath(input.matcher, parent=True),
-        message:
-            "Grad-CAM of every expression"
-        shell:
-            "python -m camground.stages.gradcam --config {params.config:q}"
-            " --images {input.images:q} --expressions {input.expressions:q}"
-            " --features {params.features:q} --matcher {params.matcher:q}"
-            " --output {output.cams:q} --threads {threads}"
-            " 2>&1 | tee {log:q} >&2"
+SOURCE = CAM_SOURCES[STUDY.gradcam.source]
+PRETRAINED = SOURCE.reads == "photographs"
+MATCHER = {
+    **FEATURES,
+    "matcher": rules.matcher.output.checkpoint,
+    "matcher_config": rules.matcher.output.config,
+}
 
-else:
 
-    rule gradcam:
-        input:
-            **PICTURES,
-            images=rules.data.output.images,
-            expressions=rules.data.output.expressions,
-            code=code("gradcam"),
-        output:
-            cams=study("gradcam/cams.parquet"),
-        log:
-            study("logs/gradcam.log"),
-        benchmark:
-            study("benchmarks/gradcam.tsv")
-        conda:
-            "../envs/camground.yaml"
-        threads: ALL_CORES
-        resources:
-            mem_mb=8000,
-            gpu=GPU,
-        params:
-            config=section(config, "gradcam"),
-        message:
-            "Grad-CAM of every expression, of a pretrained model"
-        shell:
-            "python -m camground.stages.gradcam --config {params.config:q}"
-            " --images {input.images:q} --expressions {input.expressions:q}"
-            " --output {output.cams:q} --threads {threads}"
-            " 2>&1 | tee {log:q} >&2"
+rule gradcam:
+    input:
+        **(PICTURES if PRETRAINED else MATCHER),
+        images=rules.data.output.images,
+        expressions=rules.data.output.expressions,
+        code=code("gradcam", SOURCE.cam),
+    output:
+        cams=study("gradcam/cams.parquet"),
+    log:
+        study("logs/gradcam.log"),
+    benchmark:
+        study("benchmarks/gradcam.tsv")
+    conda:
+        "../envs/camground.yaml"
+    threads: ALL_CORES
+    resources:
+        mem_mb=8000 if PRETRAINED else 3000,
+        gpu=GPU,
+    params:
+        config=STUDY.part("gradcam"),
+        folders=(
+            [] if PRETRAINED else ["--features", study("features"), "--matcher", study("matcher")]
+        ),
+    message:
+        f"Grad-CAM of every expression, of source {STUDY.gradcam.source}"
+    shell:
+        "camground gradcam --config {params.config:q}"
+        " --images {input.images:q} --expressions {input.expressions:q} {params.folders:q}"
+        " --output {output.cams:q} --threads {threads}"
+        " 2>&1 | tee {log:q} >&2"

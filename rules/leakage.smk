@@ -7,7 +7,7 @@ Inputs: the study's refs file, and those of the family's other sets that are in 
 Outputs: leakage.json.
 """
 
-if config["data"]["kind"] == "refer":
+if STUDY.data.kind == "refer":
 
     rule leakage:
         input:
@@ -27,15 +27,15 @@ if config["data"]["kind"] == "refer":
             mem_mb=2000,
         params:
             root=lambda wildcards: DATA_ROOT,
-            dataset=config["data"]["refer"]["dataset"],
-            split_by=config["data"]["refer"]["split_by"],
+            dataset=STUDY.data.refer.dataset,
+            split_by=STUDY.data.refer.split_by,
         message:
             f"Photographs of {DATASET} that are trained and evaluated on"
         shell:
-            "python -m camground.stages.leakage --data-root {params.root:q} --dataset {params.dataset:q}"
+            "camground leakage --data-root {params.root:q} --dataset {params.dataset:q}"
             " --split-by {params.split_by:q} --allow all --output {output.audit:q}"
             " 2>&1 | tee {log:q} >&2"
 
 
 # What the report shows of it.
-AUDIT = [rules.leakage.output.audit] if config["data"]["kind"] == "refer" else []
+AUDIT = [rules.leakage.output.audit] if STUDY.data.kind == "refer" else []

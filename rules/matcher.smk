@@ -28,14 +28,14 @@ rule matcher:
         mem_mb=3000,
         gpu=GPU,
     params:
-        config=section(config, "features", "matcher", seed=config["matcher_seed"]),
+        config=STUDY.part("features", "matcher"),
         features=subpath(input.features, parent=True),
         folder=subpath(output.checkpoint, parent=True),
         resume=study("resume/matcher"),
     message:
         "Train the image-text matcher"
     shell:
-        "python -m camground.stages.matcher --config {params.config:q}"
+        "camground matcher --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --features {params.features:q} --output-dir {params.folder:q}"
         " --resume-dir {params.resume:q} --threads {threads}"

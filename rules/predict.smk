@@ -33,13 +33,13 @@ rule predict:
         mem_mb=1500,
         gpu=GPU,
     params:
-        config=section(config, "predict"),
+        config=STUDY.part("predict", "evaluate"),
         features=subpath(input.features, parent=True),
         checkpoint=subpath(input.checkpoint, parent=True),
     message:
         "Predict with {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "python -m camground.stages.predict --config {params.config:q}"
+        "camground predict --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --proposals {input.proposals:q} --cams {input.cams:q}"
         " --features {params.features:q} --checkpoint {params.checkpoint:q}"

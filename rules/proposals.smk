@@ -1,39 +1,28 @@
 """Stage `proposals`.
 
 Purpose: class-agnostic candidate boxes of every image.
-Inputs: the images table and the pictures. Targets only under `proposals.method: ground_truth`, a
-protocol of evaluation studies that gives every method the objects' boxes, not which one is meant. The
-file of boxes under `boxes_file`.
+Inputs: the images table and the pictures; what the method reads beside them: the file of boxes, or, under
+`proposals.method: ground_truth`, targets. That is a protocol of evaluation studies, which gives every method
+the objects' boxes, not which one is meant; else the label firewall keeps targets out.
 Outputs: the proposals table; of a file of boxes also its entries that were refused.
 """
 
-METHOD = config["proposals"]["method"]
+from camground.proposals.methods import METHODS
 
-# Targets are read under that protocol alone: the label firewall.
-OBJECTS = (
-    {"targets": rules.data.output.targets, "expressions": rules.data.output.expressions}
-    if METHOD == "ground_truth"
-    else {}
-)
-BOXES = (
-    {"boxes": str(Path(config["proposals"]["boxes_file"]["path"]).expanduser())}
-    if METHOD == "boxes_file"
-    else {}
-)
-REFUSED = {"rejected": study("proposals/rejected.parquet")} if BOXES else {}
+METHOD = METHODS[STUDY.proposals.method]
 # Of the sections that are a method's own, the one that is used: an edit of another changes nothing.
-OTHERS = {"detector", "boxes_file"} - {METHOD}
+OTHERS = METHODS.keys() - {STUDY.proposals.method}
 
 
 rule proposals:
     input:
         **PICTURES,
-        **OBJECTS,
-        **BOXES,
+        **{table: rules.data.output[table] for table in METHOD.reads},
+        files=[str(Path(path).expanduser()) for path in STUDY.proposals.user_files.values()],
         images=rules.data.output.images,
-        code=code("proposals"),
+        code=code("proposals", METHOD.proposer),
     output:
-        **REFUSED,
+        **{table: study(f"proposals/{table}.parquet") for table in METHOD.writes},
         proposals=study("proposals/proposals.parquet"),
     log:
         study("logs/proposals.log"),
@@ -43,21 +32,24 @@ rule proposals:
         "../envs/camground.yaml"
     threads: ALL_CORES
     resources:
-        mem_mb=8000 if METHOD == "detector" else 2000,
-        gpu=GPU if METHOD == "detector" else 0,
+        mem_mb=8000 if METHOD.network else 2000,
+        gpu=GPU if METHOD.network else 0,
     params:
-        config=section(
-            config,
-            *(f"proposals.{key}" for key in config["proposals"] if key not in OTHERS),
+        config=STUDY.part(
+            *(
+                f"proposals.{key}"
+                for key in type(STUDY.proposals).model_fields
+                if key not in OTHERS
+            )
         ),
-        others=lambda wildcards, input, output: [
-            *(part for name in OBJECTS for part in (f"--{name}", input[name])),
-            *(part for name in REFUSED for part in (f"--{name}", output[name])),
+        tables=lambda wildcards, input, output: [
+            *(part for table in METHOD.reads for part in (f"--{table}", input[table])),
+            *(part for table in METHOD.writes for part in (f"--{table}", output[table])),
         ],
     message:
         "Proposals of every image"
     shell:
-        "python -m camground.stages.proposals --config {params.config:q}"
-        " --images {input.images:q} {params.others:q} --output {output.proposals:q}"
+        "camground proposals --config {params.config:q}"
+        " --images {input.images:q} {params.tables:q} --output {output.proposals:q}"
         " --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

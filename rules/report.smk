@@ -36,7 +36,7 @@ rule report:
         code=code("report"),
     output:
         html=report(
-            REPORT,
+            study("report.html"),
             caption="../workflow/report/report.rst",
             category="Results",
             labels={"study": DATASET, "what": "report with pictures"},
@@ -58,16 +58,13 @@ rule report:
     resources:
         mem_mb=2000,
     params:
-        config=section(
-            config,
-            *("data.kind", "data.refer", "dataset", "seeds", "evaluate", "report"),
-            variants=VARIANTS,
-            baselines=list(BASELINES),
+        config=STUDY.part(
+            *("dataset", "seeds", "data", "evaluate", "ablation", "report"), **METHODS_SHOWN
         ),
         root=subpath(input.images, ancestor=2),
     message:
         "Report"
     shell:
-        "python -m camground.stages.report --config {params.config:q} --root {params.root:q}"
+        "camground report --config {params.config:q} --root {params.root:q}"
         " --output {output.html:q} --figures {output.figures:q}"
         " 2>&1 | tee {log:q} >&2"

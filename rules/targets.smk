@@ -6,7 +6,7 @@ Inputs: the metrics of the variant's seeds.
 Outputs: none.
 """
 
-for variant in config["variants"]:
+for variant in STUDY.variants:
 
     rule:
         name:

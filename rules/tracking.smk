@@ -33,16 +33,15 @@ rule tracking:
     resources:
         mem_mb=2000,
     params:
-        config=section(
-            config,
-            *("dataset", "seeds", "tracking", "proposals", "gradcam", "predict"),
-            variants=VARIANTS,
-            baselines=list(BASELINES),
+        config=STUDY.part(
+            *("dataset", "seeds", "tracking", "ablation", "evaluate"),
+            *("proposals", "gradcam", "predict"),
+            **METHODS_SHOWN,
         ),
         root=subpath(output.written, parent=True),
     message:
         "MLflow store"
     shell:
-        "python -m camground.stages.tracking ingest --config {params.config:q}"
+        "camground tracking --config {params.config:q}"
         " --root {params.root:q} --report {input.report:q} --output {output.written:q}"
         " 2>&1 | tee {log:q} >&2"

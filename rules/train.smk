@@ -44,7 +44,7 @@ rule train:
     message:
         "Train {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "python -m camground.stages.train --config {params.config:q}"
+        "camground train --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q}"
         " --proposals {input.proposals:q} --cams {input.cams:q}"
         " --features {params.features:q} --matcher {params.matcher:q} --output-dir {params.folder:q}"

@@ -28,7 +28,7 @@ STAGES = {
         *("predict", "evaluate", "baselines", "ablation", "report", "tracking"),
     )
 }
-TOOLS = {"selection": ("selection", "selection")}
+TOOLS = {"selection": ("selection", "selection"), "config": ("config", "config")}
 
 
 class Commands(TyperGroup):
@@ -47,7 +47,11 @@ class Commands(TyperGroup):
 
 def _command(name: str, module: str, function: str, panel: str) -> TyperCommand:
     spec = find_spec(module)
-    if spec is None or spec.origin is None or "stages.command" not in Path(spec.origin).read_text():
+    if (
+        spec is None
+        or spec.origin is None
+        or ("stages.command" not in Path(spec.origin).read_text() and name != "config")
+    ):
         return _unconverted(name, module, panel)
     return to_command(name, getattr(importlib.import_module(module), function), panel)
 

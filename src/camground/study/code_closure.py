@@ -12,22 +12,28 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
+# Options and their help: an edit changes no result.
+COMMAND_LINE = "camground.stages.command"
 
 
-def code_files(module: str, package: Path = PACKAGE) -> list[Path]:
-    """The sorted files that `python -m module` reads of `package`, the folder of the package.
+def code_files(
+    module: str, package: Path = PACKAGE, without: str | None = COMMAND_LINE
+) -> list[Path]:
+    """The sorted files of `package`, the folder of the package, that running `module` reads.
 
     Follows imports anywhere in a file (inside functions too) and constants that spell a module's
-    name, as a table of modules to import does. A subpackage brings its data files (templates).
+    name, as a table of modules to import does. A subpackage brings its data files (templates). The
+    file of the module `without`, and what is imported by it alone, is left out.
     Raises `ModuleNotFoundError` when there is no such module.
     """
     files: set[Path] = set()
-    waiting = [module, f"{module}.__main__"]
+    left_out = set(_files(without, package)[:1]) if without else set()
+    waiting = [module]
     if not _files(module, package):
         raise ModuleNotFoundError(f"no module {module} in {package}")
     while waiting:
         for file in _files(waiting.pop(), package):
-            if file not in files:
+            if file not in files | left_out:
                 files.add(file)
                 waiting += _imports(file, package)
                 if file.name == "__init__.py" and file.parent != package:

@@ -1,4 +1,4 @@
-"""The schema of every Parquet table that passes between stages; `camground.study.tables` reads and writes them.
+"""The schema of every Parquet table that passes between stages; `study.tables` reads and writes them.
 
 Boxes are `xyxy` in pixels of the image: x1, y1 inclusive, x2, y2 exclusive, so width = x2 - x1.
 """

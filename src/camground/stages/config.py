@@ -1,0 +1,289 @@
+"""The config of a study: the rooms' sections joined, its variants, and what must fit together.
+
+`StudyConfig` is where everything begins: rules read it, a stage is passed a part of it, and the schema for
+editors and docs/config.md are made from it. A variant is a named difference of `grounder`, `losses` and
+`train`, so that all variants share the data, the proposals, the matcher and its Grad-CAM.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import typer
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from camground.data.config import DataConfig
+from camground.evaluation.config import AblationConfig, EvaluateConfig
+from camground.features.config import FeaturesConfig
+from camground.grounder.config import GrounderConfig, PredictConfig
+from camground.matcher.config import GradcamConfig, MatcherConfig
+from camground.proposals.config import ProposalsConfig
+from camground.report.config import ReportConfig
+from camground.study.layers import merge, merged_files
+from camground.study.section import Section, problems, refuse, unknown_key
+from camground.tracking.config import TrackingConfig
+from camground.training.config import LossesConfig, TrainConfig
+
+# Names that a variant's target or folder would take from a rule, a baseline or a stage's folder.
+RESERVED = frozenset(
+    (
+        *("all", "data", "proposals", "features", "matcher", "gradcam", "train", "predict"),
+        *("evaluate", "baselines", "ablation", "report", "tracking"),
+        *("download", "leakage", "logs", "benchmarks", "figures", "resume", "model"),
+        *("random", "centre", "whole_image", "largest", "objectness"),
+        *("gradcam_ranking", "gradcam_box", "oracle"),
+    )
+)
+INTRODUCTION = """\
+A study's file holds what differs from `config.yaml`; `extends` names a file that lies between the two. The
+defaults here are the default study. `snakemake --config 'train={optimiser: {epochs: 5}}'` changes a key for
+once. `camground config show configs/refcoco.yaml` prints a study in full. Made by `camground config docs`."""
+Item = TypeVar("Item")
+
+
+class Variant(Section):
+    """What a variant may change."""
+
+    grounder: GrounderConfig = GrounderConfig()
+    losses: LossesConfig = LossesConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _reconstruction_has_fixed_targets(self) -> Self:
+        if self.losses.reconstruction and self.train.tuned.language:
+            raise ValueError(
+                "losses.reconstruction rebuilds the language encoder's vectors, which"
+                " train.tuned.language moves; set one of the two to 0"
+            )
+        return self
+
+
+class _Difference:
+    """A mapping that is checked as a `Variant` once it is merged with the study's own sections."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.dict_schema(core_schema.str_schema())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        return handler(Variant.__pydantic_core_schema__)
+
+
+def _distinct(values: tuple[Item, ...]) -> tuple[Item, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("names one twice")
+    return values
+
+
+def _free_name(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError("the name is taken by a stage or a baseline; choose another")
+    return name
+
+
+VariantName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), AfterValidator(_free_name)]
+Seed = Annotated[int, Field(ge=0)]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "no_cam_encoder": {"grounder": {"cam_encoder": {"enabled": False}}},
+    "no_attention_mining": {"losses": {"attention_mining": {"weight": 0.0}}},
+    "no_transformer": {"grounder": {"transformer": {"enabled": False}}},
+    "no_fusion": {"grounder": {"fusion": {"enabled": False}}},
+    "baseline": {
+        "grounder": {
+            "cam_encoder": {"enabled": False},
+            "transformer": {"enabled": False},
+            "fusion": {"enabled": False},
+        },
+        "losses": {"attention_mining": {"weight": 0.0}},
+    },
+}
+
+
+class StudyConfig(Section):
+    """A study of camground; the defaults are the default study."""
+
+    extends: str | None = None
+    """A study's file that lies under this one, such as configs/photographs.yaml."""
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")] = "scenes"
+    """Name of the data set: of the folder in results_dir and of the MLflow experiment."""
+    results_dir: Annotated[str, Field(min_length=1)] = "results"
+    """Folder of all results, relative to the working directory or absolute."""
+    data_root: str | None = None
+    """Folder of photographs, or of the benchmarks; every data.kind but scenes needs it."""
+    sources: str | None = None
+    """A YAML file laid over the table of where the benchmarks are downloaded from, such as `sources:
+    {refcoco: {addresses: [http://...]}}`; null: the table as it is."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)] = (0, 1)
+    """Seeds of training; one training per variant and seed."""
+    variants_to_run: (
+        Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)] | None
+    ) = None
+    """Names of the variants in the study's table, in its order; null: all of them."""
+    variants: Annotated[
+        dict[VariantName, Annotated[dict[str, Any], _Difference]], Field(min_length=1)
+    ] = Field(VARIANTS)
+    """Named differences; each may change grounder, losses and train alone, so that all variants share data,
+    proposals, matcher and Grad-CAM."""
+    data: DataConfig = DataConfig()
+    proposals: ProposalsConfig = ProposalsConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    matcher: MatcherConfig = MatcherConfig()
+    gradcam: GradcamConfig = GradcamConfig()
+    grounder: GrounderConfig = GrounderConfig()
+    losses: LossesConfig = LossesConfig()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    ablation: AblationConfig = AblationConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    report: ReportConfig = ReportConfig()
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any], path: str = "") -> Self:
+        """The config of a study, its variants and relations checked; `UserError` names all mistakes."""
+        found: list[str] = []
+        try:
+            study = cls.model_validate(given)
+        except ValidationError as error:
+            found = [*problems(error, cls, path)]
+        found += _variant_problems(given, known=found)
+        found = found or [*study._relation_problems()]
+        if found:
+            refuse(found)
+        return study
+
+    @classmethod
+    def load(cls, *paths: str | Path) -> Self:
+        """The study that `snakemake --configfile paths` runs in the working directory."""
+        return cls.parse(merged_files(*paths))
+
+    def variant(self, name: str) -> Variant:
+        """What the named variant trains with."""
+        if name not in self.variants:
+            refuse([unknown_key(f"variants.{name}", self.variants)])
+        return Variant.parse(_merged_variant(self.to_dict(), name), f"variants.{name}")
+
+    @property
+    def variant_names(self) -> list[str]:
+        """The variants of the study's table, in its order."""
+        return list(self.variants if self.variants_to_run is None else self.variants_to_run)
+
+    def part(self, *names: str, **extra: Any) -> str:
+        """The named keys and `extra` as JSON text with sorted keys: a stage's `--config`.
+
+        A section in full is `name`; one key of a section is `section.key`, at its own place.
+        """
+        chosen: dict[str, Any] = {}
+        for name in names:
+            source, target = self.to_dict(), chosen
+            *parents, last = name.split(".")
+            for parent in parents:
+                source, target = source[parent], target.setdefault(parent, {})
+            target[last] = source[last]
+        return json.dumps(chosen | extra, sort_keys=True)
+
+    def _relation_problems(self) -> Iterator[str]:
+        """What no single section shows."""
+        names = self.variant_names
+        for name in names:
+            if name not in self.variants:
+                yield unknown_key(f"variants_to_run.{name}", self.variants)
+        if self.ablation.reference not in names:
+            yield (
+                f"ablation.reference: {self.ablation.reference!r} is none of the variants that run:"
+                f" {', '.join(names)}"
+            )
+        if self.ablation.split not in self.evaluate.splits:
+            yield (
+                f"ablation.split: {self.ablation.split} is none of evaluate.splits:"
+                f" {', '.join(self.evaluate.splits)}"
+            )
+        kind = self.data.kind
+        if not self.data.chosen.makes_pictures and self.data_root is None:
+            yield f"data_root: data.kind is {kind}, so give its folder: --config data_root=DIR"
+        if kind == "folder" and self.data_root is not None and not Path(self.data_root).is_dir():
+            yield f"data_root: no folder {self.data_root}"
+        for key, file in self.proposals.user_files.items():
+            if not Path(file).expanduser().is_file():
+                yield f"{key}: no file {file}"
+
+
+def _merged_variant(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    base = {section: config.get(section, {}) for section in Variant.model_fields}
+    return merge(base, config.get("variants", VARIANTS)[name])
+
+
+def _variant_problems(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
+    """What is wrong with variants beyond the `known` problems of the sections that they change."""
+    variants = given.get("variants", VARIANTS)
+    for name, difference in variants.items() if isinstance(variants, Mapping) else ():
+        if not isinstance(difference, Mapping):
+            continue
+        path = f"variants.{name}"
+        elsewhere = [key for key in difference if key not in Variant.model_fields]
+        for key in elsewhere:
+            if key in StudyConfig.model_fields:
+                yield f"{path}.{key}: a variant may change only {', '.join(Variant.model_fields)}"
+            else:
+                yield unknown_key(f"{path}.{key}", Variant.model_fields)
+        merged = _merged_variant(given, name)
+        try:
+            Variant.model_validate({key: merged[key] for key in Variant.model_fields})
+        except ValidationError as error:
+            inherited = {f"{path}.{problem.partition(': ')[0]}" for problem in known}
+            for problem in problems(error, Variant, path):
+                if problem.partition(": ")[0] not in inherited:
+                    yield problem
+
+
+def config(
+    action: Annotated[
+        Literal["check", "show", "schema", "docs"],
+        typer.Argument(
+            help="Check studies, show one in full, or write the schema or the list of keys."
+        ),
+    ],
+    studies: Annotated[
+        list[Path],
+        typer.Argument(help="Study files, each checked alone; for show, laid over one another."),
+    ] = [],  # noqa: B006
+    output: Annotated[
+        Path | None, typer.Option(help="File to write (default: standard output).")
+    ] = None,
+) -> None:
+    """Check or show the config of a study, or write what is made from the config's models.
+
+    In the folder of config.yaml, which every study lies over.
+    """
+    import yaml
+
+    from camground.study.config_documents import json_schema, markdown
+
+    if action == "check":
+        for study in studies or [None]:
+            StudyConfig.load(*([study] if study else []))
+        text = "no error\n"
+    elif action == "show":
+        values = StudyConfig.load(*studies).to_dict()
+        text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)
+    elif action == "schema":
+        text = json.dumps(json_schema(StudyConfig), indent=1, ensure_ascii=False) + "\n"
+    else:
+        text = f"# Every key of the config\n\n{INTRODUCTION}\n\n{markdown(StudyConfig)}"
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
