@@ -30,7 +30,7 @@ from camground.grounder.grounder import Grounder, GrounderConfig
 from camground.matcher.matcher import Matcher, MatcherConfig
 from camground.pipeline import Grounding
 from camground.stages import predict, train
-from camground.stages.features import FeaturesConfig
+from camground.features.config import FeaturesConfig
 from camground.stages.matcher import MatcherStageConfig
 from camground.study import tables
 from camground.study.config import load_config, merge, validate

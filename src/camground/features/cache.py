@@ -1,0 +1,125 @@
+"""Writing the feature cache: the frozen backbone and language encoder run once over images and texts.
+
+Every variant and seed trains on this cache, so a training costs the grounder alone. `features.store` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from camground.data.photographs import read_square
+from camground.features.backbone import Backbone
+from camground.features.config import FeaturesConfig
+from camground.features.language import LanguageEncoder
+from camground.study import tables
+from camground.study.devices import prepare_torch
+from camground.study.errors import UserError
+from camground.study.progress import log, track
+
+FEW_IMAGES = 500  # that are read sooner than a process to read them has started
+
+
+class _Photographs(Dataset[torch.Tensor]):
+    """Photographs (3, size, size) uint8, by row."""
+
+    def __init__(self, paths: list[Path], size: int) -> None:
+        self.paths, self.size = paths, size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        return read_square(self.paths[row], self.size)
+
+
+def write_features(
+    config: FeaturesConfig, images: Path, expressions: Path, folder: Path, threads: int
+) -> None:
+    """Write the cache of the tables `images` and `expressions` into `folder`."""
+    device = prepare_torch(threads)
+    shape = write_visual(config, images, folder, threads, device)
+    width = write_tokens(config, expressions, folder, device)
+    meta = {"config": config.to_dict(), "visual": shape, "text_width": width}
+    with tables.atomic(folder / "features.json") as temporary:
+        temporary.write_text(json.dumps(meta, indent=1))
+    log.info("visual features %s, text width %d", shape, width)
+
+
+def write_visual(
+    config: FeaturesConfig, images: Path, folder: Path, threads: int, device: torch.device
+) -> list[int]:
+    """Write `visual.npy`, float16, for every row of the table `images`; returns its shape."""
+    table = tables.read("images", images)
+    if table.empty:
+        raise UserError(f"{images}: no images; check the data stage")
+    paths = [tables.image_path(images, path) for path in table["path"]]
+    backbone = Backbone(config.backbone).to(device, memory_format=torch.channels_last)
+    loader = DataLoader(
+        _Photographs(paths, config.backbone.image_size),
+        batch_size=config.batch_size,
+        num_workers=min(2, threads) if len(paths) > FEW_IMAGES else 0,
+    )
+    shape = (len(paths), backbone.channels, backbone.grid, backbone.grid)
+    start = 0
+    with _new_array(folder / "visual.npy", shape) as visual:
+        for batch in track(loader, "visual features (batches)"):
+            batch = batch.to(device).float().contiguous(memory_format=torch.channels_last)
+            with torch.inference_mode(), _autocast(config, device):
+                levels = backbone(batch)
+            visual[start : start + len(batch)] = levels.cpu().to(torch.float16).numpy()
+            start += len(batch)
+    return list(shape)
+
+
+def write_tokens(
+    config: FeaturesConfig, expressions: Path, folder: Path, device: torch.device
+) -> int:
+    """Write `tokens.npy`, float16, and `texts.parquet` of the distinct texts; returns the tokens' width."""
+    distinct = set(tables.read("expressions", expressions, ["text"])["text"])
+    # by length, so that a batch has little padding; then by text: a set's own order differs between runs, and
+    # with it the batches and their rounding
+    texts = sorted(distinct, key=lambda text: (len(text), text))
+    if not texts:
+        raise UserError(f"{expressions}: no expressions; check the data stage")
+    encoder = LanguageEncoder(config.language).to(device)
+    size = 4 * config.batch_size
+    batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+    lengths = [length for batch in batches for length in encoder.token_counts(batch)]
+    stops = np.cumsum(lengths)
+    start = 0
+    with _new_array(folder / "tokens.npy", (int(stops[-1]), encoder.width)) as tokens:
+        for batch in track(batches, "language features (batches)"):
+            with torch.inference_mode(), _autocast(config, device):
+                hidden, mask = encoder(batch)
+            kept = hidden[mask].float().cpu().numpy().astype(np.float16)
+            tokens[start : start + len(kept)] = kept
+            start += len(kept)
+    rows = [
+        {"text": text, "start": stop - length, "length": length}
+        for text, stop, length in zip(texts, stops.tolist(), lengths, strict=True)
+    ]
+    tables.write("texts", rows, folder / "texts.parquet")
+    return encoder.width
+
+
+@contextmanager
+def _new_array(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """A float16 array that becomes the file `path` when the block ends without an error.
+
+    It is a memory map, so memory does not grow with it.
+    """
+    with tables.atomic(path) as temporary:
+        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        yield array
+        array.flush()
+
+
+def _autocast(config: FeaturesConfig, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
