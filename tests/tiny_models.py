@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from camground.stages import features
+from camground.features.store import FeatureStore
+from camground.stages.features import features
 from camground.study import tables
 
 WORDS = ["a", "the", "red", "blue", "boat", "house", "left", "of", "small", "tree"]
@@ -157,19 +158,21 @@ def study(folder: Path, images: int = 3, side: int = 64) -> Path:
 
 
 def arguments(folder: Path, section: dict[str, Any]) -> list[str]:
-    """Of the stage `features`."""
+    """Of `camground features`."""
     return [
-        *("features", "--config", json.dumps({"features": section})),
+        *("--config", json.dumps({"features": section})),
         *("--images", str(folder / "images.parquet")),
         *("--expressions", str(folder / "expressions.parquet")),
         *("--output-dir", str(folder / "features")),
     ]
 
 
-def run_features(folder: Path, section: dict[str, Any], monkeypatch: Any) -> Any:
+def run_features(folder: Path, section: dict[str, Any]) -> FeatureStore:
     """The stage `features` on `study(folder)`, and the store that it makes."""
-    from camground.features.store import FeatureStore
-
-    monkeypatch.setattr("sys.argv", arguments(folder, section))
-    features.main()
+    features(
+        json.dumps({"features": section}),
+        folder / "images.parquet",
+        folder / "expressions.parquet",
+        folder / "features",
+    )
     return FeatureStore(folder / "features")

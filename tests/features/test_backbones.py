@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 import tiny_models
 from camground.data.photographs import read_square
-from camground.features.backbone import Backbone, BackboneConfig
-from camground.study.config import load_config, merge, validate
+from camground.features.backbone import Backbone
+from camground.features.config import BackboneConfig
 from camground.study.errors import UserError
 
 SIZE = 56  # of which patches of 14 and strides of 8 are parts
@@ -53,13 +53,13 @@ def auto(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", AUTO)
-def test_the_stage_caches_what_an_auto_backbone_sees(kind, auto, study, monkeypatch):
+def test_the_stage_caches_what_an_auto_backbone_sees(kind, auto, study):
     from transformers import AutoConfig, AutoImageProcessor
     from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING as known
 
     levels, channels, grid = AUTO[kind]
     given = section(study, name=f"auto/{auto[kind]}", levels=levels)
-    store = tiny_models.run_features(study, given, monkeypatch)
+    store = tiny_models.run_features(study, given)
     assert store.grid == (grid, grid)
     assert store.visual_channels == sum(channels)
     assert store.meta["visual"] == [6, sum(channels), grid, grid]
@@ -82,9 +82,7 @@ def test_the_stage_caches_what_an_auto_backbone_sees(kind, auto, study, monkeypa
 
 
 @pytest.mark.parametrize("name", TIMM)
-def test_the_stage_caches_what_a_timm_extractor_with_a_file_of_weights_sees(
-    name, study, tmp_path, monkeypatch
-):
+def test_the_stage_caches_what_a_timm_extractor_with_a_file_of_weights_sees(name, study, tmp_path):
     import timm
 
     levels, channels, grid = TIMM[name]
@@ -98,7 +96,7 @@ def test_the_stage_caches_what_a_timm_extractor_with_a_file_of_weights_sees(
     given = section(
         study, name=f"timm/{name}", checkpoint=str(tmp_path), levels=levels, image_size=size
     )
-    store = tiny_models.run_features(study, given, monkeypatch)
+    store = tiny_models.run_features(study, given)
     assert store.grid == (grid, grid)
     assert store.visual_channels == sum(channels)
     pixels = read_square(study / "train1.png", size).unsqueeze(0).float() / 255
@@ -133,11 +131,12 @@ def test_random_weights_are_the_same_in_every_stage_and_draw_no_number_of_a_trai
 
 
 WRONG = [
-    ({"name": "resnet"}, r"name: 'resnet' is neither"),
+    ({"name": "resnet"}, r"name is 'resnet'; it must be efficientnet_lite0, timm/<model> or auto/"),
     ({"name": "timm/resnet10tt"}, r"name: .*no model 'resnet10tt'; did you mean timm/resnet10t"),
     ({"name": "timm/resnet50.nonsense"}, r"name: .*tag \(nonsense\)"),
     ({"name": "timm/resnet10t", "levels": [1, 7]}, r"levels: \[1, 7\], but .* levels 0 to 4"),
-    ({"name": "timm/resnet10t", "levels": [1, 1]}, r"levels: .*different numbers"),
+    ({"name": "timm/resnet10t", "levels": [1, 1]}, r"levels must be different numbers, not \[1, 1\]"),
+    ({"name": "timm/resnet10t", "levels": [-1]}, r"levels\.0: must be at least 0"),
     (
         {"name": "timm/vit_tiny_patch16_224", "levels": [12], "image_size": 64},
         r"levels: \[12\], but .* levels 0 to 11",
@@ -154,10 +153,10 @@ WRONG = [
         {"name": "timm/convnext_atto", "levels": [3], "image_size": 80},
         r"image_size: .* would not see the edge of 80 x 80 .* set 64",
     ),
-    ({"name": "timm/resnet10t", "checkpoint": "nowhere.pth"}, r"checkpoint: nowhere\.pth is not"),
-    ({"checkpoint": "mine.pth"}, r"checkpoint: is of timm/<model> alone"),
-    ({"name": "auto/x", "output_stride": 16}, r"output_stride: the strides of auto/x"),
-    ({"name": "auto/x", "checkpoint": "x"}, r"checkpoint: is of timm/<model> alone"),
+    ({"name": "timm/resnet10t", "checkpoint": "nowhere.pth"}, r"checkpoint: no file nowhere\.pth"),
+    ({"checkpoint": "mine.pth"}, r"checkpoint is for timm/<model> alone"),
+    ({"name": "auto/x", "output_stride": 16}, r"the strides of auto/x are fixed"),
+    ({"name": "auto/x", "checkpoint": "x"}, r"checkpoint is for timm/<model> alone"),
     (
         {"name": "auto/nobody/no-such-model"},
         r"name: cannot load 'nobody/no-such-model'.*hf download",
@@ -168,8 +167,8 @@ WRONG = [
 @pytest.mark.parametrize(("given", "said"), WRONG)
 def test_what_cannot_be_is_refused_with_its_key(given, said, study, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=rf"features\.backbone\.{said}"):
-        tiny_models.run_features(study, section(study, **given), monkeypatch)
+    with pytest.raises(UserError, match=rf"features\.backbone(\.|: ){said}"):
+        tiny_models.run_features(study, section(study, **given))
 
 
 def test_auto_folders_that_are_no_backbone_are_refused(auto, study, tmp_path):
@@ -229,7 +228,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path):
 def test_without_a_network_the_hubs_weights_end_the_stage_with_one_line(study):
     given = section(study, name="timm/resnet10t", checkpoint="hub", levels=[1, 2])
     done = subprocess.run(
-        [sys.executable, "-m", "camground.features", *tiny_models.arguments(study, given)[1:]],
+        [sys.executable, "-m", "camground.stages.features", *tiny_models.arguments(study, given)],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(study / "empty")},
         capture_output=True,
         text=True,
@@ -240,11 +239,9 @@ def test_without_a_network_the_hubs_weights_end_the_stage_with_one_line(study):
     assert "--local-dir FOLDER" in done.stderr
 
 
-def test_the_schema_takes_the_new_spellings():
+def test_the_config_takes_hub_names_and_checks_none_of_them():
     for given in (
         {"name": "auto/facebook/dinov2-small", "output_stride": None, "grid": None, "levels": [12]},
         {"name": "timm/resnet50.a1_in1k", "checkpoint": "hub"},
     ):
-        validate(merge(load_config(), {"features": {"backbone": given}}))
-    with pytest.raises(UserError, match=r"features\.backbone\.name"):
-        validate(merge(load_config(), {"features": {"backbone": {"name": "dinov2"}}}))
+        assert BackboneConfig.parse(given).to_dict() == {**BackboneConfig().to_dict(), **given}

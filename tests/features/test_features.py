@@ -1,6 +1,5 @@
 """Frozen features: the packaged weights are the published network, and the cache says what was run."""
 
-import json
 import tracemalloc
 
 import numpy as np
@@ -10,15 +9,16 @@ from PIL import Image
 
 import tiny_models
 from camground.data.photographs import read_square
-from camground.features.backbone import Backbone, BackboneConfig
-from camground.features.language import LanguageConfig, LanguageEncoder
+from camground.features import cache
+from camground.features.backbone import Backbone
+from camground.features.config import BackboneConfig, FeaturesConfig, LanguageConfig
+from camground.features.language import LanguageEncoder
 from camground.features.store import FeatureStore
-from camground.stages import features
-from camground.stages.features import FeaturesConfig, cache_language, cache_visual
 from camground.study import tables
 from camground.study.errors import UserError
 
 SMALL = BackboneConfig(image_size=64, grid=4)
+CPU = torch.device("cpu")
 
 
 def test_packaged_weights_give_the_published_networks_features():
@@ -70,8 +70,6 @@ def test_a_timm_backbone_with_a_checkpoint_of_the_user(tmp_path):
 
 
 def test_unknown_names_say_what_is_known():
-    with pytest.raises(UserError, match="efficientnet_lite0"):
-        Backbone(BackboneConfig(name="resnet"))
     with pytest.raises(UserError, match="no model"):
         Backbone(BackboneConfig(name="timm/resnet999"))
     with pytest.raises(UserError, match=r"features\.language\.name"):
@@ -134,11 +132,12 @@ def test_the_cache_holds_what_the_networks_say(tmp_path):
     tables.write("images", rows, tmp_path / "images.parquet")
     tables.write("expressions", expressions, tmp_path / "expressions.parquet")
     config = FeaturesConfig(backbone=SMALL, batch_size=2)
-    shape = cache_visual(config, tmp_path / "images.parquet", tmp_path / "out", 1)
-    cache_language(config, tmp_path / "expressions.parquet", tmp_path / "out")
-    (tmp_path / "out" / "features.json").write_text(json.dumps({"config": {}}))
+    inputs = tmp_path / "images.parquet", tmp_path / "expressions.parquet"
+    cache.write_features(config, *inputs, tmp_path / "out", threads=1)
     store = FeatureStore(tmp_path / "out")
-    assert shape == [3, store.visual_channels, 4, 4]
+    assert store.meta["visual"] == [3, store.visual_channels, 4, 4]
+    assert store.meta["text_width"] == store.text_width
+    assert FeaturesConfig.parse(store.meta["config"]) == config
     with torch.no_grad():
         direct = Backbone(SMALL)(read_square(tmp_path / "1.png", 64).unsqueeze(0).float())
     assert torch.allclose(store.images([1]), direct, atol=2e-3)
@@ -160,7 +159,7 @@ def write_expressions(texts, path):
 
 
 class WideEncoder:
-    """What `cache_language` asks of the language encoder: 8 tokens of 512 numbers a text, fast; it fails
+    """What `write_tokens` needs of the language encoder: 8 tokens of 512 numbers a text, fast; it fails
     after `batches_left` batches, or never."""
 
     width = 512
@@ -171,6 +170,9 @@ class WideEncoder:
 
     def to(self, device):
         return self
+
+    def token_counts(self, texts):
+        return [8] * len(texts)
 
     def __call__(self, texts):
         if self.batches_left == 0:
@@ -187,7 +189,7 @@ def test_tokens_written_batch_by_batch_are_the_bytes_of_all_at_once(tmp_path):
     model = tiny_models.text_encoder("bert", tmp_path / "model")
     language = LanguageConfig(name=str(model))
     config = FeaturesConfig(language=language, batch_size=1)  # 4 texts a batch
-    assert cache_language(config, expressions, tmp_path / "out") == 16
+    assert cache.write_tokens(config, expressions, tmp_path / "out", CPU) == 16
     encoder, parts = LanguageEncoder(language), []
     order = sorted(set(texts), key=lambda text: (len(text), text))
     for start in range(0, len(order), 4):
@@ -206,10 +208,10 @@ def test_tokens_written_batch_by_batch_are_the_bytes_of_all_at_once(tmp_path):
 def test_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
     texts = [f"text {n:04d}" for n in range(2000)]
     expressions = write_expressions(texts, tmp_path / "expressions.parquet")
-    monkeypatch.setattr(features, "LanguageEncoder", WideEncoder)
+    monkeypatch.setattr(cache, "LanguageEncoder", WideEncoder)
     tracemalloc.start()
     try:
-        cache_language(FeaturesConfig(batch_size=8), expressions, tmp_path / "out")
+        cache.write_tokens(FeaturesConfig(batch_size=8), expressions, tmp_path / "out", CPU)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -220,43 +222,18 @@ def test_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
 
 def test_tokens_of_a_run_that_fails_leave_nothing_half_written(tmp_path, monkeypatch):
     expressions = write_expressions("abcdefghijkl", tmp_path / "expressions.parquet")
-    monkeypatch.setattr(features, "LanguageEncoder", WideEncoder)
+    monkeypatch.setattr(cache, "LanguageEncoder", WideEncoder)
     config = FeaturesConfig(batch_size=1)
-    cache_language(config, expressions, tmp_path / "before")
+    cache.write_tokens(config, expressions, tmp_path / "before", CPU)
     before = {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()}
     assert sorted(before) == ["texts.parquet", "tokens.npy"]
     monkeypatch.setattr(WideEncoder, "batches_left", 2)  # of 3
     (tmp_path / "fresh").mkdir()
     for name in ("fresh", "before"):
         with pytest.raises(RuntimeError, match="out of memory"):
-            cache_language(config, expressions, tmp_path / name)
+            cache.write_tokens(config, expressions, tmp_path / name, CPU)
     assert list((tmp_path / "fresh").iterdir()) == []
     assert {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()} == before
-
-
-def test_tokens_of_another_width_or_type_are_not_appended(tmp_path):
-    for wrong in (np.zeros((2, 3), np.float16), np.zeros((2, 4), np.float32)):
-        with (
-            pytest.raises(ValueError, match=r"tokens\.npy: rows of 4 float16"),
-            features.appended(tmp_path / "tokens.npy", 4) as append,
-        ):
-            append(wrong)
-        assert list(tmp_path.iterdir()) == []
-
-
-def test_a_numpy_that_leaves_no_room_in_the_header_is_refused(tmp_path, monkeypatch):
-    """Its second header, longer than the first, would lie over the first token."""
-
-    def without_room(handle, content):
-        handle.write(repr(content).encode())
-
-    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", without_room)
-    with (
-        pytest.raises(RuntimeError, match="no room in the header"),
-        features.appended(tmp_path / "tokens.npy", 4) as append,
-    ):
-        append(np.zeros((1000, 4), np.float16))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unreadable_photograph_is_named(tmp_path):

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 import tiny_models
-from camground.features.language import LanguageConfig, LanguageEncoder
+from camground.features.config import LanguageConfig
+from camground.features.language import LanguageEncoder
 from camground.study.errors import UserError
 from tiny_models import TEXTS
 
@@ -42,9 +43,7 @@ def own_model(kind, folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_stage_caches_the_words_vectors_without_the_special_tokens(
-    kind, folders, study, monkeypatch
-):
+def test_the_stage_caches_the_words_vectors_without_the_special_tokens(kind, folders, study):
     from transformers import AutoTokenizer
 
     backbone = {"name": "timm/resnet10t", "image_size": 32, "levels": [1], "grid": 2}
@@ -53,7 +52,7 @@ def test_the_stage_caches_the_words_vectors_without_the_special_tokens(
         "language": {"name": str(folders[kind]), "max_tokens": 8},
         "batch_size": 2,
     }
-    store = tiny_models.run_features(study, section, monkeypatch)
+    store = tiny_models.run_features(study, section)
     assert store.text_width == 16
     tokens, mask = store.texts(TEXTS)
     assert mask.sum(1).tolist() == [2, 8, 1]  # one token a word
@@ -78,19 +77,23 @@ def test_long_texts_are_cut_to_what_the_model_has_positions_for(kind, folders):
     special = SPECIAL.get(kind, 2)
     most = room - special if room else 30
     long = "red " * 60
+    config = LanguageConfig(name=str(folders[kind]), max_tokens=most)
+    encoder = LanguageEncoder(config)
     with torch.no_grad():
-        hidden, mask = LanguageEncoder(LanguageConfig(str(folders[kind]), most))([long, "boat"])
+        hidden, mask = encoder([long, "boat"])
+    assert encoder.token_counts([long, "boat"]) == [most, 1]
     assert mask.sum(1).tolist() == [most, 1]
     assert torch.isfinite(hidden).all()
     if room:
         with pytest.raises(UserError, match=rf"max_tokens: {most + 1} are more .* at most {most}"):
-            LanguageEncoder(LanguageConfig(str(folders[kind]), most + 1))
+            LanguageEncoder(config.model_copy(update={"max_tokens": most + 1}))
 
 
 def test_a_text_of_unknown_words_keeps_its_special_tokens(folders):
-    encoder = LanguageEncoder(LanguageConfig(str(folders["bert"])))
+    encoder = LanguageEncoder(LanguageConfig(name=str(folders["bert"])))
     _, mask = encoder(["red boat", "zzz"])
     assert mask.any(1).all()
+    assert encoder.token_counts(["red boat", "zzz"]) == mask.sum(1).tolist()
 
 
 def test_folders_that_are_no_text_encoder_are_refused(folders, tmp_path, monkeypatch):
@@ -98,7 +101,7 @@ def test_folders_that_are_no_text_encoder_are_refused(folders, tmp_path, monkeyp
 
     def refused(name, said):
         with pytest.raises(UserError, match=rf"features\.language\.name: .*{said}"):
-            LanguageEncoder(LanguageConfig(str(name)))
+            LanguageEncoder(LanguageConfig(name=str(name)))
 
     refused("nobody/no-such-model", "cannot load .*hf download nobody/no-such-model")
     refused(tmp_path, "the folder must hold config")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import tiny_models
 from camground.bundle import bundle
 from camground.data.pairs import Pairs
-from camground.features.language import LanguageConfig
+from camground.features.config import FeaturesConfig, LanguageConfig
 from camground.features.tuned import (
     LiveFeatures,
     LiveStore,
@@ -30,7 +30,6 @@ from camground.grounder.grounder import Grounder, GrounderConfig
 from camground.matcher.matcher import Matcher, MatcherConfig
 from camground.pipeline import Grounding
 from camground.stages import predict, train
-from camground.features.config import FeaturesConfig
 from camground.stages.matcher import MatcherStageConfig
 from camground.study import tables
 from camground.study.config import load_config, merge, validate
@@ -63,8 +62,7 @@ def study(tmp_path_factory):
         "backbone": {"name": "timm/resnet10t", "image_size": 64, "levels": [2, 3], "grid": None},
         "language": {"name": str(folder / "bert"), "max_tokens": 8},
     }
-    with pytest.MonkeyPatch.context() as patch:
-        store = tiny_models.run_features(folder, section, patch)
+    store = tiny_models.run_features(folder, section)
     rng = np.random.default_rng(0)
     images = tables.read("images", folder / "images.parquet")["image_id"]
     proposals, cams = [], []
@@ -108,7 +106,7 @@ def trained(study, out, monkeypatch, tuned=None, losses=None, rate=1e-3, epochs=
 
 def networks(study, **tuned) -> LiveFeatures:
     meta = json.loads((study / "features" / "features.json").read_text())
-    return LiveFeatures(parse(FeaturesConfig, meta["config"]), TunedConfig(**tuned))
+    return LiveFeatures(FeaturesConfig.parse(meta["config"]), TunedConfig(**tuned))
 
 
 def test_the_frozen_networks_give_what_the_cache_holds(study):
@@ -143,7 +141,7 @@ def test_the_last_stages_train_and_no_others(study):
 def test_stages_of_auto_backbones(kind, tmp_path):
     folder = tiny_models.backbone(kind, tmp_path)
     backbone = {"name": f"auto/{folder}", "image_size": 56, "levels": [2], "output_stride": None}
-    config = parse(FeaturesConfig, {"backbone": {**backbone, "grid": None}})
+    config = FeaturesConfig.parse({"backbone": {**backbone, "grid": None}})
     names = list(LiveFeatures(config, TunedConfig(backbone=1)).trained())
     # level 2 comes from the second stage, with number 1; those behind it do not count
     places = {name.split("layers." if kind == "swin" else "stages.")[-1][0] for name in names}
@@ -156,7 +154,7 @@ def test_stages_of_auto_backbones(kind, tmp_path):
 @pytest.mark.parametrize("kind", ["roberta", "distilbert", "clip", "t5"])
 def test_layers_of_text_encoders(kind, tmp_path):
     folder = tiny_models.text_encoder(kind, tmp_path)
-    config = FeaturesConfig(language=LanguageConfig(str(folder), 8))
+    config = FeaturesConfig(language=LanguageConfig(name=str(folder), max_tokens=8))
     last = LiveFeatures(config, TunedConfig(language=1)).trained()
     every = LiveFeatures(config, TunedConfig(language=2)).trained()
     assert last

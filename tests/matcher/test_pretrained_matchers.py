@@ -517,10 +517,10 @@ def test_the_demo_of_such_a_study_takes_its_map_from_that_model(
     from dataclasses import asdict
 
     from camground import pipeline as grounding
-    from camground.features.backbone import Backbone, BackboneConfig
+    from camground.features.backbone import Backbone
+    from camground.features.config import BackboneConfig, FeaturesConfig
     from camground.grounder.grounder import Grounder, GrounderConfig, TransformerConfig
     from camground.matcher.matcher import Matcher, MatcherConfig
-    from camground.features.config import FeaturesConfig
     from camground.stages.matcher import MatcherStageConfig
     from camground.training.loop import save_parameters
 
@@ -528,7 +528,7 @@ def test_the_demo_of_such_a_study_takes_its_map_from_that_model(
     channels, width = Backbone(features.backbone).channels, 384  # MiniLM's
     wanted = GrounderConfig(width=16, map_boxes=[0.4, 0.6], transformer=TransformerConfig(grid=2))
     resolved = {
-        "features": asdict(features),
+        "features": features.to_dict(),
         "model": asdict(wanted),
         "losses": {"distillation": {"threshold": 0.4}},
     }

@@ -361,10 +361,10 @@ def test_a_trained_study_finds_boxes_in_a_new_photograph(
     from dataclasses import asdict
 
     from camground import pipeline as grounding
-    from camground.features.backbone import Backbone, BackboneConfig
+    from camground.features.backbone import Backbone
+    from camground.features.config import BackboneConfig, FeaturesConfig
     from camground.grounder.grounder import Grounder, GrounderConfig, TransformerConfig
     from camground.matcher.matcher import Matcher, MatcherConfig
-    from camground.features.config import FeaturesConfig
     from camground.stages.matcher import MatcherStageConfig
     from camground.training.loop import save_parameters
 
@@ -372,7 +372,7 @@ def test_a_trained_study_finds_boxes_in_a_new_photograph(
     channels, width = Backbone(features.backbone).channels, 384  # MiniLM's
     wanted = GrounderConfig(width=16, map_boxes=[], transformer=TransformerConfig(grid=2))
     resolved = {
-        "features": asdict(features),
+        "features": features.to_dict(),
         "model": asdict(wanted),
         "losses": {"distillation": {"threshold": 0.4}},
     }

@@ -1,16 +1,13 @@
 """Attention mining that erases pixels: the frozen backbone runs in the loop and passes the gradient."""
 
-import json
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from camground.features.backbone import BackboneConfig
+from camground.features.cache import write_features
+from camground.features.config import BackboneConfig, FeaturesConfig
 from camground.features.store import FeatureStore
-from camground.stages.features import FeaturesConfig, cache_language, cache_visual
 from camground.stages.train import pixel_eraser
 from camground.study import tables
 
@@ -30,9 +27,9 @@ def store(tmp_path):
     tables.write("images", images, tmp_path / "images.parquet")
     tables.write("expressions", expressions, tmp_path / "expressions.parquet")
     config = FeaturesConfig(backbone=BackboneConfig(image_size=64, grid=4))
-    cache_visual(config, tmp_path / "images.parquet", tmp_path, 1)
-    cache_language(config, tmp_path / "expressions.parquet", tmp_path)
-    (tmp_path / "features.json").write_text(json.dumps({"config": asdict(config)}))
+    write_features(
+        config, tmp_path / "images.parquet", tmp_path / "expressions.parquet", tmp_path, threads=1
+    )
     return FeatureStore(tmp_path)
 
 

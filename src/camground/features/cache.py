@@ -1,6 +1,7 @@
 """Writing the feature cache: the frozen backbone and language encoder run once over images and texts.
 
-Every variant and seed trains on this cache, so a training costs the grounder alone. `features.store` reads it.
+Every variant and seed trains on this cache, so a training costs the grounder alone; `features.store` reads
+it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from camground.features.backbone import Backbone
 from camground.features.config import FeaturesConfig
 from camground.features.language import LanguageEncoder
 from camground.study import tables
-from camground.study.devices import prepare_torch
+from camground.study.devices import use_threads
 from camground.study.errors import UserError
 from camground.study.progress import log, track
 
@@ -43,7 +44,7 @@ def write_features(
     config: FeaturesConfig, images: Path, expressions: Path, folder: Path, threads: int
 ) -> None:
     """Write the cache of the tables `images` and `expressions` into `folder`."""
-    device = prepare_torch(threads)
+    device = use_threads(threads)
     shape = write_visual(config, images, folder, threads, device)
     width = write_tokens(config, expressions, folder, device)
     meta = {"config": config.to_dict(), "visual": shape, "text_width": width}
@@ -60,7 +61,7 @@ def write_visual(
     if table.empty:
         raise UserError(f"{images}: no images; check the data stage")
     paths = [tables.image_path(images, path) for path in table["path"]]
-    backbone = Backbone(config.backbone).to(device, memory_format=torch.channels_last)
+    backbone = Backbone(config.backbone).to(memory_format=torch.channels_last).to(device)
     loader = DataLoader(
         _Photographs(paths, config.backbone.image_size),
         batch_size=config.batch_size,

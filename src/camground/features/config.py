@@ -26,7 +26,7 @@ class BackboneConfig(Section):
     output_stride: Literal[8, 16, 32] | None = 16
     """Levels of a larger stride are dilated to this one, where timm's model can. null keeps the model's own
     strides, as every auto/ model and most transformers need."""
-    levels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (1, 2, 3, 4)
+    levels: tuple[Annotated[int, Field(ge=0)], ...] = (1, 2, 3, 4)
     """timm's feature levels (of a ViT: its blocks), or AutoBackbone's stages (0: the stem), that make the
     grid. The low ones know colour and pattern."""
     grid: Annotated[int, Field(ge=2)] | None = 16
@@ -39,8 +39,8 @@ class BackboneConfig(Section):
                 f"name is {self.name!r}; it must be {PACKAGED_BACKBONE}, {TIMM}<model> or {AUTO}<hub name or"
                 " folder>"
             )
-        if len(set(self.levels)) < len(self.levels):
-            raise ValueError(f"levels must differ, not {list(self.levels)}")
+        if not self.levels or len(set(self.levels)) < len(self.levels):
+            raise ValueError(f"levels must be different numbers, not {list(self.levels)}")
         if self.checkpoint is not None and not self.name.startswith(TIMM):
             raise ValueError(
                 f"checkpoint is for {TIMM}<model> alone; {self.name!r} has its weights, so set it null"

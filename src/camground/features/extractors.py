@@ -135,7 +135,7 @@ def _with_weights(
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{key}: {path} is no state dict, names and tensors alone")
     with opening(key, str(path), f"the weights of {name}", "model.safetensors"):
-        body = _create(name, config, **sized)
+        body: nn.Module = _create(name, config, **sized)
         own = {name for name in body.state_dict() if not name.endswith("num_batches_tracked")}
         if own <= state.keys():
             body.load_state_dict({name: state[name] for name in own}, strict=False)
@@ -143,11 +143,13 @@ def _with_weights(
         # the whole model's names, or another library's: timm knows how to translate them
         heads = getattr(settings, "classifier", None) or ()
         heads = (heads,) if isinstance(heads, str) else heads
-        kept = {name: value for name, value in state.items() if name.rpartition(".")[0] not in heads}
+        kept = {
+            name: value for name, value in state.items() if name.rpartition(".")[0] not in heads
+        }
         overlay = {"state_dict": kept, "custom_load": False, "num_classes": 0, "label_offset": 0}
         body = _create(name, config, pretrained=True, pretrained_cfg_overlay=overlay, **sized)
     for kept_settings in (body.pretrained_cfg, body.default_cfg):
-        kept_settings.pop("state_dict", None)
+        kept_settings.pop("state_dict", None)  # type: ignore[operator, union-attr]
     return body
 
 
@@ -190,6 +192,7 @@ def _auto(config: BackboneConfig) -> Extractor:
 
     name, levels = config.name.removeprefix(AUTO), sorted(config.levels)
     classes: Any = transformers.MODEL_FOR_BACKBONE_MAPPING
+    processors: Any = transformers.AutoImageProcessor
     files = "config.json, the weights and preprocessor_config.json"
     with opening(f"{_KEY}.name", name, "a backbone", files):
         settings = transformers.AutoConfig.from_pretrained(name)
@@ -206,7 +209,7 @@ def _auto(config: BackboneConfig) -> Extractor:
         body, loading = classes[type(settings)].from_pretrained(
             name, config=settings, dtype=torch.float32, output_loading_info=True
         )
-        processor = transformers.AutoImageProcessor.from_pretrained(name)
+        processor = processors.from_pretrained(name)
     # a backbone's own norms of the maps are in no checkpoint of the whole model, and begin as they should
     missing = [key for key in loading["missing_keys"] if not key.startswith("hidden_states_norms.")]
     if missing:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import torch
 
 
-def prepare_torch(threads: int, seed: int = 0) -> torch.device:
-    """Fix PyTorch's seed and number of processor threads; the device to compute on: the GPU if there is one."""
-    torch.manual_seed(seed)
+def use_threads(threads: int) -> torch.device:
+    """Compute with so many processor threads; the device to compute on: the GPU if there is one."""
     torch.set_num_threads(threads)
-    # the math kernel alone has a double backward, which exact attention mining needs
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def prepare_torch(threads: int, seed: int = 0) -> torch.device:
+    """`use_threads` for networks that are differentiated: the seed fixed, and attention by the math kernel.
+
+    That one alone has a double backward, which exact attention mining needs. The kernels round differently,
+    on the CPU too, so the frozen features, which come from the faster ones, are computed without this.
+    """
+    torch.manual_seed(seed)
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return use_threads(threads)
