@@ -57,10 +57,9 @@ def write_visual(
     config: FeaturesConfig, images: Path, folder: Path, threads: int, device: torch.device
 ) -> list[int]:
     """Write `visual.npy`, float16, for every row of the table `images`; returns its shape."""
-    table = tables.read("images", images)
-    if table.empty:
+    paths = tables.image_paths(images)
+    if not paths:
         raise UserError(f"{images}: no images; check the data stage")
-    paths = [tables.image_path(images, path) for path in table["path"]]
     backbone = Backbone(config.backbone).to(memory_format=torch.channels_last).to(device)
     loader = DataLoader(
         _Photographs(paths, config.backbone.image_size),
