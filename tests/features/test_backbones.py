@@ -135,7 +135,10 @@ WRONG = [
     ({"name": "timm/resnet10tt"}, r"name: .*no model 'resnet10tt'; did you mean timm/resnet10t"),
     ({"name": "timm/resnet50.nonsense"}, r"name: .*tag \(nonsense\)"),
     ({"name": "timm/resnet10t", "levels": [1, 7]}, r"levels: \[1, 7\], but .* levels 0 to 4"),
-    ({"name": "timm/resnet10t", "levels": [1, 1]}, r"levels must be different numbers, not \[1, 1\]"),
+    (
+        {"name": "timm/resnet10t", "levels": [1, 1]},
+        r"levels must be different numbers, not \[1, 1\]",
+    ),
     ({"name": "timm/resnet10t", "levels": [-1]}, r"levels\.0: must be at least 0"),
     (
         {"name": "timm/vit_tiny_patch16_224", "levels": [12], "image_size": 64},
