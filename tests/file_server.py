@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from camground.data.download.download import PIECE, Patience
+from camground.data.download.transfer import PIECE, Patience
 
 QUICK = Patience(attempts=3, backoff=0.001, longest=0.01, timeout=5)
 CONTENT = np.random.default_rng(0).bytes(40 * PIECE + 17)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from camground.data.download.fetch import fetch, main
+from camground.data.download.fetch import fetch
 from camground.data.download.sources import TABLE, Source, read_sources
-from camground.data.download.unpack import problem
+from camground.data.download.unpack import archive_problem
+from camground.stages.download import download
 from camground.study.errors import UserError
 from conftest import Workflow
 from file_server import QUICK, Server, sha256, zipped
@@ -196,13 +198,13 @@ def test_the_table_has_what_the_data_sets_need() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"sha256": "abc"}, "source refcoco: sha256 cannot be 'abc'"),
-        ({"bytes": "many"}, "bytes cannot be"),
-        ({"size": 3}, "unknown keys ['size']"),
-        ({"licence": None}, "missing keys ['licence']"),
+        ({"sha256": "abc"}, "sources.refcoco.sha256: must match ^[0-9a-f]{64}$, not 'abc'"),
+        ({"bytes": "many"}, "sources.refcoco.bytes: must be a whole number, not 'many'"),
+        ({"size": 3}, "sources.refcoco.size: unknown key"),
+        ({"licence": None}, "sources.refcoco.licence: must be text"),
         ({"folder": "../out"}, "leads out of the folder"),
         ({"addresses": []}, "by_hand"),
-        ({"addresses": ["file:///etc/passwd"]}, "addresses cannot be"),
+        ({"addresses": ["file:///etc/passwd"]}, "addresses.0: must match ^https?://"),
         ({"folder": "refcoco+"}, "share the folder refcoco+"),
         ({"file": "refcoco+.zip"}, "two archives have the same file name"),
     ],
@@ -233,12 +235,17 @@ def test_a_table_of_mirrors_is_laid_over_the_own(tmp_path: Path) -> None:
     [
         (
             "sources: {refcoko: {addresses: ['http://mirror.example/r.zip']}}",
-            "refcoko: missing keys",
+            "sources.refcoko.licence: field required",
         ),
-        ("sources: {refcoco: 'http://mirror.example/r.zip'}", "source refcoco: must hold keys"),
+        ("sources: {refcoco: 'http://mirror.example/r.zip'}", "sources.refcoco: must hold keys"),
         ("refcoco: {addresses: []}", "must hold `sources`"),
-        ("sources: {}\nmirrors: {}", "['mirrors']"),
-        ("sources: {refcoco: {address: x}}", "unknown keys ['address']"),
+        ("sources: {}\nmirrors: {}", "mirrors: unknown key"),
+        ("sources: {}\nsets: 3", "sets: must hold keys"),
+        ("sources: {}\nsets: {mine: [none]}", "sets.mine names unknown sources ['none']"),
+        (
+            "sources: {refcoco: {address: x}}",
+            "refcoco.address: unknown key; did you mean `addresses`?",
+        ),
     ],
 )
 def test_a_wrong_table_of_mirrors_is_named(text: str, said: str, tmp_path: Path) -> None:
@@ -278,9 +285,9 @@ def own_table(server: Server, tmp_path: Path) -> Callable[[], Path]:
     return make
 
 
-def test_the_command_brings_a_data_set(own_table: Callable[[], Path], tmp_path: Path) -> None:
+def test_the_stage_brings_a_data_set(own_table: Callable[[], Path], tmp_path: Path) -> None:
     root = tmp_path / "root"
-    main(["--root", str(root), "--sources", str(own_table()), "--dataset", "refcoco"])
+    download(dataset="refcoco", root=root, sources=own_table())
     assert (root / "refcoco/inst.json").exists()
     assert (root / "images/mscoco/images/train2014/COCO_train2014_1.jpg").exists()
     assert {"refcoco.json", "coco_train2014.json", "lock.json"} <= {
@@ -288,22 +295,29 @@ def test_the_command_brings_a_data_set(own_table: Callable[[], Path], tmp_path: 
     }
 
 
-def test_the_command_names_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_stage_names_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(UserError, match="no data set 'coco'; there are refcoco,"):
-        main(["--dataset", "coco"])
+        download(dataset="coco", root=tmp_path)
     with pytest.raises(UserError, match="name a source"):
-        main(["--root", str(tmp_path)])
-    main(["--list"])
+        download(root=tmp_path)
+    download(list_sources=True)
     assert "coco_train2014" in capsys.readouterr().out
-    done = subprocess.run(
-        [sys.executable, "-m", "camground.data.fetch", "--root", str(tmp_path), "flickr30k_images"],
-        capture_output=True,
-        text=True,
-    )
+
+
+def test_the_command_line(tmp_path: Path, own_table: Callable[[], Path]) -> None:
+    def camground_download(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "camground.cli", "download", "--root", str(tmp_path)]
+        mirrors = {**os.environ, "CAMGROUND_SOURCES": str(own_table())}
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, env=mirrors)
+
+    done = camground_download("flickr30k_images")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert str(tmp_path / "downloads/flickr30k-images.tar.gz") in done.stderr
     assert str(tmp_path / "flickr30k_entities/flickr30k-images") in done.stderr
+    done = camground_download("refcoco")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "refcoco/inst.json").exists()
 
 
 def test_an_archive_is_told_from_what_is_none(tmp_path: Path) -> None:
@@ -315,7 +329,7 @@ def test_an_archive_is_told_from_what_is_none(tmp_path: Path) -> None:
         (ARCHIVE[: len(ARCHIVE) // 2], "it is no whole zip or tar archive"),
     ):
         path.write_bytes(content)
-        assert problem(path) == said
+        assert archive_problem(path) == said
 
 
 # The rule

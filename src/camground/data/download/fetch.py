@@ -1,38 +1,54 @@
 """Bring data sets here: download, check and unpack sources of the table, or say what to do by hand.
 
-    python -m camground.data.fetch --list
-    python -m camground.data.fetch --dataset refcoco           all that a data set needs
-    python -m camground.data.fetch --root data coco_train2014  one source
-    python -m camground.data.fetch --sources mirrors.yaml ...  from other addresses
-
 Below the root: `downloads/` holds the archives, `lock.json` (size, digest and address of what was first
 downloaded where the table knows no sha256; later downloads must have the same) and a receipt per
-source, written last. Archives may be
-deleted once they are unpacked; data that is already in its folder is taken as it is.
+source, written last. Archives may be deleted once they are unpacked; data that is already in its folder
+is taken as it is.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from camground.data.download.download import Patience, Wanted, digests, download, wrong
-from camground.data.download.sources import TABLE, Source, Sources, downloads, read_sources
-from camground.data.download.unpack import Limits, Refused, problem, unpack
-from camground.study import stage
+from camground.data.download.sources import Source, Sources, downloads
+from camground.data.download.transfer import Expected, Patience, digests, mismatch, transfer
+from camground.data.download.unpack import Limits, Refused, archive_problem, unpack
 from camground.study.errors import UserError
 from camground.study.progress import log
 from camground.study.tables import atomic
 
 LOCK_TABLE = "lock.json"
+
+
+def fetch_all(names: Iterable[str], dataset: str | None, root: Path, table: Sources) -> None:
+    """Fetch the named sources, and those that `dataset` needs, one after the other."""
+    needed = table.needed(dataset) if dataset else ()
+    if dataset and not needed:
+        raise UserError(f"no data set {dataset!r}; there are {', '.join(table.sets)}")
+    sources = [table[name] for name in dict.fromkeys([*names, *needed])]
+    if not sources:
+        raise UserError("name a source, or a data set with --dataset; --list prints them")
+    for source in sources:
+        fetch(source, root)
+
+
+def listing(table: Sources) -> str:
+    """The table as text for a reader."""
+    lines = []
+    for source in table.sources.values():
+        size = f"{source.bytes:,} bytes" if source.bytes else "size unknown"
+        address = source.addresses[0] if source.addresses else "by hand"
+        checked = ", ".join(source.digests) or "trusted on first use"
+        lines += [f"{source.name}: {source.what}", f"    {address} ({size}; {checked})"]
+        lines += [f"    licence: {source.licence}"]
+    sets = [f"{name}: {' '.join(members)}" for name, members in table.sets.items()]
+    return "\n".join([*lines, "", "Data sets:", *sets])
 
 
 def fetch(
@@ -46,8 +62,8 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     receipt = folder / f"{source.name}.json"
     with FileLock(folder / f".{source.name}.lock"):
-        if source.is_there(root):
-            log.info("%s: already in %s", source.name, source.place(root))
+        if source.is_complete(root):
+            log.info("%s: already in %s", source.name, source.target(root))
         else:
             _bring(source, root, patience, limits)
         # what a receipt says is the same each time, so that nothing downstream looks changed
@@ -58,32 +74,31 @@ def fetch(
 
 
 def _bring(source: Source, root: Path, patience: Patience | None, limits: Limits | None) -> None:
-    file, place = source.download(root), source.place(root)
-    wanted = _wanted(source, root)
+    file, target = source.download(root), source.target(root)
+    expected = _expected(source, root)
+    address = None
     if file.exists():
-        differs = wrong(file, wanted)
-        if differs:
+        if problem := mismatch(file, expected):
             raise UserError(
-                f"{file}: {differs}; move it away to have it downloaded again"
-                + _first_seen(source, root)
+                f"{file}: {problem}; move it away to have it downloaded again"
+                + _lock_advice(source, root)
             )
-        address = None
     elif not source.addresses:
-        said = (source.by_hand or "").format(archive=file, folder=place)
-        raise UserError(f"{source.name} ({source.what}) is not in {place}. {said}")
+        advice = (source.by_hand or "").format(archive=file, folder=target)
+        raise UserError(f"{source.name} ({source.what}) is not in {target}. {advice}")
     else:
         try:
-            address = download(source.addresses, file, wanted, patience)
+            address = transfer(source.addresses, file, expected, patience)
         except UserError as error:
             raise UserError(
                 f"{error}\n  run again to go on; or put the file there by hand, and run again"
-                + _first_seen(source, root)
+                + _lock_advice(source, root)
             ) from None
         except OSError as error:
             raise UserError(f"{file}: cannot be written: {error}") from None
     if source.unpack:
         try:
-            unpack(file, place, source.proof, source.top, source.shared, limits)
+            unpack(file, target, source.proof, source.top, source.shared, limits)
         except Refused as error:
             if address is None:
                 raise
@@ -94,18 +109,17 @@ def _bring(source: Source, root: Path, patience: Patience | None, limits: Limits
         _remember(source, root, file, address)
 
 
-def _wanted(source: Source, root: Path) -> Wanted:
+def _expected(source: Source, root: Path) -> Expected:
     """The table's size and digests, and where it has no sha256, those of the first download."""
-    known = dict(source.digests)
-    size = source.bytes
+    known, size = source.digests, source.bytes
     first = _lock_table(root).get(source.name)
     if first and "sha256" not in known:
         known["sha256"] = first["sha256"]
         size = size or first["bytes"]
-    return Wanted(size, known, problem if source.unpack else lambda path: None)
+    return Expected(size, known, archive_problem if source.unpack else lambda path: None)
 
 
-def _first_seen(source: Source, root: Path) -> str:
+def _lock_advice(source: Source, root: Path) -> str:
     """What to do where the lock table may be what stands in the way."""
     if source.sha256 or source.name not in _lock_table(root):
         return ""
@@ -120,7 +134,7 @@ def _lock_table(root: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        table = json.loads(path.read_text())
+        table: dict[str, dict[str, Any]] = json.loads(path.read_text())
         for row in table.values():
             _ = row["sha256"], row["bytes"]
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
@@ -137,8 +151,7 @@ def _remember(source: Source, root: Path, file: Path, address: str | None) -> No
     row = {"file": source.file, "bytes": file.stat().st_size, **digests(file)}
     with FileLock(path.with_name(f".{LOCK_TABLE}.lock")):
         table = _lock_table(root)
-        known = table.get(source.name, {})
-        if all(known.get(key) == value for key, value in row.items()):
+        if row.items() <= table.get(source.name, {}).items():
             return
         day = time.strftime("%Y-%m-%d", time.gmtime())
         table[source.name] = {**row, "address": address, "first_seen": day}
@@ -152,51 +165,3 @@ def _remember(source: Source, root: Path, file: Path, address: str | None) -> No
 def _write_json(path: Path, content: Any) -> None:
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _listing(table: Sources) -> str:
-    lines = []
-    for source in table.sources.values():
-        size = f"{source.bytes:,} bytes" if source.bytes else "size unknown"
-        how = "by hand" if not source.addresses else source.addresses[0]
-        checked = ", ".join(source.digests) or "trusted on first use"
-        lines += [f"{source.name}: {source.what}", f"    {how} ({size}; {checked})"]
-        lines += [f"    licence: {source.licence}"]
-    sets = [f"{name}: {' '.join(members)}" for name, members in table.sets.items()]
-    return "\n".join([*lines, "", "Data sets:", *sets])
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Fetch the named sources one after the other."""
-    parser = argparse.ArgumentParser(
-        prog="python -m camground.data.fetch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("names", nargs="*", help="sources of the table")
-    parser.add_argument("--dataset", help="a data set: all sources that it needs")
-    parser.add_argument("--root", type=Path, default=Path("data"), help="root of the data (data)")
-    parser.add_argument(
-        "--sources",
-        type=Path,
-        default=os.environ.get("CAMGROUND_SOURCES") or TABLE,
-        help="a table of mirrors, laid over the own; default: the variable CAMGROUND_SOURCES",
-    )
-    parser.add_argument("--list", action="store_true", help="print the table and end")
-    options = parser.parse_args(arguments)
-    table = read_sources(options.sources)
-    if options.list:
-        print(_listing(table))
-        return
-    needed = table.needed(options.dataset) if options.dataset else ()
-    if options.dataset and not needed:
-        raise UserError(f"no data set {options.dataset!r}; there are {', '.join(table.sets)}")
-    names = dict.fromkeys([*options.names, *needed])
-    if not names:
-        raise UserError("name a source, or a data set with --dataset; --list prints them")
-    for source in [table[name] for name in names]:
-        fetch(source, options.root)
-
-
-if __name__ == "__main__":
-    stage.run("fetch", lambda: main(sys.argv[1:]))

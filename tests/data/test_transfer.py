@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from camground.data.download.download import PIECE, Wanted, digests, download
+from camground.data.download.transfer import PIECE, Expected, digests, transfer
 from camground.study.errors import UserError
 from file_server import CONTENT, HALF, QUICK, Server, sha256
 
@@ -28,7 +28,7 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "got" / "file.bin"
 
 
-KNOWN = Wanted(len(CONTENT), {"sha256": sha256(CONTENT)})
+KNOWN = Expected(len(CONTENT), {"sha256": sha256(CONTENT)})
 
 
 def left(target: Path) -> list[str]:
@@ -37,15 +37,15 @@ def left(target: Path) -> list[str]:
 
 def test_a_whole_file_under_its_name_and_nothing_else(server: Server, target: Path) -> None:
     address = server.add("/file")
-    assert download((address,), target, KNOWN, QUICK) == address
+    assert transfer((address,), target, KNOWN, QUICK) == address
     assert target.read_bytes() == CONTENT
     assert left(target) == ["file.bin"]
 
 
-@pytest.mark.parametrize("known", [KNOWN, Wanted()])
-def test_a_break_is_gone_on_from(server: Server, target: Path, known: Wanted) -> None:
+@pytest.mark.parametrize("known", [KNOWN, Expected()])
+def test_a_break_is_gone_on_from(server: Server, target: Path, known: Expected) -> None:
     address = server.add("/file", breaks=[HALF, 3 * PIECE])
-    download((address,), target, known, QUICK)
+    transfer((address,), target, known, QUICK)
     assert target.read_bytes() == CONTENT
     page = server.pages["/file"]
     assert page.asked == ["", f"bytes={HALF}-", f"bytes={HALF + 3 * PIECE}-"]
@@ -55,11 +55,11 @@ def test_a_break_is_gone_on_from(server: Server, target: Path, known: Wanted) ->
 def test_an_interrupted_run_goes_on_with_only_the_rest(server: Server, target: Path) -> None:
     address = server.add("/file", breaks=[HALF, *[0] * 9])
     with pytest.raises(UserError, match="gave up after 3 attempts in a row"):
-        download((address,), target, Wanted(), QUICK)
+        transfer((address,), target, Expected(), QUICK)
     assert left(target) == ["file.bin.part", "file.bin.part.json"]
     page = server.pages["/file"]
     page.breaks, before = [], page.sent
-    download((address,), target, Wanted(), QUICK)
+    transfer((address,), target, Expected(), QUICK)
     assert target.read_bytes() == CONTENT
     assert page.sent - before == len(CONTENT) - HALF
     assert left(target) == ["file.bin"]
@@ -70,17 +70,17 @@ def test_a_mirror_that_is_down_does_not_cost_the_part_of_the_next(
 ) -> None:
     down, address = server.address("/down"), server.add("/file", breaks=[HALF], vanishes=True)
     with pytest.raises(UserError, match="answers 404"):
-        download((down, address), target, Wanted(), QUICK)
+        transfer((down, address), target, Expected(), QUICK)
     page = server.pages["/file"]
     page.vanishes, before = False, page.sent
-    assert download((down, address), target, Wanted(), QUICK) == address
+    assert transfer((down, address), target, Expected(), QUICK) == address
     assert target.read_bytes() == CONTENT
     assert page.sent - before == len(CONTENT) - HALF
 
 
 def test_a_server_without_ranges_starts_again(server: Server, target: Path) -> None:
     address = server.add("/file", ranges=False, breaks=[HALF])
-    download((address,), target, KNOWN, QUICK)
+    transfer((address,), target, KNOWN, QUICK)
     assert target.read_bytes() == CONTENT
     page = server.pages["/file"]
     assert page.asked == ["", f"bytes={HALF}-"]
@@ -92,7 +92,7 @@ def test_a_server_that_always_breaks_off_gives_way_to_the_next(
 ) -> None:
     bad = server.add("/bad", ranges=False, breaks=[HALF] * 50)
     good = server.add("/good")
-    assert download((bad, good), target, Wanted(), QUICK) == good
+    assert transfer((bad, good), target, Expected(), QUICK) == good
     assert target.read_bytes() == CONTENT
     assert server.pages["/bad"].sent == 4 * HALF
     # bytes of another address are not gone on from while nothing can prove the whole
@@ -102,7 +102,7 @@ def test_a_server_that_always_breaks_off_gives_way_to_the_next(
 def test_a_known_digest_lets_the_next_mirror_go_on(server: Server, target: Path) -> None:
     bad = server.add("/bad", breaks=[HALF, *[0] * 9])
     good = server.add("/good", tag='"other"')
-    assert download((bad, good), target, KNOWN, QUICK) == good
+    assert transfer((bad, good), target, KNOWN, QUICK) == good
     assert target.read_bytes() == CONTENT
     assert server.pages["/good"].sent == len(CONTENT) - HALF
 
@@ -110,7 +110,7 @@ def test_a_known_digest_lets_the_next_mirror_go_on(server: Server, target: Path)
 def test_bytes_of_a_bad_mirror_do_not_spoil_a_good_one(server: Server, target: Path) -> None:
     bad = server.add("/bad", content=bytes(len(CONTENT)), breaks=[HALF, *[0] * 9])
     good = server.add("/good")
-    assert download((bad, good), target, KNOWN, QUICK) == good
+    assert transfer((bad, good), target, KNOWN, QUICK) == good
     assert target.read_bytes() == CONTENT
     assert server.pages["/good"].asked == [f"bytes={HALF}-", ""]
 
@@ -121,10 +121,10 @@ def test_a_file_that_changed_meanwhile_is_not_spliced(
 ) -> None:
     address = server.add("/file", breaks=[HALF, *[0] * 9])
     with pytest.raises(UserError):
-        download((address,), target, Wanted(), QUICK)
+        transfer((address,), target, Expected(), QUICK)
     changed = CONTENT[::-1]
     server.add("/file", content=changed, tag='"v2"', heeds_if_range=heeds)
-    download((address,), target, Wanted(), QUICK)
+    transfer((address,), target, Expected(), QUICK)
     assert target.read_bytes() == changed
     asked = [f"bytes={HALF}-"]  # answered with the whole new file where If-Range is heeded
     assert server.pages["/file"].asked == (asked if heeds else [*asked, ""])
@@ -132,7 +132,7 @@ def test_a_file_that_changed_meanwhile_is_not_spliced(
 
 def test_a_part_without_version_is_not_gone_on_from(server: Server, target: Path) -> None:
     address = server.add("/file", tag="", breaks=[HALF])
-    download((address,), target, Wanted(), QUICK)
+    transfer((address,), target, Expected(), QUICK)
     assert target.read_bytes() == CONTENT
     assert server.pages["/file"].asked == ["", ""]
 
@@ -141,7 +141,7 @@ def test_a_part_longer_than_the_file_is_dropped(server: Server, target: Path) ->
     address = server.add("/file", content=CONTENT[:HALF])
     target.parent.mkdir()
     target.with_name("file.bin.part").write_bytes(CONTENT)
-    download((address,), target, Wanted(None, {"sha256": sha256(CONTENT[:HALF])}), QUICK)
+    transfer((address,), target, Expected(None, {"sha256": sha256(CONTENT[:HALF])}), QUICK)
     assert target.read_bytes() == CONTENT[:HALF]
 
 
@@ -149,7 +149,7 @@ def test_a_part_that_is_already_whole_is_taken(server: Server, target: Path) -> 
     address = server.add("/file")
     target.parent.mkdir()
     target.with_name("file.bin.part").write_bytes(CONTENT)
-    download((address,), target, KNOWN, QUICK)
+    transfer((address,), target, KNOWN, QUICK)
     assert target.read_bytes() == CONTENT
     assert server.pages["/file"].sent == 0
 
@@ -174,17 +174,17 @@ def test_a_bad_address_gives_way_and_alone_is_an_error(
 ) -> None:
     bad = server.add("/round", **deepcopy(wrong))
     with pytest.raises(UserError, match=re.escape(said)):
-        download((bad,), target, KNOWN, QUICK)
+        transfer((bad,), target, KNOWN, QUICK)
     assert left(target) == []
     bad, good = server.add("/round", **deepcopy(wrong)), server.add("/good")
-    assert download((bad, good), target, KNOWN, QUICK) == good
+    assert transfer((bad, good), target, KNOWN, QUICK) == good
     assert target.read_bytes() == CONTENT
     assert left(target) == ["file.bin"]
 
 
 def test_a_passing_error_is_waited_out(server: Server, target: Path) -> None:
     address = server.add("/file", statuses=[503, 429])
-    download((address,), target, KNOWN, QUICK)
+    transfer((address,), target, KNOWN, QUICK)
     assert target.read_bytes() == CONTENT
     assert len(server.pages["/file"].asked) == 3
 
@@ -192,7 +192,7 @@ def test_a_passing_error_is_waited_out(server: Server, target: Path) -> None:
 def test_a_redirect_is_followed_with_the_range(server: Server, target: Path) -> None:
     moved = server.add("/moved", location="/file")
     server.add("/file", breaks=[HALF])
-    download((moved,), target, KNOWN, QUICK)
+    transfer((moved,), target, KNOWN, QUICK)
     assert target.read_bytes() == CONTENT
     assert server.pages["/file"].asked == ["", f"bytes={HALF}-"]
 
@@ -200,10 +200,10 @@ def test_a_redirect_is_followed_with_the_range(server: Server, target: Path) -> 
 def test_a_length_that_nobody_says_is_refused(server: Server, target: Path) -> None:
     address = server.add("/file", length=False)
     with pytest.raises(UserError, match="says nowhere how long"):
-        download((address,), target, Wanted(), QUICK)
+        transfer((address,), target, Expected(), QUICK)
     assert left(target) == []
     server.pages["/file"].breaks = [HALF]
-    download((address,), target, KNOWN, QUICK)
+    transfer((address,), target, KNOWN, QUICK)
     assert target.read_bytes() == CONTENT
 
 
@@ -212,7 +212,7 @@ def test_nobody_listens(server: Server, target: Path) -> None:
     server.http.shutdown()
     server.http.server_close()
     with pytest.raises(UserError, match=r"(?s)could not be downloaded.*refused"):
-        download((address,), target, KNOWN, QUICK)
+        transfer((address,), target, KNOWN, QUICK)
 
 
 def test_digests_of_a_file(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from camground.study.errors import UserError
 from camground.study.progress import log, track
 
 CHUNK = 1 << 20
-# Read at once from the network: what a break can lose.
+# Bytes read at once from the network: what a break can lose.
 PIECE = 1 << 14
-# Answers that may be others a moment later; any other error sends to the next address at once.
+# Statuses that may be others a moment later; any other error sends to the next address at once.
 PASSING = (429, 500, 502, 503, 504)
 
 
@@ -41,7 +41,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Expected:
     """What is known of the file before it is there."""
 
     bytes: int | None = None
@@ -55,33 +55,33 @@ class _GiveUp(Exception):
 
 def digests(path: Path, names: tuple[str, ...] = ("sha256",)) -> dict[str, str]:
     """The digests of a file in one reading; git_blob is the id that git gives to its content."""
-    makers = {}
-    for name in names:
-        made = hashlib.new("sha1" if name == "git_blob" else name, usedforsecurity=False)
-        if name == "git_blob":
-            made.update(f"blob {path.stat().st_size}\0".encode())
-        makers[name] = made
+    hashes = {
+        name: hashlib.new("sha1" if name == "git_blob" else name, usedforsecurity=False)
+        for name in names
+    }
+    if "git_blob" in hashes:
+        hashes["git_blob"].update(f"blob {path.stat().st_size}\0".encode())
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
-            for made in makers.values():
-                made.update(chunk)
-    return {name: made.hexdigest() for name, made in makers.items()}
+            for each in hashes.values():
+                each.update(chunk)
+    return {name: each.hexdigest() for name, each in hashes.items()}
 
 
-def wrong(path: Path, wanted: Wanted) -> str | None:
-    """What differs between a file and what is wanted; None when nothing does."""
+def mismatch(path: Path, expected: Expected) -> str | None:
+    """What differs between a file and what is expected; None when nothing does."""
     size = path.stat().st_size
-    if wanted.bytes is not None and size != wanted.bytes:
-        return f"it has {size} bytes, not {wanted.bytes}"
-    found = digests(path, tuple(wanted.digests)) if wanted.digests else {}
-    for name, value in wanted.digests.items():
-        if found[name] != value:
-            return f"its {name} is {found[name]}, not {value}"
-    return wanted.problem(path)
+    if expected.bytes is not None and size != expected.bytes:
+        return f"it has {size} bytes, not {expected.bytes}"
+    actual = digests(path, tuple(expected.digests)) if expected.digests else {}
+    for name, value in expected.digests.items():
+        if actual[name] != value:
+            return f"its {name} is {actual[name]}, not {value}"
+    return expected.problem(path)
 
 
-def download(
-    addresses: tuple[str, ...], target: Path, wanted: Wanted, patience: Patience | None = None
+def transfer(
+    addresses: tuple[str, ...], target: Path, expected: Expected, patience: Patience | None = None
 ) -> str:
     """Fetch `target`, which is not there, from the first address that has it; returns that address.
 
@@ -92,16 +92,16 @@ def download(
     failures = []
     with _session(patience) as session:
         for address in addresses:
-            part = _Part(target, wanted)
+            part = _Part(target, expected)
             try:
-                _fetch(session, address, part, patience)
-                problem = wrong(part.path, wanted)
+                _complete(session, address, part, patience)
+                problem = mismatch(part.path, expected)
                 if problem and part.resumed:
                     # it may have gone on from bytes of another mirror
                     log.warning("%s: %s; once more from its start", target.name, problem)
                     part.discard()
-                    _fetch(session, address, part, patience)
-                    problem = wrong(part.path, wanted)
+                    _complete(session, address, part, patience)
+                    problem = mismatch(part.path, expected)
                 if problem:
                     part.discard()
                     raise _GiveUp(f"{problem}; nothing of it was kept")
@@ -110,7 +110,7 @@ def download(
                 failures.append(f"{address}: {reason}")
                 continue
             part.path.replace(target)
-            part.about.unlink(missing_ok=True)
+            part.version_file.unlink(missing_ok=True)
             return address
     raise UserError("\n  ".join([f"{target}: could not be downloaded:", *failures]))
 
@@ -118,10 +118,10 @@ def download(
 class _Part:
     """`<file>.part`, what has come so far, and `<file>.part.json`, which version of which file it is."""
 
-    def __init__(self, target: Path, wanted: Wanted) -> None:
+    def __init__(self, target: Path, expected: Expected) -> None:
         self.path = target.with_name(f"{target.name}.part")
-        self.about = target.with_name(f"{target.name}.part.json")
-        self.wanted, self.resumed = wanted, False
+        self.version_file = target.with_name(f"{target.name}.part.json")
+        self.expected, self.resumed = expected, False
 
     @property
     def size(self) -> int:
@@ -129,27 +129,28 @@ class _Part:
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
-        self.about.unlink(missing_ok=True)
+        self.version_file.unlink(missing_ok=True)
         self.resumed = False
 
     def resumption(self, address: str) -> dict[str, str]:
-        """Headers that ask for the rest; none where it cannot be gone on with at this address."""
+        """Headers that ask for the rest; none where the part cannot be resumed at this address."""
         if not self.size:
             return {}
         validator = self.validator(address)
-        if self.wanted.bytes is not None and self.size > self.wanted.bytes:
+        if self.expected.bytes is not None and self.size > self.expected.bytes:
             self.discard()
             return {}
-        if validator is None and not self.wanted.digests:
+        if validator is None and not self.expected.digests:
             return {}  # it stays until this address answers: it may be down, and a later one go on
-        asked = {"Range": f"bytes={self.size}-"}
-        return asked | ({"If-Range": validator} if validator else {})
+        header = {"Range": f"bytes={self.size}-"}
+        return header | ({"If-Range": validator} if validator else {})
 
     def validator(self, address: str) -> str | None:
-        """What the address said the version was that the part is of; None: nothing, or another address."""
+        """The address's own name of the part's version; None: it gave none, or it is another address."""
         try:
-            about = json.loads(self.about.read_text())
-            return about["validator"] if about["address"] == address else None
+            version = json.loads(self.version_file.read_text())
+            validator: str | None = version["validator"] if version["address"] == address else None
+            return validator
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -158,16 +159,17 @@ class _Part:
         self.discard()
         # ranges of a compressed transfer are not those of the file
         validator = None if _encoded(response) else _validator(response)
-        self.about.write_text(json.dumps({"address": address, "validator": validator}))
+        self.version_file.write_text(json.dumps({"address": address, "validator": validator}))
 
 
 def _session(patience: Patience) -> requests.Session:
-    """A session that asks again by itself until a connection stands and the answer is not a passing one."""
+    """A session that asks again by itself until a connection stands and the status is no passing one."""
+    retries = patience.attempts - 1
     retry = Retry(
         total=None,
-        connect=patience.attempts - 1,
-        read=patience.attempts - 1,
-        status=patience.attempts - 1,
+        connect=retries,
+        read=retries,
+        status=retries,
         other=0,
         status_forcelist=PASSING,
         allowed_methods=("GET",),
@@ -177,24 +179,25 @@ def _session(patience: Patience) -> requests.Session:
         raise_on_status=False,
     )
     session = requests.Session()
-    session.mount("http://", HTTPAdapter(max_retries=retry))
-    session.mount("https://", HTTPAdapter(max_retries=retry))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
     # the file's own bytes: sizes and ranges of a compressed transfer are others
     session.headers["Accept-Encoding"] = "identity"
     return session
 
 
-def _fetch(session: requests.Session, address: str, part: _Part, patience: Patience) -> None:
+def _complete(session: requests.Session, address: str, part: _Part, patience: Patience) -> None:
     """Bring `part` to its end from `address`, over breaks; `_GiveUp` when it goes no further."""
     furthest, fruitless = part.size, 0
     while True:
         try:
-            if _ask(session, address, part, patience):
+            if _request(session, address, part, patience):
                 return
             reason = "the connection broke off"
         except requests.RequestException as error:
-            reason = _said(error)
-        furthest, fruitless = max(furthest, part.size), 0 if part.size > furthest else fruitless + 1
+            reason = _innermost(error)
+        fruitless = 0 if part.size > furthest else fruitless + 1
+        furthest = max(furthest, part.size)
         if fruitless >= patience.attempts:
             raise _GiveUp(f"gave up after {fruitless} attempts in a row: {reason}")
         wait = min(patience.longest, patience.backoff * 2 ** max(0, fruitless - 1))
@@ -202,7 +205,7 @@ def _fetch(session: requests.Session, address: str, part: _Part, patience: Patie
         time.sleep(wait)
 
 
-def _ask(session: requests.Session, address: str, part: _Part, patience: Patience) -> bool:
+def _request(session: requests.Session, address: str, part: _Part, patience: Patience) -> bool:
     """One request; True when the file is whole, as far as the server says."""
     headers = part.resumption(address)
     start = part.size if headers else 0
@@ -214,7 +217,7 @@ def _ask(session: requests.Session, address: str, part: _Part, patience: Patienc
         raise _GiveUp("it redirects without end") from None
     except requests.exceptions.ConnectionError as error:
         # the session has asked often enough already
-        raise _GiveUp(_said(error)) from None
+        raise _GiveUp(_innermost(error)) from None
     with response:
         if response.status_code == 416 and start:
             if _range(response)[1] == start:
@@ -223,53 +226,53 @@ def _ask(session: requests.Session, address: str, part: _Part, patience: Patienc
             return False
         if response.status_code not in (200, 206):
             raise _GiveUp(f"answers {response.status_code} {response.reason}")
-        length = None if _encoded(response) else response.headers.get("Content-Length")
         if response.status_code == 206:
             first, total = _range(response)
             if not start or first != start or _encoded(response):
                 part.discard()
                 raise _GiveUp("answers with another range than asked for")
-            kept, now = part.validator(address), _validator(response)
-            if kept and now and kept != now:
+            before, now = part.validator(address), _validator(response)
+            if before and now and before != now:
                 part.discard()  # the file has changed, and the server has not heeded If-Range
                 return False
             part.resumed = True
             log.info("%s: going on from byte %d", part.path.name, start)
         else:
             start = 0
-            total = int(length) if length and length.isdecimal() else None
+            length = "" if _encoded(response) else response.headers.get("Content-Length", "")
+            total = int(length) if length.isdecimal() else None
             part.begin(address, response)
-        expected = part.wanted.bytes
+        expected = part.expected.bytes
         if expected is not None and total is not None and total != expected:
             part.discard()
             raise _GiveUp(f"it has {total} bytes, not {expected}")
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "")
-        if total is None and not chunked and expected is None and not part.wanted.digests:
+        if total is None and not chunked and expected is None and not part.expected.digests:
             part.discard()
             raise _GiveUp("says nowhere how long the file is, so a break could not be told")
-        _write(response, part, total or expected, start)
+        _append(response, part, total or expected, start)
     return part.size >= (total or expected or 0)
 
 
-def _write(response: requests.Response, part: _Part, total: int | None, start: int) -> None:
-    """Append the response to the part; bytes that came before a break are kept."""
+def _append(response: requests.Response, part: _Part, total: int | None, start: int) -> None:
+    """Write the response to the part from byte `start` on; bytes before a break are kept."""
     steps = None if total is None else -(-(total - start) // CHUNK)
     name = f"{part.path.name.removesuffix('.part')} (MiB)"
 
     with part.path.open("ab" if start else "wb") as file:
 
-        def steps_done() -> Iterator[None]:
-            came = 0
+        def chunks() -> Iterator[None]:
+            pending = 0
             for piece in response.iter_content(PIECE):
                 file.write(piece)
-                came += len(piece)
-                if came >= CHUNK:
-                    came -= CHUNK
+                pending += len(piece)
+                if pending >= CHUNK:
+                    pending -= CHUNK
                     yield
-            if came:
+            if pending:
                 yield
 
-        for _ in track(steps_done(), name, total=steps):
+        for _ in track(chunks(), name, total=steps):
             pass
 
 
@@ -285,16 +288,13 @@ def _validator(response: requests.Response) -> str | None:
 
 def _range(response: requests.Response) -> tuple[int | None, int | None]:
     """First byte and total of `Content-Range: bytes 5-9/10` or `bytes */10`."""
-    match = re.fullmatch(
-        r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "")
-    )
-    if not match:
-        return None, None
-    first, total = match.groups()
-    return (int(first) if first else None), (int(total) if total and total != "*" else None)
+    pattern = r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)"
+    match = re.fullmatch(pattern, response.headers.get("Content-Range", ""))
+    first, total = match.groups() if match else (None, None)
+    return (int(first) if first else None), (int(total) if total else None)
 
 
-def _said(error: Exception) -> str:
+def _innermost(error: Exception) -> str:
     """The innermost reason of a chain of wrapped errors."""
     inner = error.args[0] if error.args else error
     reason = getattr(inner, "reason", inner)
