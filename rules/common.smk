@@ -51,6 +51,14 @@ for layer in checked(layers, config):
 STUDY = checked(StudyConfig.parse, config)
 DATASET, SEEDS, VARIANTS = STUDY.dataset, STUDY.seeds, STUDY.variant_names
 METHODS_SHOWN = {"variants": VARIANTS, "baselines": list(BASELINES)}
+
+
+def keys(section, *others):
+    """The dotted keys of a section but for `others`, of which an edit changes nothing."""
+    fields = type(getattr(STUDY, section)).model_fields
+    return [f"{section}.{key}" for key in fields if key not in others]
+
+
 # More than a machine has are cut to its cores.
 ALL_CORES = 16
 # One job at a time on a graphics card; without a card a job claims none and they run side by side.
@@ -114,7 +122,7 @@ def source_tables():
 def train_config(wildcards):
     """The sections of the variant's config that training reads."""
     return STUDY.part(
-        "gradcam",
+        "gradcam.box_threshold",
         **STUDY.variant(wildcards.variant).to_dict(),
         variant=wildcards.variant,
         seed=int(wildcards.seed),

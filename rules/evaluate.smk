@@ -67,7 +67,7 @@ rule baselines:
     resources:
         mem_mb=1500,
     params:
-        config=STUDY.part("dataset", "seeds", "evaluate", "gradcam"),
+        config=STUDY.part("dataset", "seeds", "evaluate", "gradcam.box_threshold"),
         root=lambda wildcards, output: Path(output.metrics[0]).parents[2],
     message:
         "Baselines"

@@ -10,6 +10,8 @@ Outputs: the cams table.
 from camground.matcher.cam_sources import SOURCES as CAM_SOURCES
 
 SOURCE = CAM_SOURCES[STUDY.gradcam.source]
+# Sections of the sources that are not used.
+OTHER_SOURCES = CAM_SOURCES.keys() - {STUDY.gradcam.source}
 PRETRAINED = SOURCE.reads == "photographs"
 MATCHER = {
     **FEATURES,
@@ -37,7 +39,7 @@ rule gradcam:
         mem_mb=8000 if PRETRAINED else 3000,
         gpu=GPU,
     params:
-        config=STUDY.part("gradcam"),
+        config=STUDY.part(*keys("gradcam", "box_threshold", *OTHER_SOURCES)),
         folders=(
             [] if PRETRAINED else ["--features", study("features"), "--matcher", study("matcher")]
         ),

@@ -33,7 +33,7 @@ rule predict:
         mem_mb=1500,
         gpu=GPU,
     params:
-        config=STUDY.part("predict", "evaluate"),
+        config=STUDY.part("predict", "evaluate.splits"),
         features=subpath(input.features, parent=True),
         checkpoint=subpath(input.checkpoint, parent=True),
     message:

@@ -10,7 +10,7 @@ Outputs: the proposals table; of a file of boxes also its entries that were refu
 from camground.proposals.methods import METHODS
 
 METHOD = METHODS[STUDY.proposals.method]
-# Of the sections that are a method's own, the one that is used: an edit of another changes nothing.
+# Sections of the methods that are not used.
 OTHERS = METHODS.keys() - {STUDY.proposals.method}
 
 
@@ -35,13 +35,7 @@ rule proposals:
         mem_mb=8000 if METHOD.network else 2000,
         gpu=GPU if METHOD.network else 0,
     params:
-        config=STUDY.part(
-            *(
-                f"proposals.{key}"
-                for key in type(STUDY.proposals).model_fields
-                if key not in OTHERS
-            )
-        ),
+        config=STUDY.part(*keys("proposals", *OTHERS)),
         tables=lambda wildcards, input, output: [
             *(part for table in METHOD.reads for part in (f"--{table}", input[table])),
             *(part for table in METHOD.writes for part in (f"--{table}", output[table])),

@@ -59,7 +59,9 @@ rule report:
         mem_mb=2000,
     params:
         config=STUDY.part(
-            *("dataset", "seeds", "data", "evaluate", "ablation", "report"), **METHODS_SHOWN
+            *("dataset", "seeds", "data.kind", f"data.{STUDY.data.kind}"),
+            *("evaluate", "ablation", "report"),
+            **METHODS_SHOWN,
         ),
         root=subpath(input.images, ancestor=2),
     message:

@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from benchmark_archives import EVALUATED, REFER, SIBLINGS, Site, serve_flickr30k, serve_refer, tiny
+from camground.stages.config import StudyConfig
 from camground.study import tables
-from camground.study.config import load_config, merge, read_yaml
-from conftest import REPOSITORY, Run, Workflow, copy_workflow
+from camground.study.layers import merge
+from conftest import Run, Workflow, copy_workflow
 from file_server import Server
 
 # refcoco as smoke runs: with a difference between variants and the model that is served.
@@ -92,9 +93,9 @@ def test_from_download_to_report(name: str, server: Server, tmp_path: Path) -> N
     assert locked == unknown | ({"flickr30k_images"} if name == "flickr30k" else set())
 
     # every split that the config names is in the table, with each of its phrases
-    config = merge(load_config(), read_yaml(REPOSITORY / "configs" / f"{name}.yaml"))
+    splits = StudyConfig.load(f"configs/{name}.yaml").evaluate.splits
     table = tables.read("ablation", study.path / "ablation.parquet")
-    assert set(table["split"]) == set(config["evaluate"]["splits"])
+    assert set(table["split"]) == set(splits)
     accuracy = table[(table["metric"] == "acc@0.5") & (table["group"] == "all")]
     # every phrase, less those of Flickr30k that mean a scene, nothing, or what is not to be seen
     assert set(accuracy["n"]) == {(4 if name in REFER else 5) * EVALUATED}

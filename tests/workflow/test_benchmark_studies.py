@@ -11,9 +11,10 @@ import yaml
 
 from benchmark_files import small_flickr30k, small_refer
 from camground.data.download.sources import read_sources
+from camground.stages.config import StudyConfig
 from camground.stages.selection import gap
-from camground.study.config import load_config, merge, read_yaml, typed, validate
-from camground.study.schemas import SPLITS, present
+from camground.study.layers import merge, merged_files
+from camground.study.schemas import present
 from conftest import REPOSITORY, Workflow
 
 TABLES = ("images", "expressions", "targets", "rejected")
@@ -23,10 +24,6 @@ REFER = {
     "refcocog": ("refcocog", "umd"),
     "referit": ("refclef", "berkeley"),
 }
-
-
-def study(name: str) -> dict:
-    return merge(load_config(), read_yaml(REPOSITORY / "configs" / f"{name}.yaml"))
 
 
 @pytest.mark.workflow
@@ -62,17 +59,15 @@ def test_jobs_of_a_benchmark(name: str, workflow: Workflow, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", [*REFER, "flickr30k"])
-def test_what_is_predicted_is_evaluated_and_shown(name: str) -> None:
-    config = study(name)
-    assert config["predict"]["splits"] == config["evaluate"]["splits"]
-    assert config["ablation"]["split"] == config["report"]["split"]
-    assert config["report"]["split"] in config["evaluate"]["splits"]
-    assert set(config["evaluate"]["splits"]) <= set(SPLITS) - {"train"}
+def test_a_benchmark_is_read_as_published(name: str) -> None:
+    study = StudyConfig.load(f"configs/{name}.yaml")
+    assert study.dataset == name
+    assert study.ablation.split.startswith("test")
     if name in REFER:
-        refer = config["data"]["refer"]
-        assert (refer["dataset"], refer["split_by"]) == REFER[name]
-        assert refer["check_counts"]
-        assert not refer["allow_leakage"]
+        refer = study.data.refer
+        assert (refer.dataset, refer.split_by) == REFER[name]
+        assert refer.check_counts
+        assert not refer.allow_leakage
 
 
 def test_the_google_split_that_a_config_names_is_valid() -> None:
@@ -84,14 +79,14 @@ def test_the_google_split_that_a_config_names_is_valid() -> None:
         if line.startswith("#         '")
         for part in line.lstrip("# ").strip("'").split("' '")
     ]
-    config = study("refcocog") | {"data_root": "datasets"}
+    config = merged_files("configs/refcocog.yaml")
     for difference in differences:
         config = merge(config, difference)
-    validate(typed(config))
-    assert config["data"]["refer"]["split_by"] == "google"
-    assert config["data"]["refer"]["allow_leakage"]
-    assert config["evaluate"]["splits"] == config["predict"]["splits"] == ["val"]
-    assert config["ablation"]["split"] == config["report"]["split"] == "val"
+    study = StudyConfig.parse(config)
+    assert study.data.refer.split_by == "google"
+    assert study.data.refer.allow_leakage
+    assert study.evaluate.splits == ("val",)
+    assert study.ablation.split == "val"
 
 
 def test_splits_in_their_order() -> None:

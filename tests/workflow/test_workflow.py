@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from camground.stages.config import StudyConfig
 from camground.study import tables
-from camground.study.config import load_config
 from conftest import REPOSITORY, Run, Workflow
 
 STUDIES = sorted(path.stem for path in (REPOSITORY / "configs").glob("*.yaml"))
-VARIANTS = list(load_config()["variants"])
+VARIANTS = StudyConfig().variant_names
 SMOKE = ("--configfile", "configs/smoke.yaml")
 AFTER_TRAIN = {"train": 4, "predict": 4, "evaluate": 4, "ablation": 1, "report": 1, "tracking": 1}
 
@@ -35,8 +35,7 @@ def photographs(folder: Path) -> Path:
 
 
 def test_default_study_runs_every_variant_seed_and_stage(workflow: Workflow) -> None:
-    config = load_config()
-    trainings = len(VARIANTS) * len(config["seeds"])
+    trainings = len(VARIANTS) * len(StudyConfig().seeds)
     once = ("data", "proposals", "features", "matcher", "gradcam", "baselines")
     expected = dict.fromkeys((*once, "ablation", "report", "tracking"), 1)
     expected |= dict.fromkeys(("train", "predict", "evaluate"), trainings)
@@ -51,10 +50,25 @@ def test_every_study_dry_runs(study: str, workflow: Workflow, tmp_path: Path) ->
     assert {"data", "train", "evaluate", "ablation", "report"} <= run.jobs.keys()
 
 
+def test_a_study_lies_over_what_it_extends_and_the_command_line_over_both(
+    workflow: Workflow, tmp_path: Path
+) -> None:
+    root = photographs(tmp_path / "photographs")
+    run = workflow.dry(
+        *("results/photos/proposals/proposals.parquet", "--printshellcmds"),
+        *("--configfile", "configs/photos.yaml"),
+        *("--config", f"data_root={root}", "proposals={nms_iou: 0.7}"),
+    )
+    assert '"phrases_val_share": 0.25' in run.text  # configs/photos.yaml
+    assert '"count": 64' in run.text  # configs/photographs.yaml
+    assert '"nms_iou": 0.7' in run.text  # the command line
+    assert '"input_size": 128' in run.text  # the default
+
+
 def test_every_variant_is_a_target(workflow: Workflow) -> None:
     run = workflow.dry(*VARIANTS)
     assert run.status == 0, run.text
-    seeds = len(load_config()["seeds"])
+    seeds = len(StudyConfig().seeds)
     assert run.jobs["train"] == len(VARIANTS) * seeds
     assert all(run.jobs[variant] == 1 for variant in VARIANTS)
     assert "ablation" not in run.jobs
@@ -78,8 +92,8 @@ def test_the_catalog_entry_runs_the_same_jobs(workflow: Workflow) -> None:
     [
         (["--config", "trian=1"], "trian: unknown key; did you mean `train`?"),
         (
-            ["--config", "variants={baseline: {model: {fusoin: {}}}}"],
-            "variants.baseline.model.fusoin: unknown key; did you mean `fusion`?",
+            ["--config", "variants={baseline: {grounder: {fusoin: {}}}}"],
+            "variants.baseline.grounder.fusoin: unknown key; did you mean `fusion`?",
         ),
         (["--configfile", "configs/photos.yaml"], "--config data_root=DIR"),
         (
@@ -173,6 +187,7 @@ def test_second_run_does_nothing_in_seconds(smoke: tuple[Workflow, Run]) -> None
         ("report={gallery: {failures: 2}}", {"report": 1, "tracking": 1}),
         ("tracking={experiment: another}", {"tracking": 1}),
         ("data={folder: {images: pictures}}", {}),
+        ("gradcam={clip: {layer: -2}}", {}),
     ],
 )
 def test_an_edited_key_reruns_what_depends_on_it(
@@ -185,12 +200,19 @@ def test_an_edited_key_reruns_what_depends_on_it(
 def test_an_edited_module_reruns_what_uses_it(smoke_copy: Callable[[], Workflow]) -> None:
     workflow = smoke_copy()
     source = workflow.folder / "src" / "camground"
-    os.utime(source / "tables.py")  # a new time alone, as after a checkout
+    os.utime(source / "study" / "tables.py")  # a new time alone, as after a checkout
+    for file in (
+        source / "cli.py",
+        source / "stages" / "command.py",
+        source / "stages" / "config.py",
+    ):
+        with file.open("a") as text:
+            text.write("\n# edited\n")
     assert workflow.dry(*SMOKE).jobs == {}
-    with (source / "ablation.py").open("a") as file:
+    with (source / "evaluation" / "ablation.py").open("a") as file:
         file.write("\n# edited\n")
     assert workflow.dry(*SMOKE).jobs == {"ablation": 1, "report": 1, "tracking": 1}
-    with (source / "losses" / "attention_mining.py").open("a") as file:
+    with (source / "training" / "attention_mining.py").open("a") as file:
         file.write("\n# edited\n")
     assert workflow.dry(*SMOKE).jobs == AFTER_TRAIN
 
