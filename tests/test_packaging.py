@@ -1,0 +1,135 @@
+"""What the package declares is what its code imports, and what a wheel and the locks hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+
+import camground
+from camground.study.code_closure import PACKAGE, code_files
+
+REPOSITORY = PACKAGE.parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+# Declared without an import: what reads them.
+INDIRECT = {
+    "torchvision": "the image processors of transformers",
+    "sentencepiece": "the tokenizer of SigLIP",
+    "snakemake": "the rules",
+}
+
+
+def names(requirements: Iterable[str]) -> set[str]:
+    """The distributions that requirements such as `torch>=2.9` name, normalised."""
+    return {re.split(r"[ <>=!~;\[]", text)[0].lower().replace("_", "-") for text in requirements}
+
+
+CORE = names(PROJECT["project"]["dependencies"])
+
+
+@cache
+def mentions(file: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """The top-level modules that a file imports, and those among its text constants."""
+    imported, constants = set(), set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            constants.add(node.value)
+    return frozenset(imported), frozenset(constants)
+
+
+def foreign(files: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Files and the distributions that they import, by name too (`import_module("...")`)."""
+    distributions = packages_distributions()
+    for file in files:
+        imported, constants = mentions(file)
+        modules = imported | {text for text in constants if text in distributions and "_" in text}
+        for module in modules - sys.stdlib_module_names - {"camground"}:
+            assert module in distributions, f"{file} imports {module}, which is not installed"
+            for name in distributions[module]:
+                yield file, name.lower().replace("_", "-")
+
+
+def undeclared(files: Iterable[Path], declared: set[str]) -> list[str]:
+    # both OpenCV wheels hold cv2; only the contrib one may be installed
+    return sorted(
+        f"{file.relative_to(PACKAGE)}: {name}"
+        for file, name in foreign(files)
+        if name not in declared and name != "opencv-python-headless" and name != "pydantic-core"
+    )
+
+
+def test_every_import_is_declared() -> None:
+    workflow = CORE | names(EXTRAS["workflow"]) | names(EXTRAS["spacy"])
+    report = workflow | names(EXTRAS["report"])
+    for file in sorted(PACKAGE.rglob("*.py")):
+        allowed = report if file.is_relative_to(PACKAGE / "report") else workflow
+        assert undeclared([file], allowed) == []
+
+
+def test_grounding_needs_the_core_alone() -> None:
+    files = [file for file in code_files("camground.pipeline") if file.suffix == ".py"]
+    assert undeclared(files, CORE) == []
+
+
+def test_what_is_declared_is_used() -> None:
+    used = {name for _, name in foreign(PACKAGE.rglob("*.py"))} | INDIRECT.keys()
+    declared = CORE.union(
+        *(names(EXTRAS[extra]) for extra in ("workflow", "report", "spacy", "siglip"))
+    )
+    assert declared - used == set()
+
+
+def test_the_version_is_said_in_one_place() -> None:
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == camground.__version__
+
+
+def test_a_wheel_carries_every_data_file() -> None:
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["camground"]
+    carried = {file for pattern in patterns for file in PACKAGE.glob(pattern)}
+    data = {
+        file
+        for file in PACKAGE.rglob("*")
+        if file.is_file() and file.suffix not in {".py", ".pyc"} and "__pycache__" not in file.parts
+    }
+    assert data
+    assert data <= carried
+    for file in data:
+        assert (file.parent / "__init__.py").exists(), f"{file} is in no package"
+
+
+def locked(file: str) -> dict[str, str]:
+    lines = (REPOSITORY / "envs" / file).read_text().splitlines()
+    return dict(
+        re.match(r"([\w.-]+)==(\S+)", line).groups() for line in lines if line[:1].isalnum()
+    )  # type: ignore[union-attr,misc]
+
+
+def test_locks_hold_what_is_declared() -> None:
+    runtime, development = locked("requirements.lock"), locked("requirements-dev.lock")
+    needed = CORE | names(EXTRAS["workflow"]) | names(EXTRAS["report"]) | names(EXTRAS["spacy"])
+    assert needed <= runtime.keys()
+    assert names(EXTRAS["dev"]) <= development.keys()
+    both = runtime.keys() & development.keys()
+    assert {name: runtime[name] for name in both} == {name: development[name] for name in both}
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_names_no_index(file: str) -> None:
+    text = (REPOSITORY / "envs" / file).read_text()
+    assert "index-url" not in text
+    assert "://" not in text
