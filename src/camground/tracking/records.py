@@ -1,20 +1,20 @@
-"""The result files of a study as run records: what each MLflow run will hold. Reads files, writes
-none."""
+"""The result files of a study as records of what each MLflow run will hold. Reads files, writes none."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from camground.evaluation.baselines import BASELINES
+from camground.evaluation.metric_table import MAIN, PRIMARY
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.provenance import config_digest, file_digest
@@ -22,6 +22,20 @@ from camground.study.provenance import config_digest, file_digest
 # MLflow's limits; a value beyond them would fail the whole batch.
 MAX_PARAM_LENGTH = 6000
 MAX_KEY_LENGTH = 250
+# Of a training's summary, from captions alone: the headline seed is the one where it is highest.
+SELECT_BY = "best_score"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's folder (results_dir/dataset) and its methods; `reference` is the headline variant."""
+
+    root: Path
+    dataset: str
+    seeds: Sequence[int]
+    variants: Sequence[str]
+    baselines: Sequence[str]
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -36,37 +50,155 @@ class Metric:
 
 @dataclass
 class Run:
-    """One MLflow run. `key` identifies it in its experiment: a rerun with the same key supersedes
-    it."""
+    """One MLflow run. A rerun with the same `key` supersedes it; `ended` is a file's time, in seconds."""
 
     key: str
     name: str
     stage: str
     variant: str
-    seed: int | None
+    seed: int | None = None
+    parent: str | None = None
     params: dict[str, str] = field(default_factory=dict)
     metrics: list[Metric] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     ended: float = 0.0
-    parent: str | None = None
 
     @property
     def digest(self) -> str:
         """Changes when anything that the run shows changes; file times do not count."""
-        hasher = hashlib.sha256()
         content: list[Any] = [self.key, self.name, self.params, self.tags]
-        content.append([(m.name, repr(m.value), m.step) for m in self.metrics])
-        hasher.update(json.dumps(content, sort_keys=True).encode())
-        for path in self.files:
-            hasher.update(path.name.encode() + file_digest(path).encode())
-        return hasher.hexdigest()[:32]
+        content += [(metric.name, repr(metric.value), metric.step) for metric in self.metrics]
+        content += [(path.name, file_digest(path)) for path in self.files]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def study_runs(study: Study) -> list[Run]:
+    """Every run of the study but that of the ablation: matcher, variants, baselines, each parent before its
+    children. Raises `UserError` naming the file that is missing."""
+    ablation = tables.read_arrow("ablation", study.root / "ablation.parquet").to_pylist()
+    matcher = Run(f"{study.dataset}/matcher", "matcher", "matcher", "matcher")
+    runs = [trained(matcher, study.root / "matcher")]
+    for stage, methods in (("train", study.variants), ("baselines", study.baselines)):
+        for name in methods:
+            parent = Run(f"{study.dataset}/{stage}/{name}", name, stage, name)
+            parent.metrics = ablation_metrics(ablation, name)
+            children = []
+            for seed in BASELINES[name].seeds(study.seeds) if stage == "baselines" else study.seeds:
+                key, title = f"{parent.key}/s{seed}", f"{stage}/{name}/s{seed}"
+                run = Run(key, title, stage, name, seed, parent.key)
+                folder = study.root / name / f"seed{seed}"
+                if stage == "train":
+                    run = trained(run, folder / "train")
+                children.append(evaluated(run, folder / "metrics.parquet"))
+            parent.ended = max(child.ended for child in children)
+            parent.seconds = sum(child.seconds for child in children)
+            runs += [parent, *children]
+    return runs
+
+
+def trained(run: Run, folder: Path) -> Run:
+    """`run` with the resolved config, the summary and the curves of a training stage's folder."""
+    config = read_mapping(folder / "config.yaml", yaml.safe_load)
+    summary = read_mapping(folder / "summary.json", json.loads)
+    run.params = flatten(config)
+    run.tags["config_sha"] = config_digest(config)
+    if isinstance(summary.get("git_sha"), str):
+        run.tags["git_sha"] = summary["git_sha"]
+    history = tables.read_arrow("history", folder / "history.parquet").to_pylist()
+    last = max([1, *(row["step"] for row in history)])
+    for row in history:
+        name = row["name"] if "/" in row["name"] else f"{run.stage}/{row['name']}"
+        run.metrics.append(Metric(allowed(name), row["value"], row["step"], row["step"] / last))
+    numbers = {k: float(v) for k, v in summary.items() if type(v) in (int, float)}
+    run.metrics += [Metric(allowed(f"training/{name}"), value) for name, value in numbers.items()]
+    run.files += [folder / "config.yaml", folder / "summary.json"]
+    run.seconds = numbers.get("seconds", 0.0)
+    run.ended = (folder / "summary.json").stat().st_mtime
+    return run
+
+
+def evaluated(run: Run, path: Path) -> Run:
+    """`run` with the main metrics of table `metrics`; the table itself holds all, and the groups."""
+    run.metrics += [
+        Metric(allowed(f"{row['split']}/{row['metric']}"), row["value"])
+        for row in tables.read_arrow("metrics", path).to_pylist()
+        if row["group"] == "all" and row["metric"] in MAIN
+    ]
+    run.files.append(path)
+    run.ended = max(run.ended, path.stat().st_mtime)
+    return run
+
+
+def ablation_metrics(rows: Iterable[Mapping[str, Any]], variant: str) -> list[Metric]:
+    """A method's main metrics of table `ablation`: mean, deviation, difference with its p."""
+    return [
+        Metric(allowed(f"{row['split']}{suffix}/{row['metric']}"), row[column])
+        for row in rows
+        if row["variant"] == variant and row["group"] == "all" and row["metric"] in MAIN
+        for column in ("mean", "deviation", "difference", "p_holm")
+        for suffix in ["" if column == "mean" else f"_{column}"]
+        if row[column] is not None
+    ]
+
+
+def ablation_run(study: Study, config: Mapping[str, Any], reports: Iterable[Path]) -> Run:
+    """The run that holds the study's result: table, report and pictures."""
+    run = Run(f"{study.dataset}/ablation", "ablation", "ablation", "all", params=flatten(config))
+    run.metrics = [
+        Metric(allowed(f"{row['split']}/{PRIMARY}/{row['variant']}"), row["mean"])
+        for row in tables.read_arrow("ablation", study.root / "ablation.parquet").to_pylist()
+        if row["group"] == "all" and row["metric"] == PRIMARY
+    ]
+    files = [study.root / f"ablation.{ending}" for ending in ("parquet", "csv", "md", "tex")]
+    files += [*reports, *sorted((study.root / "figures").glob("*.png"))]
+    run.files = [path for path in files if path.exists()]
+    run.ended = max(path.stat().st_mtime for path in run.files)
+    return run
+
+
+def headline_checkpoint(study: Study) -> Path:
+    """The reference variant's training with the best score on the val captions, never chosen by boxes."""
+    folders = [study.root / study.reference / f"seed{seed}" / "train" for seed in study.seeds]
+
+    def score(folder: Path) -> float:
+        value = read_mapping(folder / "summary.json", json.loads).get(SELECT_BY)
+        return float(value) if isinstance(value, int | float) else float("-inf")
+
+    return max(folders, key=score)
+
+
+def protocol(study: Study) -> str:
+    """Whose boxes the grounder chooses among: `ground-truth` or `detected` proposals."""
+    path = study.root / "proposals" / "proposals.parquet"
+    sources = set(tables.read_arrow("proposals", path, ["source"])["source"].unique().to_pylist())
+    # an image without any true box falls back to the whole image
+    true = "ground_truth" in sources and sources <= {"ground_truth", "whole_image"}
+    return "ground-truth" if true else "detected"
+
+
+def datasets(study: Study) -> dict[str, list[dict[str, str]]]:
+    """The study's tables as MLflow's datasets, by use; `targets` only ever for evaluation."""
+    root = study.root
+
+    def dataset(name: str) -> dict[str, str]:
+        path = root / f"{name}.parquet"
+        return {
+            "name": f"{root.name}/{path.stem}",
+            "digest": file_digest(path),
+            "source_type": "local",
+            "source": json.dumps({"uri": path.relative_to(root.parent).as_posix()}),
+            "profile": json.dumps({"num_rows": pq.read_metadata(path).num_rows}),
+        }
+
+    names = ("data/images", "data/expressions", "proposals/proposals", "gradcam/cams")
+    training = [dataset(name) for name in names]
+    return {"training": training, "evaluation": [dataset("data/targets")]}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested config as MLflow params: dotted keys, lists as JSON, long values cut to MLflow's
-    limit."""
+    """Nested config as MLflow's params: dotted keys, lists as JSON, long values cut to MLflow's limit."""
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
@@ -81,181 +213,18 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def allowed(name: str) -> str:
-    """`name` in the letters that MLflow takes in keys: `acc@0.5` -> `acc_0.5`, `ref+` ->
-    `ref_plus`."""
-    name = name.replace("@", "_").replace("+", "_plus").replace("=", "_")
-    return re.sub(r"[^\w.\- /]", "_", name)
+    """`name` in the letters that MLflow takes in keys: `acc@0.5` -> `acc_0.5`, `b+` -> `b_plus`."""
+    return re.sub(r"[^\w.\- /]", "_", name.replace("+", "_plus"))
 
 
-def metric_name(split: str, metric: str, group: str) -> str:
-    """`test/acc_0.5`, and for a group `test_by_flavour/acc_0.5_ref_plus`: one UI section a
-    grouping."""
-    if group == "all":
-        return allowed(f"{split}/{metric}")
-    key, _, value = group.partition("=")
-    return allowed(f"{split}_by_{key}/{metric}_{value}")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A resolved config saved beside a checkpoint."""
+def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """What a stage left beside a checkpoint, YAML or JSON by `parse`; `UserError` if it is no mapping."""
     try:
-        value = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot read the resolved config ({error})") from None
+        value = parse(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); rerun the stage that writes it"
+        ) from None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: not a mapping; rerun the stage that writes it")
+        raise UserError(f"{path}: must hold keys and values; rerun the stage that writes it")
     return value
-
-
-def read_summary(path: Path) -> dict[str, Any]:
-    """`summary.json` of a training stage: flat name -> number (or short text)."""
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: cannot read the summary ({error})") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: not a JSON object; rerun the stage that writes it")
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def history_metrics(path: Path, stage: str) -> list[Metric]:
-    """`history.parquet` as curves; a name without a section gets the stage's."""
-    history = tables.read("history", path)
-    last = max(float(history["step"].max()), 1.0) if len(history) else 1.0
-    return [
-        Metric(
-            allowed(name if "/" in name else f"{stage}/{name}"),
-            float(value),
-            int(step),
-            step / last,
-        )
-        for step, name, value in zip(
-            history["step"], history["name"], history["value"], strict=True
-        )
-    ]
-
-
-def evaluation_metrics(rows: Iterable[Mapping[str, Any]], groups: Iterable[str]) -> list[Metric]:
-    """Rows of table `metrics` of group `all` and of the named groupings (`flavour`, `size`,
-    ...)."""
-    kept = {"all", *groups}
-    return [
-        Metric(metric_name(row["split"], row["metric"], row["group"]), row["value"])
-        for row in rows
-        if row["group"].partition("=")[0] in kept
-    ]
-
-
-def trained(folder: Path, stage: str, key: str, name: str, variant: str) -> Run:
-    """The record of a training stage's folder (config, summary, history)."""
-    config, summary = read_yaml(folder / "config.yaml"), read_summary(folder / "summary.json")
-    seed = config.get("seed")
-    run = Run(key, name, stage, variant, seed if isinstance(seed, int) else None)
-    run.params = flatten(config)
-    run.metrics = history_metrics(folder / "history.parquet", stage)
-    run.metrics += [
-        Metric(allowed(f"training/{k}"), float(v)) for k, v in summary.items() if _is_number(v)
-    ]
-    run.files = [folder / "config.yaml", folder / "summary.json"]
-    run.tags = {"config_sha": config_digest(config)}
-    if isinstance(summary.get("git_sha"), str):
-        run.tags["git_sha"] = summary["git_sha"]
-    seconds = summary.get("seconds", 0.0)
-    run.seconds = float(seconds) if _is_number(seconds) else 0.0
-    run.ended = (folder / "summary.json").stat().st_mtime
-    return run
-
-
-def evaluated(folder: Path, run: Run, groups: Iterable[str]) -> Run:
-    """`run` with the metrics that `evaluate` wrote to `folder`."""
-    path = folder / "metrics.parquet"
-    run.metrics += evaluation_metrics(tables.read_arrow("metrics", path).to_pylist(), groups)
-    run.files.append(path)
-    run.ended = max(run.ended, path.stat().st_mtime)
-    return run
-
-
-def ablation_metrics(rows: Iterable[Mapping[str, Any]], variant: str) -> list[Metric]:
-    """A variant's rows of table `ablation`, group `all`: mean, deviation, difference with its p."""
-    found = []
-    for row in rows:
-        if row["variant"] != variant or row["group"] != "all":
-            continue
-        name = metric_name(row["split"], row["metric"], "all")
-        found.append(Metric(name, row["mean"]))
-        section, _, metric = name.partition("/")
-        found += [
-            Metric(f"{section}_{part}/{metric}", row[part])
-            for part in ("deviation", "difference", "p_holm")
-            if row[part] is not None
-        ]
-    return found
-
-
-def study(root: Path, config: Mapping[str, Any], groups: Iterable[str]) -> list[Run]:
-    """Every run of the study below `root` (R/D): matcher, variants, baselines, each parent before
-    its children. Raises `UserError` naming the file that is missing."""
-    dataset, groups = config["dataset"], list(groups)
-    ablation = tables.read_arrow("ablation", root / "ablation.parquet").to_pylist()
-    matcher = trained(root / "matcher", "matcher", f"{dataset}/matcher", "matcher", "matcher")
-    runs = [matcher]
-    for stage, names in (("train", config["variants"]), ("baselines", config["baselines"])):
-        for variant in names:
-            parent = Run(f"{dataset}/{stage}/{variant}", variant, stage, variant, None)
-            parent.metrics = ablation_metrics(ablation, variant)
-            children: list[Run] = []
-            for seed in config["seeds"]:
-                folder = root / variant / f"seed{seed}"
-                # A baseline without chance has the first seed alone.
-                if stage == "baselines" and children and not folder.exists():
-                    continue
-                key, name = f"{parent.key}/s{seed}", f"{stage}/{variant}/s{seed}"
-                if stage == "train":
-                    run = trained(folder / "train", stage, key, name, variant)
-                else:
-                    run = Run(key, name, stage, variant, seed)
-                run.seed, run.parent = seed, parent.key
-                children.append(evaluated(folder, run, groups))
-            parent.ended = max(child.ended for child in children)
-            parent.seconds = sum(child.seconds for child in children)
-            runs += [parent, *children]
-    return runs
-
-
-def protocol(root: Path) -> str:
-    """Whose boxes the grounder chooses among: `ground-truth` or `detected` proposals."""
-    path = root / "proposals" / "proposals.parquet"
-    sources = set(tables.read_arrow("proposals", path, ["source"])["source"].unique().to_pylist())
-    # an image without any true box falls back to the whole image
-    true = "ground_truth" in sources and sources <= {"ground_truth", "whole_image"}
-    return "ground-truth" if true else "detected"
-
-
-def _column_type(kind: pa.DataType) -> dict[str, Any]:
-    """An Arrow type in MLflow's names."""
-    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        return {"type": "array", "items": _column_type(kind.value_type)}
-    names = {"int32": "integer", "int64": "long", "float": "float", "double": "double"}
-    return {"type": names.get(str(kind), str(kind))}
-
-
-def dataset_of(path: Path, root: Path) -> dict[str, str]:
-    """A table's file as an MLflow dataset: name, digest of its bytes, source below `root`,
-    columns, rows."""
-    parquet = pq.ParquetFile(path)
-    columns = [
-        {**_column_type(column.type), "name": column.name, "required": not column.nullable}
-        for column in parquet.schema_arrow
-    ]
-    return {
-        "name": f"{root.name}/{path.stem}",
-        "digest": file_digest(path),
-        "source_type": "local",
-        "source": json.dumps({"uri": path.relative_to(root.parent).as_posix()}),
-        "schema": json.dumps({"mlflow_colspec": columns}),
-        "profile": json.dumps({"num_rows": parquet.metadata.num_rows}),
-    }

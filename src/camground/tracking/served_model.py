@@ -1,5 +1,4 @@
-"""The code of the logged model (MLflow's models-from-code: this file is copied beside the
-weights)."""
+"""The code of the logged model (MLflow's models-from-code: this file is copied beside the weights)."""
 
 from __future__ import annotations
 
@@ -10,8 +9,7 @@ import pandas as pd
 
 
 class GroundingModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
-    """Rows of (image_path, text) to rows of (x1, y1, x2, y2, score); box xyxy in the image's
-    pixels."""
+    """Rows of (image_path, text) to rows of (x1, y1, x2, y2, score); box xyxy in the image's pixels."""
 
     def load_context(self, context: Any) -> None:
         """Load the model's folder once."""

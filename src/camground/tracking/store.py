@@ -1,23 +1,26 @@
-"""Where the MLflow store is, how it is made once, and where its artifacts lie.
+"""Where the MLflow store is, how it is made once, where its artifacts lie, and its pages.
 
-The local store is `mlflow.db` (SQLite) with the folder `mlartifacts` beside it. Runs hold their
-artifact address in MLflow's proxied scheme (`mlflow-artifacts:/1/<run>/artifacts`), never as a
-path, so the folder can be moved or copied: `mlflow server --artifacts-destination
-<folder>/mlartifacts` resolves the scheme against wherever the folder is now. Without a server
-MLflow's client cannot resolve that scheme; `connect` registers a repository for it that reads and
-writes the folder directly.
+The local store is `mlflow.db` (SQLite) with the folder `mlartifacts` beside it. Runs hold their artifact
+address in MLflow's proxied scheme (`mlflow-artifacts:/1/<run>/artifacts`), never as a path, so the folder can
+be moved or copied: `mlflow server --artifacts-destination <folder>/mlartifacts` resolves the scheme wherever
+the folder is. MLflow's client without a server cannot; `connect` registers a repository that reads and writes
+the folder directly.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from camground.study.errors import UserError
+from camground.study.progress import log
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,12 +52,9 @@ class Store:
 
 
 def find_store(results: str | Path, uri: str | None = None) -> Store:
-    """The store of a results folder: MLFLOW_TRACKING_URI, else config `tracking.uri`, else SQLite
-    there."""
-    chosen = os.environ.get("MLFLOW_TRACKING_URI") or uri
-    if not chosen:
-        database = Path(results).resolve() / DATABASE
-        return Store(f"sqlite:///{database}", database)
+    """The store of a results folder: MLFLOW_TRACKING_URI, else config `tracking.uri`, else SQLite in it."""
+    local = f"sqlite:///{quote(str(Path(results) / DATABASE))}"
+    chosen = os.environ.get("MLFLOW_TRACKING_URI") or uri or local
     if chosen.startswith("sqlite:///"):
         database = Path(unquote(chosen.removeprefix("sqlite:///"))).resolve()
         return Store(f"sqlite:///{database}", database)
@@ -84,8 +84,7 @@ def import_mlflow() -> Any:
 
 
 def initialise(store: Store) -> None:
-    """Create and migrate a local store if that has not been done; any number of processes may call
-    it.
+    """Create and migrate a local store if that has not been done; any number of processes may call it.
 
     Two processes that migrate a fresh SQLite file at once crash each other, hence the file lock.
     """
@@ -100,25 +99,24 @@ def initialise(store: Store) -> None:
     store.artifacts.mkdir(parents=True, exist_ok=True)
     with FileLock(store.database.with_name(f".{store.database.name}.lock"), timeout=300):
         try:
-            SqlAlchemyStore(store.uri, f"{SCHEME}:/").engine.dispose()
+            SqlAlchemyStore(store.uri, f"{SCHEME}:/").engine.dispose()  # type: ignore[no-untyped-call]
         except (MlflowException, SQLAlchemyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"{store.database}: not usable as an MLflow store ({reason}); run `mlflow db upgrade"
-                f" {store.uri}`, or delete it with {ARTIFACTS}/ and it is rebuilt from the results"
+                f" {store.uri}`, or move it away with {ARTIFACTS}/: it is made again from the results"
             ) from None
 
 
 def connect(store: Store) -> MlflowClient:
-    """A client of the (initialised) store; also points MLflow's global functions of this process
-    at it."""
+    """A client of the store, which it initialises; also points MLflow's functions of this process at it."""
     mlflow = import_mlflow()
     initialise(store)
     mlflow.set_tracking_uri(store.uri)
     mlflow.set_registry_uri(store.uri)
     if store.artifacts is not None:
         _resolve_artifacts_to(store.artifacts)
-    client = mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
+    client: MlflowClient = mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
     try:
         client.search_experiments(max_results=1)
     except mlflow.MlflowException as error:
@@ -134,32 +132,51 @@ def experiment_id(client: MlflowClient, store: Store, name: str) -> str:
     """The experiment `name`, made if absent; `UserError` if it was deleted in the UI."""
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         # A server chooses its own artifact location.
-        location = f"{SCHEME}:/{_folder_name(name)}" if store.database else None
+        folder = re.sub(r"[^\w+-]", "-", name)
+        location = f"{SCHEME}:/{folder}" if store.database else None
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException:
             # Another process may have made it since we looked.
-            found = client.get_experiment_by_name(name)
-            if found is None:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    if found.lifecycle_stage == "deleted":
+    if experiment.lifecycle_stage == "deleted":
         raise UserError(
             f"MLflow experiment {name!r} is in the bin: restore it (`mlflow experiments restore`),"
             " purge it (`mlflow gc`), or set config key tracking.experiment"
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
-def _folder_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_+" else "-" for letter in name)
+def serve(results: Path, host: str, port: int) -> None:
+    """Become MLflow's server on the local store in `results`; `UserError` without a store or a free port."""
+    store = find_store(results)
+    if store.database is None:
+        log.info("MLFLOW_TRACKING_URI is set: browse the server at %s", store.public_name)
+        return
+    if not store.database.exists():
+        raise UserError(f"{results}: has no {store.database.name}; run snakemake first")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(f"port {port} of {host}: {error}; try --port") from None
+    import_mlflow()
+    log.info("MLflow UI: http://%s:%d (Ctrl-C ends it)", host, port)
+    arguments = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
+    arguments += ["--backend-store-uri", store.uri, "--default-artifact-root", f"{SCHEME}:/"]
+    arguments += ["--artifacts-destination", str(store.artifacts), "--workers", "1"]
+    sys.stderr.flush()
+    os.execv(sys.executable, arguments)
 
 
 def _resolve_artifacts_to(folder: Path) -> None:
-    """Let this process read and write `mlflow-artifacts:` addresses in `folder`, without a
-    server."""
+    """Let this process read and write `mlflow-artifacts:` addresses in `folder`, without a server."""
     from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
@@ -175,4 +192,4 @@ def _resolve_artifacts_to(folder: Path) -> None:
 
     # The registry instance is not public, but the plug-in entry point that is would change the
     # scheme for every project in the environment, servers included.
-    _artifact_repository_registry.register(SCHEME, repository)
+    _artifact_repository_registry.register(SCHEME, repository)  # type: ignore[no-untyped-call]
