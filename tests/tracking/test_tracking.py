@@ -249,21 +249,20 @@ def test_the_headline_seed_is_chosen_by_captions(root: Path) -> None:
 def test_the_headline_model_loads_with_its_signature(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Grounding:
-        def __init__(self, folder: Path) -> None:
-            self.folder = folder
-
+    class Pipeline:
         @classmethod
-        def load(cls, folder: str) -> Grounding:
-            return cls(Path(folder))
+        def from_pretrained(cls, folder: str) -> Pipeline:
+            pipeline = cls()
+            weights = Path(folder) / "grounder" / "checkpoint.safetensors"
+            pipeline.score = float(weights.stat().st_size)
+            return pipeline
 
-        def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
-            size = (self.folder / "grounder" / "checkpoint.safetensors").stat().st_size
-            row = {"x1": 0.0, "y1": 0.0, "x2": 1.0, "y2": 1.0, "score": float(size)}
-            return pd.DataFrame([row] * len(rows))
+        def __call__(self, photograph: str, texts: list[str]) -> list[dict[str, Any]]:
+            box = {"xmin": 0.0, "ymin": 0.0, "xmax": 1.0, "ymax": float(photograph[0] == "b")}
+            return [{"label": text, "score": self.score, "box": box} for text in texts]
 
     module = types.ModuleType("camground.pipeline")
-    module.Grounding = Grounding  # type: ignore[attr-defined]
+    module.GroundingPipeline = Pipeline  # type: ignore[attr-defined]
     done = bring_in(root, log_model=True)
     assert bring_in(root, log_model=True)["model"] == done["model"]
 
@@ -273,8 +272,10 @@ def test_the_headline_model_loads_with_its_signature(
     model = mlflow.pyfunc.load_model(done["model"])
     assert model.metadata.signature.inputs.input_names() == ["image_path", "text"]
     assert model.metadata.signature.outputs.input_names() == ["x1", "y1", "x2", "y2", "score"]
-    rows = pd.DataFrame({"image_path": ["a.png", "b.png"], "text": ["a cat", "a dog"]})
-    assert model.predict(rows)["score"].tolist() == [500.0, 500.0]
+    paths, texts = ["a.png", "b.png", "a.png"], ["a cat", "a dog", "a hat"]
+    answers = model.predict(pd.DataFrame({"image_path": paths, "text": texts}))
+    assert answers["score"].tolist() == [500.0] * 3
+    assert answers["y2"].tolist() == [0.0, 1.0, 0.0]
 
 
 def test_the_served_model_requires_what_the_package_does(repository: Path) -> None:

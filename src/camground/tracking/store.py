@@ -99,7 +99,7 @@ def initialise(store: Store) -> None:
     store.artifacts.mkdir(parents=True, exist_ok=True)
     with FileLock(store.database.with_name(f".{store.database.name}.lock"), timeout=300):
         try:
-            SqlAlchemyStore(store.uri, f"{SCHEME}:/").engine.dispose()  # type: ignore[no-untyped-call]
+            SqlAlchemyStore(store.uri, f"{SCHEME}:/").engine.dispose()
         except (MlflowException, SQLAlchemyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
@@ -192,4 +192,4 @@ def _resolve_artifacts_to(folder: Path) -> None:
 
     # The registry instance is not public, but the plug-in entry point that is would change the
     # scheme for every project in the environment, servers included.
-    _artifact_repository_registry.register(SCHEME, repository)  # type: ignore[no-untyped-call]
+    _artifact_repository_registry.register(SCHEME, repository)
