@@ -28,7 +28,11 @@ STAGES = {
         *("predict", "evaluate", "baselines", "ablation", "report", "tracking"),
     )
 }
-TOOLS = {"selection": ("selection", "selection"), "config": ("config", "config")}
+TOOLS = {
+    "selection": ("selection", "selection"),
+    "ui": ("tracking", "ui"),
+    "config": ("config", "config"),
+}
 
 
 class Commands(TyperGroup):
