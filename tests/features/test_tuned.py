@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from camground.bundle import bundle
+from camground.grounder.batch_grounding import ground_batch, open_store
 from safetensors.torch import load_file
 
 import tiny_models
-from camground.bundle import bundle
 from camground.data.pairs import Pairs
 from camground.features.config import FeaturesConfig, LanguageConfig
 from camground.features.tuned import (
@@ -24,7 +25,6 @@ from camground.features.tuned import (
     backbone_pass,
     split,
 )
-from camground.grounder.batch_grounding import ground_batch, open_store
 from camground.grounder.batches import CamTable, GroundingData, ProposalTable
 from camground.grounder.grounder import Grounder, GrounderConfig
 from camground.matcher.matcher import Matcher, MatcherConfig

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from camground.grounder.own_boxes import joint_map
 from PIL import Image
 from torch.nn import functional
 
 from camground.grounder.batches import CamTable
-from camground.grounder.own_boxes import joint_map
 from camground.matcher.blip import BlipCam
 from camground.matcher.checkpoints import tokens_of
 from camground.matcher.clip import ClipCam

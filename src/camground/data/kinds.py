@@ -11,7 +11,7 @@ kind that makes them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,7 +22,7 @@ from camground.data.config import DataConfig
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.progress import log
-from camground.study.schemas import SPLITS
+from camground.study.schemas import SCHEMAS, SPLITS
 
 Row = dict[str, Any]
 # Rows of a table that are written at a time: memory does not grow with the data set.
@@ -61,64 +61,29 @@ def write_data(config: DataConfig, data_root: str | Path | None, outputs: DataOu
     import_module(section.full_module()).write(config, root, outputs)
 
 
-def image_row(image_id: str, path: str | Path, size: tuple[int, int], split: str) -> Row:
-    """A row of table `images`. path: absolute, or relative to the table's folder. size: width, height."""
+def _row(table: str, **values: Any) -> Row:
+    """A row of a table, with null for the columns that are not given (see `study.schemas`)."""
+    return dict.fromkeys(SCHEMAS[table].names) | values
+
+
+def image_row(image_id: str, path: Path | str, size: tuple[int, int], split: str) -> Row:
+    """A row of `images`. path: absolute, or relative to the table's folder. size: width, height."""
     width, height = size
-    return {
-        "image_id": image_id,
-        "path": str(path),
-        "width": width,
-        "height": height,
-        "split": split,
-    }
+    values = {"image_id": image_id, "path": str(path), "width": width, "height": height}
+    return _row("images", **values, split=split)
 
 
 def expression_row(
-    expression_id: str,
-    image_id: str,
-    text: str,
-    kind: str,
-    split: str,
-    *,
-    swap_of: str | None = None,
-    word_class: str | None = None,
-    false_of_image: bool | None = None,
+    expression_id: str, image_id: str, text: str, kind: str, split: str, **swap: Any
 ) -> Row:
-    """A row of table `expressions`. kind: "phrase", "sentence", or "swap", which has the last three."""
-    return {
-        "expression_id": expression_id,
-        "image_id": image_id,
-        "text": text,
-        "kind": kind,
-        "split": split,
-        "swap_of": swap_of,
-        "word_class": word_class,
-        "false_of_image": false_of_image,
-    }
+    """A row of `expressions`. kind: "phrase", "sentence", or "swap", which has further columns."""
+    values = {"expression_id": expression_id, "image_id": image_id, "text": text, "kind": kind}
+    return _row("expressions", **values, split=split, **swap)
 
 
-def target_row(
-    expression_id: str,
-    boxes_xyxy: Sequence[Any],
-    *,
-    mask: bytes | None = None,
-    flavour: str | None = None,
-    category: str | None = None,
-    distractors: int | None = None,
-    objects_xyxy: Sequence[Any] | None = None,
-    object_index: int | None = None,
-) -> Row:
-    """A row of table `targets`, pixels; what is not known of the object stays null (see `schemas`)."""
-    return {
-        "expression_id": expression_id,
-        "boxes_xyxy": boxes_xyxy,
-        "mask": mask,
-        "flavour": flavour,
-        "category": category,
-        "distractors": distractors,
-        "objects_xyxy": objects_xyxy,
-        "object_index": object_index,
-    }
+def target_row(expression_id: str, boxes_xyxy: list[Any], **known: Any) -> Row:
+    """A row of `targets`, pixels. known: the further columns, as far as they are known."""
+    return _row("targets", expression_id=expression_id, boxes_xyxy=boxes_xyxy, **known)
 
 
 class DataTables:

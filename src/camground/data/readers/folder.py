@@ -212,17 +212,18 @@ def _expressions(
     A phrase is numbered among all of the photograph's own, so its id does not depend on others.
     """
 
-    def row(name: str, text: str, kind: str) -> Row:
-        image_id = photograph.image_id
+    image_id = photograph.image_id
+
+    def expression(name: str, text: str, kind: str) -> Row:
         return expression_row(f"{image_id}#{name}", image_id, text, kind, photograph.split)
 
     for number, text in enumerate(photograph.captions):
-        yield row(f"c{number}", text, "sentence")
+        yield expression(f"c{number}", text, "sentence")
     for number, text in enumerate(photograph.phrases):
-        yield row(f"p{number}", text, "phrase")
+        yield expression(f"p{number}", text, "phrase")
     numbers = {text: number for number, text in enumerate(photograph.mentions)}
     # most_common is stable: among equals the first mentioned stay
     common = (text for text, _ in photograph.mentions.most_common())
     frequent = [text for text in common if frequency[text] >= config.min_phrase_count]
     for text in frequent[: config.max_phrases_per_image]:
-        yield row(f"p{numbers[text]}", text, "phrase")
+        yield expression(f"p{numbers[text]}", text, "phrase")
