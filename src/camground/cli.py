@@ -1,25 +1,23 @@
 """`camground <command>`: every stage of the workflow and every tool.
 
-A command's module is imported when the command runs, or when its help is wanted. What is heavy (PyTorch,
-pandas) is imported by the command itself.
+A command's module is imported when the command runs; the list of all commands takes their descriptions from
+the source. What is heavy (PyTorch, pandas) is imported by the command itself.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import runpy
 import sys
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from camground import __version__
-from camground.stages.command import to_command
 
-STAGES_PANEL, TOOLS_PANEL = "Stages, in the workflow's order", "Tools"
 # The command: the module in camground.stages and its function.
 STAGES = {
     name: (name, name)
@@ -29,49 +27,61 @@ STAGES = {
     )
 }
 TOOLS = {
-    "selection": ("selection", "selection"),
     "ui": ("tracking", "ui"),
+    "selection": ("selection", "selection"),
     "config": ("config", "config"),
 }
+COMMANDS = STAGES | TOOLS
 
 
 class Commands(TyperGroup):
-    """The group of all commands, each imported when it is needed."""
+    """The group of all commands."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*STAGES, *TOOLS]
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
-        if cmd_name not in STAGES | TOOLS:
+        """The command with no more than its description."""
+        if cmd_name not in COMMANDS:
             return None
-        module, function = (STAGES | TOOLS)[cmd_name]
-        panel = STAGES_PANEL if cmd_name in STAGES else TOOLS_PANEL
-        return _command(cmd_name, f"camground.stages.{module}", function, panel)
+        panel = "Stages, in the workflow's order" if cmd_name in STAGES else "Tools"
+        return TyperCommand(cmd_name, help=_description(cmd_name), rich_help_panel=panel)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that runs, imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None else _imported(name), rest
 
 
-def _command(name: str, module: str, function: str, panel: str) -> TyperCommand:
-    spec = find_spec(module)
-    if (
-        spec is None
-        or spec.origin is None
-        or ("stages.command" not in Path(spec.origin).read_text() and name != "config")
-    ):
-        return _unconverted(name, module, panel)
-    return to_command(name, getattr(importlib.import_module(module), function), panel)
+def _description(name: str) -> str | None:
+    """The docstring of a command's function."""
+    module, function = COMMANDS[name]
+    path = Path(__file__).parent / "stages" / f"{module}.py"
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return ast.get_docstring(node)
+    return None
 
 
-def _unconverted(name: str, module: str, panel: str) -> TyperCommand:
-    """A stage that parses its command line by itself."""
+def _imported(name: str) -> TyperCommand:
+    from camground.stages.command import to_command
 
+    module, function = COMMANDS[name]
+    imported = importlib.import_module(f"camground.stages.{module}")
+    if hasattr(imported, "main"):  # a stage that parses its command line by itself
+        return _unconverted(name, module)
+    return to_command(name, getattr(imported, function))
+
+
+def _unconverted(name: str, module: str) -> TyperCommand:
     def run(ctx: typer.Context) -> None:
         sys.argv = [name, *ctx.args]
-        runpy.run_module(module, run_name="__main__", alter_sys=False)
+        runpy.run_module(f"camground.stages.{module}", run_name="__main__", alter_sys=False)
 
-    run.__doc__ = f"Stage `{name}`."
     app = typer.Typer(add_completion=False)
     settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-    app.command(name, rich_help_panel=panel, context_settings=settings)(run)
-    return cast(TyperCommand, typer.main.get_command(app))
+    app.command(name, context_settings=settings)(run)
+    return typer.main.get_command(app)  # type: ignore[return-value]
 
 
 app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)

@@ -33,6 +33,10 @@ def refusal(difference: str) -> str:
     return str(caught.value)
 
 
+def on_default(*studies: str | Path) -> dict[str, Any]:
+    return merged_files(read_yaml("config.yaml"), *studies)
+
+
 def sections(section: type[Section], path: str = "") -> Iterator[tuple[str, type[Section]]]:
     yield path, section
     for name, field in section.model_fields.items():
@@ -55,7 +59,7 @@ def test_config_yaml_is_the_default_study_on_one_screen() -> None:
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
 def test_every_study_and_its_variants_are_valid(study: Path, tmp_path: Path) -> None:
-    given = merge(merged_files(study), {"data_root": str(tmp_path)})
+    given = merge(on_default(study), {"data_root": str(tmp_path)})
     made = StudyConfig.parse(given)
     for name in made.variants:
         made.variant(name)
@@ -66,7 +70,7 @@ def test_every_study_and_its_variants_are_valid(study: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
 def test_a_study_is_only_its_difference(study: Path) -> None:
     given = read_yaml(study)
-    below = merged_files(*layers(given)[-1:])
+    below = on_default(*layers(given)[-1:])
     for name, value in given.items():
         assert merge(below, {name: value}) != below, f"{name} is as in what it lies over"
 
@@ -269,6 +273,15 @@ def test_names_that_a_variant_may_not_take() -> None:
 
 
 # The command
+
+
+def test_without_a_config_yaml_the_defaults_lie_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert StudyConfig.load() == StudyConfig()
+    (tmp_path / "mine.yaml").write_text("variants: {mine: {losses: {matching: 0.0}}}")
+    assert StudyConfig.load("mine.yaml").variant_names == [*StudyConfig().variants, "mine"]
 
 
 def test_show_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

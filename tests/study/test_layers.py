@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_study_lies_over_what_it_extends(folder: Path) -> None:
     assert layers(read_yaml("study.yaml")) == ["low.yaml", "middle.yaml"]
     assert layers(read_yaml("own.yaml")) == []
-    config = merged_files("study.yaml", "own.yaml")
+    config = merged_files(read_yaml("config.yaml"), "study.yaml", "own.yaml")
     assert config == {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4, "extends": "middle.yaml"}
 
 

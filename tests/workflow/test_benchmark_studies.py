@@ -13,7 +13,7 @@ from benchmark_files import small_flickr30k, small_refer
 from camground.data.download.sources import read_sources
 from camground.stages.config import StudyConfig
 from camground.stages.selection import gap
-from camground.study.layers import merge, merged_files
+from camground.study.layers import merge, merged_files, read_yaml
 from camground.study.schemas import present
 from conftest import REPOSITORY, Workflow
 
@@ -79,7 +79,7 @@ def test_the_google_split_that_a_config_names_is_valid() -> None:
         if line.startswith("#         '")
         for part in line.lstrip("# ").strip("'").split("' '")
     ]
-    config = merged_files("configs/refcocog.yaml")
+    config = merged_files(read_yaml("config.yaml"), "configs/refcocog.yaml")
     for difference in differences:
         config = merge(config, difference)
     study = StudyConfig.parse(config)

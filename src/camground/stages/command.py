@@ -64,7 +64,7 @@ def read_config(text: str, section: type[SectionType]) -> SectionType:
     return section.parse(value)
 
 
-def to_command(name: str, function: Callable[..., None], panel: str | None = None) -> TyperCommand:
+def to_command(name: str, function: Callable[..., None]) -> TyperCommand:
     """`function` as the command `name`; a `UserError` ends it with one line and exit status 1."""
 
     @functools.wraps(function)
@@ -77,7 +77,7 @@ def to_command(name: str, function: Callable[..., None], panel: str | None = Non
             raise typer.Exit(1) from None
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name, rich_help_panel=panel)(logged)
+    app.command(name)(logged)
     return cast(TyperCommand, typer.main.get_command(app))
 
 

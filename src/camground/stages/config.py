@@ -30,7 +30,7 @@ from camground.grounder.config import GrounderConfig, PredictConfig
 from camground.matcher.config import GradcamConfig, MatcherConfig
 from camground.proposals.config import ProposalsConfig
 from camground.report.config import ReportConfig
-from camground.study.layers import merge, merged_files
+from camground.study.layers import merge, merged_files, read_yaml
 from camground.study.section import Section, problems, refuse, unknown_key
 from camground.tracking.config import TrackingConfig
 from camground.training.config import LossesConfig, TrainConfig
@@ -167,8 +167,12 @@ class StudyConfig(Section):
 
     @classmethod
     def load(cls, *paths: str | Path) -> Self:
-        """The study that `snakemake --configfile paths` runs in the working directory."""
-        return cls.parse(merged_files(*paths))
+        """The study that `snakemake --configfile paths` runs in the working directory.
+
+        Where there is no config.yaml, the study lies over the defaults.
+        """
+        base = read_yaml("config.yaml") if Path("config.yaml").exists() else cls().to_dict()
+        return cls.parse(merged_files(base, *paths))
 
     def variant(self, name: str) -> Variant:
         """What the named variant trains with."""
@@ -266,7 +270,7 @@ def config(
 ) -> None:
     """Check or show the config of a study, or write what is made from the config's models.
 
-    In the folder of config.yaml, which every study lies over.
+    Every study lies over the config.yaml of the working directory, or else over the defaults.
     """
     import yaml
 

@@ -58,12 +58,11 @@ def layers(config: Mapping[str, Any]) -> list[str]:
     return below
 
 
-def merged_files(*paths: str | Path, base: str | Path = "config.yaml") -> dict[str, Any]:
-    """What Snakemake makes of `--configfile paths`: `base`, what they extend, and themselves on top."""
+def merged_files(config: Mapping[str, Any], *paths: str | Path) -> dict[str, Any]:
+    """What Snakemake makes of `--configfile paths`: `config`, what they extend, and themselves on top."""
     study: dict[str, Any] = {}
     for path in paths:
         study = merge(study, read_yaml(path))
-    config = read_yaml(base)
     for layer in layers(study):
         config = merge(config, read_yaml(layer))
     return merge(config, study)
