@@ -12,7 +12,6 @@ import yaml
 from benchmark_files import small_flickr30k, small_refer
 from camground.data.download.sources import read_sources
 from camground.stages.config import StudyConfig
-from camground.stages.selection import gap
 from camground.study.layers import merge, merged_files, read_yaml
 from camground.study.schemas import present
 from conftest import REPOSITORY, Workflow
@@ -91,11 +90,3 @@ def test_the_google_split_that_a_config_names_is_valid() -> None:
 
 def test_splits_in_their_order() -> None:
     assert present(["testB", "val", "testA", "train", "val"]) == ["train", "val", "testA", "testB"]
-
-
-def test_the_choice_of_epochs_is_told_on_any_test_split() -> None:
-    accuracy = pd.DataFrame({"val": [0.2, 0.4], "testB": [0.3, 0.5]}, index=[1, 2])
-    found = gap(accuracy, 1, "testB")
-    assert found["by_captions"] == {"epoch": 1, "testB": 0.3}
-    assert found["by_boxes"] == {"epoch": 2, "testB": 0.5}
-    assert found["gap"] == pytest.approx(0.2)
