@@ -66,7 +66,9 @@ def main() -> None:
     sys.path.insert(0, str(arguments.source.resolve()))
     package = grimp.build_graph("camground", cache_dir=None)
     modules = sorted(package.modules)
-    imports = [(a, b) for a in modules for b in sorted(package.find_modules_directly_imported_by(a))]
+    imports = [
+        (a, b) for a in modules for b in sorted(package.find_modules_directly_imported_by(a))
+    ]
     entries = {room(module) for module in modules if "." in module}
     folders = {room(module) for module in modules if module.count(".") > 1}
     folders |= {entry for entry in entries if (arguments.source / "camground" / entry).is_dir()}
@@ -83,11 +85,19 @@ def main() -> None:
     if arguments.mermaid:
         print(mermaid(between, folders))
         return
-    circles = [c for c in networkx.strongly_connected_components(networkx.DiGraph(imports)) if len(c) > 1]
-    rooms = [c for c in networkx.strongly_connected_components(networkx.DiGraph(list(between))) if len(c) > 1]
+    circles = [
+        c for c in networkx.strongly_connected_components(networkx.DiGraph(imports)) if len(c) > 1
+    ]
+    rooms = [
+        c
+        for c in networkx.strongly_connected_components(networkx.DiGraph(list(between)))
+        if len(c) > 1
+    ]
     print(f"modules: {len(modules)}")
     print(f"imports between them: {len(imports)}")
-    print(f"entries at the top: {len(entries)} ({len(entries - folders)} modules, {len(folders)} packages)")
+    print(
+        f"entries at the top: {len(entries)} ({len(entries - folders)} modules, {len(folders)} packages)"
+    )
     print(f"imports from one entry to another: {sum(between.values())}, over {len(between)} arrows")
     print(f"circles of modules: {len(circles)}", *(sorted(c) for c in circles))
     print(f"circles of entries: {len(rooms)}", *(sorted(c) for c in rooms))
