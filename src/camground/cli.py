@@ -27,6 +27,7 @@ STAGES = {
     )
 }
 TOOLS = {
+    "ground": ("ground", "ground"),
     "ui": ("tracking", "ui"),
     "selection": ("selection", "selection"),
     "config": ("config", "config"),

@@ -54,7 +54,7 @@ def test_the_command_prints_boxes_and_draws_them(
 ) -> None:
     root = smoke[0].folder / "results" / "smoke"
     picture = next((root / "data" / "pictures" / "test").glob("*.png"))
-    command = [sys.executable, "-m", "camground.grounding", str(root / "model"), str(picture)]
+    command = [sys.executable, "-m", "camground.cli", "ground", str(root / "model"), str(picture)]
     done = subprocess.run(
         [*command, "the red boat", "house", "--drawn", str(tmp_path / "drawn.png")],
         capture_output=True,

@@ -1,0 +1,53 @@
+"""Tool `ground`: the boxes of phrases in any photograph, by a trained study's model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EDGES = ("xmin", "ymin", "xmax", "ymax")
+RED = (220, 40, 40)
+
+
+def ground(
+    model: Annotated[Path, typer.Argument(help="Model folder, which the stage tracking makes.")],
+    photograph: Annotated[Path, typer.Argument(help="Image file.")],
+    phrases: Annotated[list[str], typer.Argument(help="What to find, a box for each.")],
+    drawn: Annotated[
+        Path | None, typer.Option(help="File for the photograph with the boxes drawn.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of the networks, as PyTorch names it.")] = "cpu",
+) -> None:
+    """Ground phrases in a photograph: print each one's box (pixels) and score as CSV."""
+    import csv
+    import sys
+
+    from camground.data.photographs import read_photograph
+    from camground.pipeline import GroundingPipeline
+
+    answers = GroundingPipeline.from_pretrained(model, device)(photograph, phrases)
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["text", "x1", "y1", "x2", "y2", "score"])
+    for answer in answers:
+        box = [round(answer["box"][edge], 2) for edge in EDGES]
+        table.writerow([answer["label"], *box, round(answer["score"], 2)])
+    if drawn is not None:
+        picture = read_photograph(photograph)
+        draw_boxes(picture, answers)
+        picture.save(drawn)
+
+
+def draw_boxes(picture: Image, answers: list[dict[str, Any]]) -> None:
+    """Draw every answer's box and phrase into `picture`; a box's right and lower edge are exclusive."""
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(picture)
+    for answer in answers:
+        left, top, right, bottom = (answer["box"][edge] for edge in EDGES)
+        pen.rectangle((left, top, right - 1, bottom - 1), outline=RED, width=2)
+        pen.text((left + 3, top + 1), answer["label"], fill=RED)
