@@ -1,0 +1,181 @@
+"""The documents say what is there: links, commands, options, files, functions and keys of the config."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from camground import cli
+from camground.stages.config import StudyConfig
+from camground.study.section import section_of
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCUMENTS = [
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
+# What happened is told with the names of its time.
+PAST = {REPOSITORY / "CHANGELOG.md", REPOSITORY / "docs/experiments.md"}
+FILE_ENDINGS = "cfg|cff|csv|css|html|ini|json|jpg|lock|md|p|parquet|png|py|safetensors|sh|smk|tex|tsv|txt|xml|yaml"
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+@functools.cache
+def text_of(document: Path) -> str:
+    return document.read_text(encoding="utf-8")
+
+
+def code(document: Path) -> list[str]:
+    """Lines of fenced blocks and spans of code; a line that ends with a backslash goes on."""
+    fenced, spans = [], []
+    for index, part in enumerate(re.split(r"^```.*$", text_of(document), flags=re.M)):
+        if index % 2:
+            fenced += part.replace("\\\n", " ").splitlines()
+        else:
+            spans += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", part)]
+    return fenced + spans
+
+
+def command_lines(document: Path, program: str) -> list[list[str]]:
+    """The arguments of every call of a program."""
+    found = re.compile(rf"(?:^|\s){program} (.+)")
+    calls = [match[1] for line in code(document) if (match := found.search(line))]
+    return [shlex.split(call, comments=True) for call in calls]
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that a forge gives a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", text_of(document), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+def test_readme_is_one_page():
+    assert text_of(REPOSITORY / "README.md").count("\n") <= 110
+
+
+@every_document
+def test_links_lead_somewhere(document: Path):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(document)):
+        if link.startswith("http"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = document.parent / file if file else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@every_document
+def test_commands_exist(document: Path):
+    for name, *arguments in command_lines(document, "camground"):
+        if name == "--help" or name.startswith("<"):
+            continue
+        assert name in cli.COMMANDS, name
+        group = typer.main.get_command(cli.app)
+        _, command, _ = group.resolve_command(typer.Context(group), [name])
+        known = {option for parameter in command.params for option in parameter.opts}
+        options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+        assert options <= known | {"--help"}, name
+
+
+@every_document
+def test_studies_and_profiles_exist(document: Path):
+    for arguments in command_lines(document, "snakemake"):
+        for flag, following in (("--configfile", 9), ("--profile", 1)):
+            if flag not in arguments:
+                continue
+            first = arguments.index(flag) + 1
+            for value in arguments[first : first + following]:
+                if value.startswith("-"):
+                    break
+                assert (REPOSITORY / value).exists(), value
+
+
+@every_document
+def test_make_targets_exist(document: Path):
+    targets = re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), flags=re.M)
+    for name, *_ in command_lines(document, "make"):
+        assert name in targets, name
+
+
+@every_document
+def test_files_and_functions_exist(document: Path):
+    """`src/...` and the like, and `room/module.py:Class.function` below src/camground."""
+    if document in PAST:
+        pytest.skip("tells of the past")
+    folders = "src|tests|configs|docs|rules|profiles|envs|workflow"
+    for span in code(document):
+        if re.fullmatch(rf"(?:{folders})/[\w./+-]*", span):
+            assert (REPOSITORY / span).exists(), span
+        if match := re.fullmatch(r"([\w/]+\.py):([\w.]+)", span):
+            names = definitions(REPOSITORY / "src/camground" / match[1])
+            assert match[2] in names, span
+
+
+@functools.cache
+def definitions(module: Path) -> set[str]:
+    """Functions, classes and constants of a module, methods and class variables as Class.name."""
+
+    def within(body: list[ast.stmt], prefix: str) -> set[str]:
+        names: set[str] = set()
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(prefix + node.name)
+            if isinstance(node, ast.ClassDef):
+                names |= within(node.body, f"{prefix}{node.name}.")
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            targets += [node.target] if isinstance(node, ast.AnnAssign) else []
+            names |= {prefix + target.id for target in targets if isinstance(target, ast.Name)}
+        return names
+
+    return within(ast.parse(module.read_text(encoding="utf-8")).body, "")
+
+
+def former_keys() -> set[str]:
+    """The keys that the changelog lists as renamed or removed."""
+    tables = text_of(REPOSITORY / "CHANGELOG.md").partition("### Renamed config keys")[2]
+    tables = tables.partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in tables.splitlines() if line.startswith("| `")]
+    return {key.partition(":")[0] for row in rows for key in re.findall(r"`([^`]+)`", row)}
+
+
+def is_key(dotted: str) -> bool:
+    """Whether the config has a key, or a section, of this path."""
+    section = StudyConfig
+    for part in dotted.split("."):
+        if section is None or part not in section.model_fields:
+            return False
+        section = section_of(section.model_fields[part].annotation)
+    return True
+
+
+def test_former_keys_are_former():
+    keys = former_keys()
+    assert len(keys) > 50
+    again = {key for key in keys if is_key(key)}
+    # of two keys that became one, the one that kept its name
+    assert again <= {"evaluate.splits", "ablation.split"}, again
+
+
+@every_document
+def test_config_keys_exist(document: Path):
+    former = former_keys()
+    sections = set(StudyConfig.model_fields) | {key.partition(".")[0] for key in former}
+    for span in code(document):
+        match = re.match(r"([a-z_0-9]+(?:\.[a-z_0-9]+)+)(?=$|:? )", span.removesuffix(":"))
+        if not match or match[1].partition(".")[0] not in sections:
+            continue
+        key = match[1]
+        if re.search(rf"\.(?:{FILE_ENDINGS})$", key):
+            continue
+        assert is_key(key) or key in former or is_prefix(key, former), key
+
+
+def is_prefix(key: str, keys: set[str]) -> bool:
+    return any(other.startswith(f"{key}.") for other in keys)
