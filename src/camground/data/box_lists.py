@@ -1,10 +1,11 @@
-"""Lists of boxes of different lengths, one an expression or an image, without a Python loop."""
+"""Lists of boxes of different lengths, one per expression or image, without a Python loop."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ class BoxLists:
         return len(self.counts)
 
     @classmethod
-    def from_lists(cls, lists: Iterable[np.ndarray | list]) -> BoxLists:
+    def from_lists(cls, lists: Iterable[np.ndarray | list[Any]]) -> BoxLists:
         """From one (n, 4) array or nested list for each expression; n may be 0."""
         arrays = [np.asarray(boxes, dtype=np.float64).reshape(-1, 4) for boxes in lists]
         return cls(
@@ -41,8 +42,9 @@ class BoxLists:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """(N,) position of each list's first box."""
-        return np.cumsum(self.counts) - self.counts
+        """(N,) row of each list's first box."""
+        starts: np.ndarray = np.cumsum(self.counts) - self.counts
+        return starts
 
     @cached_property
     def owner(self) -> np.ndarray:
@@ -51,15 +53,15 @@ class BoxLists:
 
     @cached_property
     def position(self) -> np.ndarray:
-        """(T,) place of each box in its list, from 0."""
-        return np.arange(len(self.boxes_xyxy)) - self.starts[self.owner]
+        """(T,) index of each box in its list, from 0."""
+        position: np.ndarray = np.arange(len(self.boxes_xyxy)) - self.starts[self.owner]
+        return position
 
     def take(self, lists: np.ndarray) -> BoxLists:
-        """Lists number `lists` (M,), in that order; a number may come again; -1: an empty list."""
+        """The lists of these indices (M,), in that order; one may come again; -1: an empty list."""
         lists = np.asarray(lists, dtype=np.int64)
-        known = lists >= 0
-        counts = np.where(known, self.counts[lists] if len(self) else 0, 0)
-        starts = np.where(known, self.starts[lists] if len(self) else 0, 0)
+        counts = np.where(lists >= 0, self.counts[lists] if len(self) else 0, 0)
+        starts = np.where(lists >= 0, self.starts[lists] if len(self) else 0, 0)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return BoxLists(self.boxes_xyxy[np.repeat(starts, counts) + within], counts)
 
@@ -72,7 +74,7 @@ class BoxLists:
         return out
 
     def argmax(self, values: np.ndarray) -> np.ndarray:
-        """(N,) place of each list's largest of `values` (T,), the first of equals; -1 if empty."""
+        """(N,) index of each list's largest of `values` (T,), the first of equals; -1 if empty."""
         best = self.maximum(values, empty=-np.inf)
         out = np.full(len(self), -1, dtype=np.int64)
         hits = np.flatnonzero(values == best[self.owner])[::-1]
@@ -94,5 +96,5 @@ def boxes_of(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(T, 4) float64 of an Arrow array of type `schemas.BOX` without nulls."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
-    flat = array.flatten().to_numpy(zero_copy_only=False)
+    flat: np.ndarray = array.flatten().to_numpy(zero_copy_only=False)
     return flat.astype(np.float64).reshape(-1, 4)

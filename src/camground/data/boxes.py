@@ -15,7 +15,8 @@ OVERHANG = 1.0
 def area(boxes_xyxy: np.ndarray) -> np.ndarray:
     """Areas (...,) of boxes (..., 4); an empty or inverted box has area 0."""
     size = np.clip(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0, None)
-    return size[..., 0] * size[..., 1]
+    areas: np.ndarray = size[..., 0] * size[..., 1]
+    return areas
 
 
 def pairwise_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
@@ -26,13 +27,15 @@ def pairwise_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     inter = np.prod(np.clip(high - low, 0, None), axis=-1)
     union = area(a)[:, None] + area(b)[None, :] - inter
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    iou: np.ndarray = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return iou
 
 
 def clip(boxes_xyxy: np.ndarray, width: float, height: float) -> np.ndarray:
     """Boxes (..., 4) cut to the image."""
     limit = np.array([width, height, width, height], dtype=np.float64)
-    return np.minimum(np.maximum(boxes_xyxy, 0), limit)
+    clipped: np.ndarray = np.minimum(np.maximum(boxes_xyxy, 0), limit)
+    return clipped
 
 
 def xywh_to_xyxy(values: Any) -> Box:

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from camground.data.download.sources import Source, Sources, downloads
-from camground.data.download.transfer import Expected, Patience, digests, mismatch, transfer
+from camground.data.download.transfer import Expected, Patience, digest, mismatch, transfer
 from camground.data.download.unpack import Limits, Refused, archive_problem, unpack
 from camground.study.errors import UserError
 from camground.study.progress import log
@@ -148,7 +148,7 @@ def _lock_table(root: Path) -> dict[str, dict[str, Any]]:
 def _remember(source: Source, root: Path, file: Path, address: str | None) -> None:
     """Enter the file into the lock table, if it is not there as it is; `address` None: put by hand."""
     path = downloads(root) / LOCK_TABLE
-    row = {"file": source.file, "bytes": file.stat().st_size, **digests(file)}
+    row = {"file": source.file, "bytes": file.stat().st_size, "sha256": digest(file)}
     with FileLock(path.with_name(f".{LOCK_TABLE}.lock")):
         table = _lock_table(root)
         if row.items() <= table.get(source.name, {}).items():

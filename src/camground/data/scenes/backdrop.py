@@ -35,7 +35,8 @@ class _Sheet:
         self.canvas[:] = theme.ground
 
     def points(self, shares: list[tuple[float, float]] | np.ndarray) -> np.ndarray:
-        return np.rint(np.asarray(shares) * self.size * (1 << _SHIFT)).astype(np.int32)
+        points: np.ndarray = np.rint(np.asarray(shares) * self.size * (1 << _SHIFT))
+        return points.astype(np.int32)
 
     def fill(self, shares: list[tuple[float, float]] | np.ndarray, colour: Colour) -> None:
         cv2.fillPoly(self.canvas, [self.points(shares)], colour, cv2.LINE_AA, _SHIFT)

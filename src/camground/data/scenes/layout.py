@@ -73,7 +73,7 @@ def _fit_in(
     # tolerance differs from object to object: most stand free, some hide a part of another
     tolerance = 0.03 if rng.random() < 0.55 else 0.3
     low = rng.uniform((edge, top), (1 - edge - width, 1 - edge - height), (48, 2))
-    tried = np.concatenate([low, low + (width, height)], axis=1)
+    tried: np.ndarray = np.concatenate([low, low + (width, height)], axis=1)
     if len(boxes) == 0:
         return tried[0]
     inter = np.prod(
@@ -136,7 +136,8 @@ def _shadows(picture: np.ndarray, boxes: np.ndarray, standing: list[bool]) -> np
             axes = (round(half * 0.92), round(half * 0.2))
             cv2.ellipse(dark, centre, axes, 0, 0, 360, 255, -1, cv2.LINE_AA, 4)
     share = 1 - dark.astype(np.float32) * np.float32(0.2 / 255)
-    return (picture * share[..., None]).astype(np.uint8)
+    shaded: np.ndarray = picture * share[..., None]
+    return shaded.astype(np.uint8)
 
 
 def _draw(
