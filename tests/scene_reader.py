@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from camground.data.config import DataConfig, ScenesConfig
-from camground.data.kinds import DataOutputs
+from camground.data.kinds import Outputs
 from camground.data.scenes.dataset import write
 from camground.data.scenes.grammar import CONCEPTS, WORD_CLASSES
 from camground.data.scenes.scene import Scene, make_scene
@@ -42,7 +42,7 @@ def write_scenes(folder: Path, processes: int = 1, seed: int = SEED, **keys: Any
     paths = [
         folder / f"{name}.parquet" for name in ("images", "expressions", "targets", "rejected")
     ]
-    write(config, folder, DataOutputs(*paths, folder / "pictures"), processes)
+    write(config, folder, Outputs(*paths, folder / "pictures"), processes)
     return folder
 
 

@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from benchmark_files import (
-    HEIGHT,
-    WIDTH,
-    photograph,
-    refer_refusal,
-    run_refer,
-    small_refer,
-)
+from benchmark_files import HEIGHT, WIDTH, photograph, refer_refusal, run_refer, small_refer
 from camground.data.config import ReferConfig
 from camground.data.readers import refer_counts
 from camground.data.readers.refer_counts import PUBLISHED

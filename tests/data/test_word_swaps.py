@@ -114,9 +114,7 @@ def test_a_swap_does_not_mean_the_object(scenes: list[Scene], doubt: float) -> N
         assert expression.target not in reader.read(swap.text), (expression.text, swap.text)
 
 
-def test_a_swap_said_to_be_false_means_nothing_by_the_loosest_reading(
-    scenes: list[Scene],
-) -> None:
+def test_a_swap_said_to_be_false_means_nothing_by_the_loosest_reading(scenes: list[Scene]) -> None:
     counts: Counter[tuple[bool, bool]] = Counter()
     for scene, expression, swap in every(scenes):
         found = Lenient(scene.semantics.objects, scene.semantics.hides, 1.0).read(swap.text)

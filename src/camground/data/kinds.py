@@ -2,7 +2,7 @@
 
 A kind is a section of `DataConfig`; the module that the section names has the function
 
-    write(config: DataConfig, data_root: Path, outputs: DataOutputs) -> None
+    write(config: DataConfig, data_root: Path, outputs: Outputs) -> None
 
 which writes images, expressions, targets (for evaluation alone) and rejected rows, and the pictures of a
 kind that makes them.
@@ -30,7 +30,7 @@ ROW_GROUP = 1024
 
 
 @dataclass(frozen=True)
-class DataOutputs:
+class Outputs:
     """The files to write; `pictures` is the folder of a kind that makes its pictures."""
 
     images: Path
@@ -40,7 +40,7 @@ class DataOutputs:
     pictures: Path | None = None
 
 
-def write_data(config: DataConfig, data_root: str | Path | None, outputs: DataOutputs) -> None:
+def write_data(config: DataConfig, data_root: str | Path | None, outputs: Outputs) -> None:
     """Write the data set that `config` describes.
 
     Raises:
@@ -81,9 +81,9 @@ def expression_row(
     return _row("expressions", **values, split=split, **swap)
 
 
-def target_row(expression_id: str, boxes_xyxy: list[Any], **known: Any) -> Row:
-    """A row of `targets`, pixels. known: the further columns, as far as they are known."""
-    return _row("targets", expression_id=expression_id, boxes_xyxy=boxes_xyxy, **known)
+def target_row(expression_id: str, boxes_xyxy: list[Any], **columns: Any) -> Row:
+    """A row of `targets`, pixels. columns: the further ones, as far as they are known."""
+    return _row("targets", expression_id=expression_id, boxes_xyxy=boxes_xyxy, **columns)
 
 
 class DataTables:
@@ -124,7 +124,7 @@ class DataTables:
 
 
 @contextmanager
-def data_tables(outputs: DataOutputs) -> Iterator[DataTables]:
+def data_tables(outputs: Outputs) -> Iterator[DataTables]:
     """The three tables, whole under their names when the block ends without an error."""
     with ExitStack() as stack:
         opened = DataTables(

@@ -66,14 +66,14 @@ class Rejected:
         lines = [f"  {row}" for row in self.rows[:SHOWN]]
         if len(rows) > SHOWN:
             lines.append(f"  and {len(rows) - SHOWN} more")
-        first = "\n".join(lines)
+        excerpt = "\n".join(lines)
         summary = f"{len(rows)} of {total} rows were rejected, {share:.2%}"
         if share <= max_share:
-            log.warning("%s; all are listed in %s:\n%s", summary, path, first)
+            log.warning("%s; all are listed in %s:\n%s", summary, path, excerpt)
             return
         with tables.atomic(listing) as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False)
         raise UserError(
             f"{summary}, and {key} allows {max_share:.2%}; all are listed in {listing}:\n"
-            f"{first}\nMend these rows, or raise {key} to leave them out."
+            f"{excerpt}\nMend these rows, or raise {key} to leave them out."
         )

@@ -29,11 +29,11 @@ def data(
     ] = None,
 ) -> None:
     """Make the scenes, or read photographs or a benchmark, into the tables of all stages."""
-    from camground.data.kinds import DataOutputs, write_data
+    from camground.data.kinds import Outputs, write_data
 
-    wanted = read_config(config, DataInput)
-    outputs = DataOutputs(images, expressions, targets, rejected, pictures)
-    write_data(wanted.data, wanted.data_root, outputs)
+    stage_input = read_config(config, DataInput)
+    outputs = Outputs(images, expressions, targets, rejected, pictures)
+    write_data(stage_input.data, stage_input.data_root, outputs)
 
 
 if __name__ == "__main__":

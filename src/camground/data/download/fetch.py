@@ -111,12 +111,12 @@ def _bring(source: Source, root: Path, patience: Patience | None, limits: Limits
 
 def _expected(source: Source, root: Path) -> Expected:
     """The table's size and digests, and where it has no sha256, those of the first download."""
-    known, size = source.digests, source.bytes
-    first = _lock_table(root).get(source.name)
-    if first and "sha256" not in known:
-        known["sha256"] = first["sha256"]
-        size = size or first["bytes"]
-    return Expected(size, known, archive_problem if source.unpack else lambda path: None)
+    digests, size = source.digests, source.bytes
+    locked = _lock_table(root).get(source.name)
+    if locked and "sha256" not in digests:
+        digests["sha256"] = locked["sha256"]
+        size = size or locked["bytes"]
+    return Expected(size, digests, archive_problem if source.unpack else lambda path: None)
 
 
 def _lock_advice(source: Source, root: Path) -> str:

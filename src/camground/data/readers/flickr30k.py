@@ -22,14 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from camground.data.config import DataConfig
-from camground.data.kinds import (
-    DataOutputs,
-    Row,
-    data_tables,
-    expression_row,
-    image_row,
-    target_row,
-)
+from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.photographs import PhotographFile, inspect_all
 from camground.data.readers.flickr30k_files import (
     Boxes,
@@ -69,7 +62,7 @@ class Flickr30kPhotograph:
                 yield f"{self.image_id}#s{line}p{number}", phrase
 
 
-def write(config: DataConfig, data_root: Path, outputs: DataOutputs) -> None:
+def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     """Write the tables of Flickr30k Entities in `data_root`, laid out as the module's text says.
 
     Raises:
@@ -81,11 +74,11 @@ def write(config: DataConfig, data_root: Path, outputs: DataOutputs) -> None:
     rejected = Rejected()
     inspected = inspect_all([files.images / f"{name}.jpg" for name in splits])
     named = track(splits.items(), "captions and boxes", total=len(splits))
-    read = (
-        _read(name, split, files, file, rejected)
-        for (name, split), file in zip(named, inspected, strict=True)
-    )
-    photographs = [photograph for photograph in read if photograph is not None]
+    photographs = []
+    for (name, split), file in zip(named, inspected, strict=True):
+        photograph = _read_photograph(name, split, files, file, rejected)
+        if photograph is not None:
+            photographs.append(photograph)
     total = len(splits) + sum(
         len(photograph.captions) + len(photograph.boxes.objects) for photograph in photographs
     )
@@ -104,7 +97,7 @@ def write(config: DataConfig, data_root: Path, outputs: DataOutputs) -> None:
             )
 
 
-def _read(
+def _read_photograph(
     name: str, split: str, files: Flickr30kFiles, file: PhotographFile, rejected: Rejected
 ) -> Flickr30kPhotograph | None:
     """A photograph with its captions and boxes; None, and rejected rows, where a file is unusable."""

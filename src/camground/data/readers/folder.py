@@ -15,21 +15,9 @@ from pathlib import Path
 
 from camground.data.boxes import Box, fit_box
 from camground.data.config import DataConfig, FolderConfig
-from camground.data.kinds import (
-    DataOutputs,
-    Row,
-    data_tables,
-    expression_row,
-    image_row,
-    target_row,
-)
+from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.photographs import PhotographFile, inspect_all
-from camground.data.readers.folder_files import (
-    FolderFiles,
-    TextRow,
-    read_captions,
-    read_phrases,
-)
+from camground.data.readers.folder_files import FolderFiles, TextRow, read_captions, read_phrases
 from camground.data.readers.noun_phrases import phrase_extractor
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
@@ -49,7 +37,7 @@ class FolderPhotograph:
     phrases: dict[str, list[Box]] = field(default_factory=dict)
 
 
-def write(config: DataConfig, data_root: Path, outputs: DataOutputs) -> None:
+def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     """Write the tables of the folder `data_root`: the images folder, captions.csv and maybe phrases.csv.
 
     Raises:

@@ -81,15 +81,15 @@ def _text(text: str, column: str) -> str:
 
 def read_captions(path: Path, rejected: Rejected) -> Iterator[TextRow]:
     """Rows of captions.csv that are well formed; the others go to `rejected`."""
-    return _read(path, "caption", (), rejected)
+    return _read_rows(path, "caption", (), rejected)
 
 
 def read_phrases(path: Path, rejected: Rejected) -> Iterator[TextRow]:
     """Rows of phrases.csv that are well formed, each with its box; the others go to `rejected`."""
-    return _read(path, "phrase", BOX_COLUMNS, rejected)
+    return _read_rows(path, "phrase", BOX_COLUMNS, rejected)
 
 
-def _read(
+def _read_rows(
     path: Path, column: str, box_columns: tuple[str, ...], rejected: Rejected
 ) -> Iterator[TextRow]:
     for line, values in read_csv_rows(path, ["image", column, *box_columns], rejected):

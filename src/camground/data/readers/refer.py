@@ -23,14 +23,7 @@ from pathlib import Path
 
 from camground.data.boxes import Box, fit_box
 from camground.data.config import DataConfig
-from camground.data.kinds import (
-    DataOutputs,
-    Row,
-    data_tables,
-    expression_row,
-    image_row,
-    target_row,
-)
+from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.leakage import allowed_by, audit
 from camground.data.photographs import inspect_all, locate
 from camground.data.readers.coco_instances import (
@@ -75,7 +68,7 @@ class ReferPhotograph:
     referents: list[Referent] = field(default_factory=list)
 
 
-def write(config: DataConfig, data_root: Path, outputs: DataOutputs) -> None:
+def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     """Write the tables of a data set of REFER in `data_root`, laid out as the module's text says.
 
     Beside the tables leakage-refused.json, where the set is refused because training photographs are
@@ -116,9 +109,7 @@ def write(config: DataConfig, data_root: Path, outputs: DataOutputs) -> None:
     with data_tables(outputs) as tables:
         for photograph in track(photographs, "photographs and their refs"):
             tables.add(
-                _image(photograph),
-                _expressions(photograph),
-                _targets(photograph, instances),
+                _image(photograph), _expressions(photograph), _targets(photograph, instances)
             )
 
 

@@ -31,10 +31,7 @@ def house(rng: np.random.Generator) -> list[Part]:
         ellipse(4, 86, 1.8, fill=p.GLOW),
     ]
     for x in (-half * 0.62, half * 0.62):
-        parts += [
-            box(x - 7, 56, x + 7, 71, p.GLASS),
-            line((x, 56), (x, 71), fill=p.INK, width=1),
-        ]
+        parts += [box(x - 7, 56, x + 7, 71, p.GLASS), line((x, 56), (x, 71), fill=p.INK, width=1)]
     return parts
 
 
@@ -50,10 +47,7 @@ def car(rng: np.random.Generator) -> list[Part]:
         line((-12, 46), (-4, 46), fill=p.INK, width=2),
     ]
     for x in (-34, 36):
-        parts += [
-            ellipse(x, 66, 15, fill=p.INK),
-            ellipse(x, 66, 7, fill=p.STEEL),
-        ]
+        parts += [ellipse(x, 66, 15, fill=p.INK), ellipse(x, 66, 7, fill=p.STEEL)]
     return parts
 
 
@@ -145,10 +139,7 @@ def balloon(rng: np.random.Generator) -> list[Part]:
 def guitar(rng: np.random.Generator) -> list[Part]:
     lower = float(rng.uniform(22, 26))
     outline = np.concatenate(
-        [
-            arc(0, 52, lower * 0.72, 12, -90, 25, 10),
-            arc(0, 78, lower, 21, -38, 90, 12),
-        ]
+        [arc(0, 52, lower * 0.72, 12, -90, 25, 10), arc(0, 78, lower, 21, -38, 90, 12)]
     )
     return [
         curve(mirror(outline)),

@@ -16,14 +16,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from camground.data.config import DataConfig
-from camground.data.kinds import (
-    DataOutputs,
-    Row,
-    data_tables,
-    expression_row,
-    image_row,
-    target_row,
-)
+from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.rejected import Rejected
 from camground.data.scenes.scene import SPLITS, Scene, make_scene
 from camground.study.progress import track
@@ -35,7 +28,7 @@ Rows = tuple[list[Row], list[Row], list[Row]]  # of images, expressions and targ
 
 
 def write(
-    config: DataConfig, data_root: Path, outputs: DataOutputs, processes: int | None = None
+    config: DataConfig, data_root: Path, outputs: Outputs, processes: int | None = None
 ) -> None:
     """Make the data set: PNGs below pictures/<split>/ and the tables.
 

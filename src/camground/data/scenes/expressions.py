@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 
 from camground.data.scenes import grammar
-from camground.data.scenes.semantics import (
-    EXTREMES,
-    LANDMARKS,
-    SIDES,
-    Description,
-    SceneSemantics,
-)
+from camground.data.scenes.semantics import EXTREMES, LANDMARKS, SIDES, Description, SceneSemantics
 
 TRIES = 30  # descriptions drawn for one object and flavour before another object is taken
 

@@ -187,8 +187,8 @@ def phrase(description: Description, flavour: str, rng: np.random.Generator) -> 
         # "with the same colour as" is no predicate of "that is"
         clause = "" if relation.startswith("with") else _any(_CLAUSES, rng)
         joint = clause if number == 0 else "and " + clause
-        things = " and ".join(
+        named = " and ".join(
             " ".join(with_article(_noun_phrase(landmark, rng), rng, 0.0)) for landmark in landmarks
         )
-        words += [*joint.split(), *relation.split(), *things.split()]
+        words += [*joint.split(), *relation.split(), *named.split()]
     return " ".join(words)

@@ -73,13 +73,14 @@ def _fit_in(
     # tolerance differs from object to object: most stand free, some hide a part of another
     tolerance = 0.03 if rng.random() < 0.55 else 0.3
     low = rng.uniform((edge, top), (1 - edge - width, 1 - edge - height), (48, 2))
-    tried: np.ndarray = np.concatenate([low, low + (width, height)], axis=1)
+    candidates: np.ndarray = np.concatenate([low, low + (width, height)], axis=1)
+    box: np.ndarray = candidates[0]
     if len(boxes) == 0:
-        return tried[0]
+        return box
     inter = np.prod(
         np.clip(
-            np.minimum(tried[:, None, 2:], boxes[:, 2:])
-            - np.maximum(tried[:, None, :2], boxes[:, :2]),
+            np.minimum(candidates[:, None, 2:], boxes[:, 2:])
+            - np.maximum(candidates[:, None, :2], boxes[:, :2]),
             0,
             None,
         ),
@@ -87,8 +88,9 @@ def _fit_in(
     )
     sizes = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
     worst = (inter / np.minimum(sizes, width * height)).max(axis=1)
-    first = int(np.argmax(worst <= tolerance))
-    return tried[first] if worst[first] <= tolerance else None
+    index = int(np.argmax(worst <= tolerance))
+    box = candidates[index]
+    return box if worst[index] <= tolerance else None
 
 
 def compose(side: int, count: int, rng: np.random.Generator) -> Layout | None:
