@@ -28,7 +28,7 @@ def markdown(section: type[Section]) -> str:
 
 
 def _tidied(rules: Any, names: bool = False) -> Any:
-    """Without titles, which repeat a key's name, and without the line breaks of the source."""
+    """Without titles and sections' defaults, which repeat other lines, and the source's line breaks."""
     if isinstance(rules, list):
         return [_tidied(item) for item in rules]
     if not isinstance(rules, dict):
@@ -39,7 +39,7 @@ def _tidied(rules: Any, names: bool = False) -> Any:
             paragraphs = inspect.cleandoc(value).replace("\n- ", "\n\n- ").split("\n\n")
             tidied[key] = "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
         elif key == "default" and not names:
-            tidied[key] = value
+            tidied |= {} if "$ref" in rules else {key: value}
         elif key != "title" or names:
             tidied[key] = _tidied(value, names=key in ("properties", "$defs") and not names)
     return tidied
