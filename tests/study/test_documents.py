@@ -22,7 +22,9 @@ DOCUMENTS = [
 ]
 # What happened is told with the names of its time.
 PAST = {REPOSITORY / "CHANGELOG.md", REPOSITORY / "docs/experiments.md"}
-FILE_ENDINGS = "cfg|cff|csv|css|html|ini|json|jpg|lock|md|p|parquet|png|py|safetensors|sh|smk|tex|tsv|txt|xml|yaml"
+FILE_ENDINGS = (
+    "cff|csv|css|html|ini|json|jpg|lock|md|p|parquet|png|py|safetensors|sh|smk|tex|tsv|txt|xml|yaml"
+)
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
