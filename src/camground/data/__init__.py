@@ -1,2 +1,2 @@
-"""Data sets: `scenes` made here, `folder` for one's own photographs, `refer` and `flickr30k` for the
-benchmarks; all write the same tables."""
+"""From photographs and texts to the tables that all stages share: one module per kind of data, and what
+they have in common (config, boxes, photographs, rejected rows)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -189,15 +190,12 @@ def _only_clear(near: list[int], named: frozenset[int]) -> Referents:
 Degree = Callable[..., int]
 
 
-def _beside(axis: int, sign: int) -> Degree:
-    def degree(scene: SceneSemantics, a: int, b: int) -> int:
-        offset = np.subtract(scene.objects[b].centre, scene.objects[a].centre) * sign
-        along, across = float(offset[axis]), abs(float(offset[1 - axis]))
-        if along > 0.13 and across < 1.1 * along:
-            return 2
-        return 1 if along > 0.02 else 0
-
-    return degree
+def _beside(axis: int, sign: int, scene: SceneSemantics, a: int, b: int) -> int:
+    offset = np.subtract(scene.objects[b].centre, scene.objects[a].centre) * sign
+    along, across = float(offset[axis]), abs(float(offset[1 - axis]))
+    if along > 0.13 and across < 1.1 * along:
+        return 2
+    return 1 if along > 0.02 else 0
 
 
 def _near(scene: SceneSemantics, a: int, b: int) -> int:
@@ -218,24 +216,21 @@ def _between(scene: SceneSemantics, a: int, b: int, c: int) -> int:
     return 1 if 0.02 < share < 0.98 and off < 0.5 else 0
 
 
-def _hiding(near_first: bool) -> Degree:
-    def degree(scene: SceneSemantics, a: int, b: int) -> int:
-        near, far = (a, b) if near_first else (b, a)
-        if scene.hides[near, far] > 0.03:
-            return 2
-        # no overlap, but close and lower could be called in front
-        return 1 if scene.gap(a, b) < 0.06 else 0
-
-    return degree
+def _in_front(scene: SceneSemantics, near: int, far: int) -> int:
+    if scene.hides[near, far] > 0.03:
+        return 2
+    # no overlap, but close and lower could be called in front
+    return 1 if scene.gap(near, far) < 0.06 else 0
 
 
-def _compared(more: bool) -> Degree:
-    def degree(scene: SceneSemantics, a: int, b: int) -> int:
-        ratio = scene.objects[a].area / scene.objects[b].area
-        ratio = ratio if more else 1 / ratio
-        return 2 if ratio > 1.6 else 1 if ratio > 1.0 else 0
+def _behind(scene: SceneSemantics, far: int, near: int) -> int:
+    return _in_front(scene, near, far)
 
-    return degree
+
+def _bigger(more: bool, scene: SceneSemantics, a: int, b: int) -> int:
+    ratio = scene.objects[a].area / scene.objects[b].area
+    ratio = ratio if more else 1 / ratio
+    return 2 if ratio > 1.6 else 1 if ratio > 1.0 else 0
 
 
 def _same_colour(scene: SceneSemantics, a: int, b: int) -> int:
@@ -243,16 +238,16 @@ def _same_colour(scene: SceneSemantics, a: int, b: int) -> int:
 
 
 RELATIONS: dict[str, Degree] = {
-    "left_of": _beside(0, 1),
-    "right_of": _beside(0, -1),
-    "above": _beside(1, 1),
-    "below": _beside(1, -1),
+    "left_of": partial(_beside, 0, 1),
+    "right_of": partial(_beside, 0, -1),
+    "above": partial(_beside, 1, 1),
+    "below": partial(_beside, 1, -1),
     "next_to": _near,
     "between": _between,
-    "in_front_of": _hiding(True),
-    "behind": _hiding(False),
-    "bigger_than": _compared(True),
-    "smaller_than": _compared(False),
+    "in_front_of": _in_front,
+    "behind": _behind,
+    "bigger_than": partial(_bigger, True),
+    "smaller_than": partial(_bigger, False),
     "same_colour_as": _same_colour,
 }
 LANDMARKS = {name: 2 if name == "between" else 1 for name in RELATIONS}
