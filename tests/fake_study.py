@@ -7,14 +7,18 @@ method, so tables, curves and galleries have something to show.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 from PIL import Image, ImageDraw
 
 from camground.data.boxes import pairwise_iou
+from camground.evaluation.ground_truth import SIZE_EDGES
+from camground.report.ablation_table import AblationTable
+from camground.report.results import Results
 from camground.study import tables
 
 VARIANTS = ["full", "no_cam_encoder", "no_attention_mining", "baseline"]
@@ -140,7 +144,7 @@ def _method(
             outcomes.append({**common, "split": one["split"], "name": name, "value": value})
             share = (one["box"][2:] - one["box"][:2]).prod() / SIZE**2
             groups = ["all", f"flavour={one['flavour']}"]
-            groups.append(f"size={'small' if share < 0.06 else 'medium'}")
+            groups.append(f"size={'small' if share < SIZE_EDGES[0] else 'medium'}")
             groups.append(f"distractors={one['number'] % 3}")
             for group in groups:
                 values.setdefault((one["split"], name, group), []).append(value)
@@ -176,7 +180,7 @@ def _training(folder: Path, variant: str, seed: int, rng: np.random.Generator) -
         }.items():
             history.append({"step": epoch * 20, "epoch": epoch, "name": name, "value": value})
     tables.write("history", history, folder / "history.parquet")
-    config = {"variant": variant, "seed": seed, "model": {"width": 64, "cam_encoder": {"on": True}}}
+    config = {"variant": variant, "seed": seed, "grounder": {"cam_encoder": {"enabled": True}}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     summary = {"best_score": 0.7 + seed / 10, "best_epoch": 6, "seconds": 42.5, "parameters": 12345}
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -295,3 +299,51 @@ def make(
                 _training(root / variant / f"seed{seed}" / "train", variant, seed, rng)
     _ablation(root)
     return root
+
+
+def results(root: Path, split: str = "test") -> Results:
+    """The study below `root` as the report reads it."""
+    rows = tables.read("ablation", root / "ablation.parquet")
+    return Results(root, AblationTable(rows, "toy", VARIANTS, BASELINES, SEEDS, "full", split))
+
+
+# What variants have in their configs, and their masks' share of the image by seed.
+MINING: dict[str, Any] = {"weight": 0.5, "sigma": 0.4, "order": "exact"}
+MINED: dict[str, tuple[dict[str, Any], dict[str, Any], list[float]]] = {
+    "full": ({}, {}, [0.3, 0.2]),
+    "no_cam_encoder": ({"cam_encoder": {"enabled": False}}, {"sigma": 0.2}, [0.3, 0.2]),
+    "no_attention_mining": ({}, {"weight": 0.0}, []),
+    "baseline": ({}, {"sigma": 0.2, "order": "first"}, [0.9, 0.5]),
+}
+
+
+def add_mining(root: Path, variants: Mapping[str, Any] = MINED) -> None:
+    """Give the trainings of a study configs and curves of attention mining."""
+    for variant, (grounder, keys, shares) in variants.items():
+        for seed in SEEDS:
+            folder = root / variant / f"seed{seed}" / "train"
+            config = {
+                "seed": seed,
+                "grounder": {"cam_encoder": {"enabled": True}} | grounder,
+                "losses": {"contrastive": 1.0, "attention_mining": {**MINING, **keys}},
+            }
+            (folder / "config.yaml").write_text(yaml.safe_dump(config))
+            path = folder / "history.parquet"
+            rows = tables.read_arrow("history", path).to_pylist()
+            for step in (1, 999) if shares else ():
+                # only the last counts
+                share = shares[seed] if step == 999 else 0.95
+                for name, value in (("mask_share", share), ("size_penalty", share / 10)):
+                    row = {"step": step, "epoch": 1.0, "name": f"train/{name}", "value": value}
+                    rows.append(row)
+            tables.write("history", rows, path)
+
+
+def add_ablation_rows(
+    root: Path, changes: Iterable[Mapping[str, Any]], split: str = "test"
+) -> None:
+    """Append rows to a study's ablation table, each like one of the reference but for its changes."""
+    path = root / "ablation.parquet"
+    rows = tables.read_arrow("ablation", path).to_pylist()
+    like = next(row for row in rows if (row["variant"], row["split"]) == ("full", split))
+    tables.write("ablation", [*rows, *({**like, **change} for change in changes)], path)

@@ -30,6 +30,8 @@ TOOLS = {
     "ground": ("ground", "ground"),
     "ui": ("tracking", "ui"),
     "selection": ("selection", "selection"),
+    "document": ("report", "document"),
+    "published": ("report", "published"),
     "config": ("config", "config"),
 }
 COMMANDS = STAGES | TOOLS

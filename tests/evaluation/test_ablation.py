@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,6 @@ import pytest
 import evaluation_study as study
 from camground.evaluation import statistics
 from camground.evaluation.baselines import BASELINES
-from camground.report.ablation_table import percent
-from camground.report.text_tables import escape_latex, markdown
 from camground.study import tables
 from camground.study.errors import UserError
 
@@ -126,12 +125,12 @@ def test_texts(made_in: Path, table: pd.DataFrame) -> None:
     assert "200 resamples" in text
     assert "(the interval contains 0: a null result): same" in text
     names = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
-    order = ["Method", "---", *BASELINES, *VARIANTS]
-    assert [name.strip("-") or "---" for name in names[: len(order)]] == order
+    order = ["Method", "---", *VARIANTS, *BASELINES]
+    assert [name.strip(":-") or "---" for name in names[: len(order)]] == order
     for heading in ("by flavour", "by size", "by distractors", "Split val"):
         assert heading in text
     latex = (made_in / "a.tex").read_text()
-    assert "no\\_cam & " in latex
+    assert re.search(r"no\\_cam +& ", latex)
     assert latex.count("\\midrule") == 2
     rows = [line for line in latex.splitlines() if line.endswith("\\\\")]
     assert len({line.count(" & ") for line in rows}) == 1
@@ -181,24 +180,3 @@ def test_a_study_without_targets_says_so(tmp_path: Path) -> None:
     ablate(tmp_path, tmp_path, variants=["full"], baselines=[])
     assert "nothing to compare" in (tmp_path / "a.md").read_text()
     assert len(tables.read("ablation", tmp_path / "a.parquet")) == 0
-
-
-def test_escaping() -> None:
-    assert escape_latex("a_b & 50% ± −1") == "a\\_b \\& 50\\% $\\pm$ $-$1"
-    assert markdown(["a", "b"], [["x|y", "1"]]).splitlines() == [
-        "| a    |   b |",
-        "| ---- | --: |",
-        "| x\\|y |   1 |",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("value", "signed", "plain"),
-    [(-0.0002, "−0.0", "0.0"), (0.0002, "+0.0", "0.0"), (0.0, "+0.0", "0.0"), (-0.0, "+0.0", "0.0"),
-     (-0.123, "−12.3", "−12.3"), (0.5, "+50.0", "50.0")],
-)  # fmt: skip
-def test_a_difference_that_rounds_to_nothing_keeps_its_side(
-    value: float, signed: str, plain: str
-) -> None:
-    assert percent(value, sign=True) == signed
-    assert percent(value) == plain

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import fake_study
-from camground.report.leakage import Overlap, leakage, section
+from camground.report.leakage import Overlap, leakage
 from camground.report.results import Results
 from camground.study import tables
 from camground.study.errors import UserError
@@ -28,7 +28,7 @@ AUDIT: dict[str, Any] = {
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    return Results(fake_study.make(tmp_path / "toy", images=8, per_image=1), fake_study.CONFIG)
+    return fake_study.results(fake_study.make(tmp_path / "toy", images=8, per_image=1))
 
 
 def audited(results: Results, **found: Any) -> str:
@@ -41,8 +41,8 @@ def test_splits_of_their_own_photographs(results: Results) -> None:
     found = leakage(results)
     assert found.sentences == ["None of the 2 photographs of train is in val, test."]
     assert found.own == [Overlap("val", 2, 0), Overlap("test", 4, 0)]
-    assert found.rows() == []
-    assert "|" not in section(results)
+    assert found.rows == []
+    assert "|" not in found.to_markdown()
 
 
 def test_a_photograph_of_train_with_phrases_in_test(results: Results) -> None:
@@ -52,9 +52,9 @@ def test_a_photograph_of_train_with_phrases_in_test(results: Results) -> None:
     texts = pd.concat([texts, both])
     tables.write("expressions", texts, path)
     found = leakage(results)
-    assert found.shared == [Overlap("test", 5, 1)]
+    assert found.own == [Overlap("val", 2, 0), Overlap("test", 5, 1)]
     assert "data.refer.allow_leakage" in found.sentences[0]
-    assert found.rows() == [("test", "5", "1 (20.0 %)")]
+    assert found.rows == [("test", "5", "1 (20.0 %)")]
 
 
 def test_what_the_audit_found_in_the_family(results: Results) -> None:
@@ -66,9 +66,9 @@ def test_what_the_audit_found_in_the_family(results: Results) -> None:
     )
     assert "Of the family, refcoco+(unc), refcocog(umd) were compared too." in said
     assert "data.refer.allow_sibling_leakage" in said
-    document = section(results)
+    document = leakage(results).to_markdown()
     assert document.startswith("\n## Photographs trained and evaluated on\n\nNone of the 2")
-    assert "| refcocog(umd) val |           3 |      2 (66.7 %) |" in document
+    assert "| refcocog(umd) val |             3 |        2 (66.7 %) |" in document
 
 
 def test_what_was_not_compared_is_not_called_clean(results: Results) -> None:

@@ -114,7 +114,7 @@ def test_a_study_becomes_parents_children_params_curves_and_inputs(root: Path) -
     assert "test_deviation/acc_0.5" in parent.data.metrics
     assert "test_difference/acc_0.5" in runs["toy/train/baseline"].data.metrics
     assert {"git_sha", "config_sha"} <= child.data.tags.keys()
-    assert child.data.params["model.cam_encoder.on"] == "true"
+    assert child.data.params["grounder.cam_encoder.enabled"] == "true"
     written = tables.read("metrics", root / "full" / "seed1" / "metrics.parquet")
     rows = written[(written["split"] == "test") & (written["metric"] == "acc@0.5")]
     values = dict(zip(rows["group"], rows["value"], strict=True))

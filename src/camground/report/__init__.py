@@ -1,15 +1,11 @@
-"""The study as one HTML file that opens offline: table, charts, curves, and a gallery by a stated
-rule.
+"""The study for readers: one HTML file that opens offline, and tables as Markdown and LaTeX.
 
-- `results`: the files below R/D as what the page shows (pure reading)
-- `main_table`: the ablation table's rows as cells
-- `split_table`: the methods on every evaluated split, side by side
-- `charts`, `contact_sheet`: matplotlib figures
-- `theme`: their colours, and figures as PNG and as SVG that follows the page's theme
-- `anatomy`: why answers are wrong, by group
-- `mining`: the variants of attention mining, compared
+- `ablation_table`: the ablation table, asked by names; numbers as text
+- `method_tables`: tables that page and document share; `text_tables`: Markdown and LaTeX
+- `ablation_texts`: what stage `ablation` writes for readers
+- `results`: the files of a study's folder (pure reading); `leakage`, `anatomy`, `mining`: sections of it
+- `charts`, `contact_sheet`: matplotlib figures; `theme`: their colours, as PNG and as SVG on the page
+- `gallery`: which expressions are shown, their pictures and heat maps
 - `published`, `published_table`: what the literature says of a benchmark, beside this study
-- `study`: not of the page; a finished study as Markdown
-- `gallery`: which expressions are shown, why each failed, pictures and heat maps
-- `page`: everything into `template.html`
+- `page`: everything into `template.html`; `document`: a finished study as Markdown
 """

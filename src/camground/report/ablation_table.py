@@ -1,60 +1,166 @@
-"""The ablation table for readers: Markdown with groups and verdicts, LaTeX with the main table."""
+"""The ablation table, asked by names: its numbers as text, the best of a column, the verdicts.
+
+The oracle is never the best: it knows the true box, so it is the bound that the proposals set.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from camground.report.text_tables import latex, markdown
+from camground.evaluation.metric_table import PRIMARY
+from camground.study.schemas import present
 
-# Metric, heading; all as percentages.
-MAIN = (
-    ("acc@0.25", "Acc@0.25"),
-    ("acc@0.75", "Acc@0.75"),
-    ("iou", "Mean IoU"),
-    ("pointing", "Pointing"),
-    ("right_object", "Right object"),
-    ("right_extent", "Right extent"),
-    ("cam_coverage", "CAM coverage"),
-    ("cam_iou", "CAM IoU"),
-    ("cam_energy", "CAM energy"),
-)
+BOUND = "oracle"
 ABSENT = "–"
 
 
 @dataclass(frozen=True)
-class AblationTable:
-    """An `ablation` table and what a reader must know about it. images: number by split."""
+class Cell:
+    """A mean in per cent, its deviation over seeds ("" with one seed), whether it is its column's best."""
 
-    dataset: str
+    mean: str = ABSENT
+    deviation: str = ""
+    best: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.mean} ± {self.deviation}" if self.deviation else self.mean
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A method minus the reference, in points. `verdict`: below, above, null (the interval contains 0),
+    reference, or "" where there is no interval."""
+
+    points: str = ABSENT
+    interval: str = ""
+    p: str = ABSENT
+    verdict: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.points} {self.interval}" if self.interval else self.points
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """A study's `ablation` table, asked by names.
+
+    images: number of evaluated images by split. Methods default to their rows over `split` and all of its
+    expressions.
+    """
+
     table: pd.DataFrame
-    baselines: list[str]
+    dataset: str
     variants: list[str]
+    baselines: list[str]
     seeds: list[int]
     reference: str
     split: str
-    resamples: int
-    images: dict[str, int]
-
-    def cell(
-        self, variant: str, metric: str, group: str = "all", split: str | None = None
-    ) -> dict[str, Any] | None:
-        """The table's row, or None."""
-        return self._cells.get((variant, metric, group, split or self.split))
+    resamples: int = 0
+    images: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
-    def _cells(self) -> dict[tuple[str, str, str, str], dict[str, Any]]:
-        rows = self.table.to_dict(orient="records")
+    def _rows(self) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+        rows = self.table.astype(object).where(self.table.notna(), None).to_dict(orient="records")
         return {
             (row["variant"], row["metric"], row["group"], row["split"]): {
                 str(key): value for key, value in row.items()
             }
             for row in rows
         }
+
+    def row(
+        self, method: str, metric: str = PRIMARY, group: str = "all", split: str | None = None
+    ) -> dict[str, Any] | None:
+        """The table's row, None where it has none; None for null values."""
+        return self._rows.get((method, metric, group, split or self.split))
+
+    def mean(
+        self, method: str, metric: str = PRIMARY, group: str = "all", split: str | None = None
+    ) -> float | None:
+        """The mean over seeds, a share; None where the table has none."""
+        row = self.row(method, metric, group, split)
+        return None if row is None else float(row["mean"])
+
+    def cell(
+        self, method: str, metric: str = PRIMARY, group: str = "all", split: str | None = None
+    ) -> Cell:
+        """The mean and its deviation as text."""
+        row = self.row(method, metric, group, split)
+        if row is None:
+            return Cell()
+        deviation = row["deviation"]
+        return Cell(percent(row["mean"]), "" if deviation is None else percent(deviation))
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Every method's kind, in the tables' order: variants, baselines, and the bound last."""
+        baselines = sorted(self.baselines, key=lambda name: name == BOUND)
+        kinds = {name: "bound" if name == BOUND else "baseline" for name in baselines}
+        return dict.fromkeys(self.variants, "variant") | kinds
+
+    def ranked(
+        self, methods: Iterable[str], metric: str = PRIMARY, split: str | None = None
+    ) -> list[str]:
+        """Those of `methods` that have the metric, the highest mean first, the bound left out."""
+        means = {name: self.mean(name, metric, split=split) for name in methods if name != BOUND}
+        known = {name: mean for name, mean in means.items() if mean is not None}
+        return sorted(known, key=lambda name: -known[name])
+
+    def column(self, metric: str = PRIMARY, split: str | None = None) -> dict[str, Cell]:
+        """Every method's cell. The highest mean is the best, ties included, but never a mean of 0."""
+        top = max(
+            (self.mean(n, metric, split=split) or 0.0 for n in self.kinds if n != BOUND), default=0
+        )
+        cells = {}
+        for name in self.kinds:
+            cell = self.cell(name, metric, split=split)
+            best = name != BOUND and top > 0 and self.mean(name, metric, split=split) == top
+            cells[name] = Cell(cell.mean, cell.deviation, best)
+        return cells
+
+    def groups(self, key: str, metric: str = PRIMARY) -> dict[str, int]:
+        """The values of a grouping that occur and their number of expressions, small before large, 2 before
+        10."""
+        counts: dict[str, int] = {}
+        for (_, found, group, split), row in self._rows.items():
+            if (found, split, group.partition("=")[0]) == (metric, self.split, key):
+                counts.setdefault(group.partition("=")[2], int(row["n"]))
+        return {value: counts[value] for value in in_order(counts)}
+
+    @property
+    def splits(self) -> list[str]:
+        """The evaluated splits, in the order of `schemas.SPLITS`."""
+        return present(split for name, metric, _, split in self._rows if metric == PRIMARY)
+
+    def difference(self, method: str, split: str | None = None) -> Difference:
+        """From the reference in the primary metric, with its 95 % interval and its adjusted p."""
+        if method == self.reference:
+            return Difference("reference", p="", verdict="reference")
+        row = self.row(method, split=split)
+        if row is None or row["difference"] is None:
+            return Difference()
+        points, p = percent(row["difference"], sign=True), p_text(row["p_holm"])
+        if row["low"] is None or row["high"] is None:
+            return Difference(points, p=p)
+        interval = f"[{percent(row['low'], sign=True)}, {percent(row['high'], sign=True)}]"
+        return Difference(points, interval, p, verdict(row["low"], row["high"]))
+
+    def verdicts(self, methods: Iterable[str]) -> list[str]:
+        """Which of `methods` the interval tells apart from the reference, and which it does not."""
+        sides: dict[str, list[str]] = {"below": [], "above": [], "null": []}
+        for name in methods:
+            sides.get(self.difference(name).verdict, []).append(name)
+        texts = {
+            "below": f"Worse than {self.reference} (the interval excludes 0)",
+            "above": f"Better than {self.reference} (the interval excludes 0)",
+            "null": f"Not told apart from {self.reference} (the interval contains 0: a null result)",
+        }
+        return [f"{texts[side]}: {', '.join(names)}." for side, names in sides.items() if names]
 
 
 def percent(value: float, sign: bool = False) -> str:
@@ -66,131 +172,24 @@ def percent(value: float, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def mean_text(row: dict[str, Any] | None) -> str:
-    """Mean, with ± the deviation over seeds where there are several."""
-    if row is None:
-        return ABSENT
-    text = percent(row["mean"])
-    return text if pd.isna(row["deviation"]) else f"{text} ± {percent(row['deviation'])}"
-
-
-def difference_text(row: dict[str, Any] | None) -> str:
-    """Difference from the reference with its interval."""
-    if row is None or pd.isna(row["low"]):
-        return ABSENT
-    low, high = percent(row["low"], sign=True), percent(row["high"], sign=True)
-    return f"{percent(row['difference'], sign=True)} [{low}, {high}]"
-
-
 def p_text(p: float | None) -> str:
     """p with three decimals."""
-    if p is None or pd.isna(p):
+    if p is None:
         return ABSENT
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def main_rows(study: AblationTable, names: Sequence[str], split: str) -> list[list[str]]:
-    """The main table's rows for methods `names`."""
-    rows = []
-    for name in names:
-        first = study.cell(name, "acc@0.5", split=split)
-        tested = [p_text(first["p_holm"] if first else None)] if split == study.split else []
-        others = [mean_text(study.cell(name, metric, split=split)) for metric, _ in MAIN]
-        rows.append([name, mean_text(first), difference_text(first), *tested, *others])
-    return rows
+def verdict(low: float, high: float) -> str:
+    """What a difference's interval says about its sign."""
+    return "below" if high < 0 else "above" if low > 0 else "null"
 
 
-def main_header(study: AblationTable, split: str) -> list[str]:
-    """The main table's headings."""
-    tested = ["p (Holm)"] if split == study.split else []
-    return [
-        "Method",
-        "Acc@0.5",
-        f"Difference from {study.reference} [95 %]",
-        *tested,
-        *(heading for _, heading in MAIN),
-    ]
+def in_order(values: Iterable[str]) -> list[str]:
+    """Values of a grouping in a reader's order: small before large, 2 before 10."""
+    sizes = {"small": 0.0, "medium": 1.0, "large": 2.0}
 
+    def rank(value: str) -> tuple[float, str]:
+        numbers = "".join(c if c.isdigit() else " " for c in value).split()
+        return sizes.get(value, float(numbers[0]) if numbers else 0.0), value
 
-def notes(study: AblationTable) -> str:
-    """What the numbers are: sample sizes, resampling, tests."""
-    found = study.cell(study.reference, "acc@0.5")
-    recall = study.cell(study.reference, "recall@0.5")
-    compared = len(study.baselines) + len(study.variants) - 1
-    bound = f" Proposal recall@0.5 {percent(recall['mean'])}." if recall else ""
-    return (
-        f"Dataset {study.dataset}, split {study.split}: {found['n'] if found else 0} expressions of"
-        f" {study.images.get(study.split, 0)} images; seeds {', '.join(map(str, study.seeds))}"
-        " (baselines without chance run once). Values are percentages, mean ± sample deviation over"
-        " seeds. Differences are in points, method minus"
-        f" {study.reference}, with the 95 % percentile interval of a paired bootstrap by image"
-        f" ({study.resamples} resamples, seeds averaged); p two-sided, adjusted by Holm for"
-        f" {compared} comparisons. The interval speaks of other images, the deviation of other"
-        f" seeds.{bound}"
-    )
-
-
-def verdicts(study: AblationTable) -> list[str]:
-    """Which methods the interval tells apart from the reference, and which it does not."""
-    parts: dict[str, list[str]] = {"below": [], "null": [], "above": []}
-    for name in (*study.baselines, *study.variants):
-        row = study.cell(name, "acc@0.5")
-        if name == study.reference or row is None or pd.isna(row["low"]):
-            continue
-        side = "below" if row["high"] < 0 else "above" if row["low"] > 0 else "null"
-        parts[side].append(name)
-    texts = {
-        "below": f"Below {study.reference} (the interval excludes 0)",
-        "null": f"Not told apart from {study.reference} (the interval contains 0: a null result)",
-        "above": f"Above {study.reference} (the interval excludes 0)",
-    }
-    return [f"{texts[side]}: {', '.join(names) or 'none'}." for side, names in parts.items()]
-
-
-def group_table(study: AblationTable, key: str) -> str:
-    """Acc@0.5 by the groups of `key`, such as flavour, with the n of each; "" without groups."""
-    table = study.table
-    rows = table[(table["metric"] == "acc@0.5") & (table["split"] == study.split)]
-    found = [g for g in rows["group"].unique() if g.startswith(f"{key}=")]
-    if not found:
-        return ""
-    order = {f"size={name}": i for i, name in enumerate(("small", "medium", "large"))}
-    found.sort(key=lambda group: (order.get(group, 0), group))
-    counts = {g: rows.loc[rows["group"] == g, "n"].iloc[0] for g in found}
-    header = ["Method", *(f"{g.split('=', 1)[1]} (n {counts[g]})" for g in found)]
-    body = [
-        [name, *(mean_text(study.cell(name, "acc@0.5", group)) for group in found)]
-        for name in (*study.baselines, *study.variants)
-    ]
-    return f"\n## Acc@0.5 by {key}\n\n{markdown(header, body)}"
-
-
-def render_markdown(study: AblationTable) -> str:
-    """The whole report as Markdown."""
-    title = f"# Ablation on {study.dataset}\n\n"
-    if study.cell(study.reference, "acc@0.5") is None:
-        return f"{title}No expression of split {study.split} has a target: nothing to compare.\n"
-    names = (*study.baselines, *study.variants)
-    text = title + markdown(main_header(study, study.split), main_rows(study, names, study.split))
-    text += f"\n{notes(study)}\n\n" + "".join(f"- {line}\n" for line in verdicts(study))
-    keys = ("flavour", "size", "distractors", "words", "said")
-    text += "".join(group_table(study, key) for key in keys)
-    for split in study.table["split"].unique():
-        if split != study.split:
-            found = study.cell(study.reference, "acc@0.5", split=split)
-            size = (
-                f"{found['n'] if found else 0} expressions of {study.images.get(split, 0)} images"
-            )
-            rows = main_rows(study, names, split)
-            text += f"\n## Split {split}: {size}\n\n"
-            text += markdown(main_header(study, split)[:6], [row[:6] for row in rows])
-    return text
-
-
-def render_latex(study: AblationTable) -> str:
-    """The main table as LaTeX; a comment alone when there is nothing to compare."""
-    if study.cell(study.reference, "acc@0.5") is None:
-        return f"% no expression of split {study.split} has a target: nothing to compare\n"
-    blocks = [main_rows(study, names, study.split) for names in (study.baselines, study.variants)]
-    label = f"tab:ablation-{study.dataset}"
-    return latex(main_header(study, study.split), blocks, notes(study), label)
+    return sorted(values, key=rank)

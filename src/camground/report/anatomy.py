@@ -1,5 +1,4 @@
-"""Why the reference's answers are wrong, by group: flavour, size, distractors, and the classes of words
-said."""
+"""Why the reference's answers are wrong, by group of the expressions."""
 
 from __future__ import annotations
 
@@ -9,15 +8,15 @@ import numpy as np
 
 from camground.evaluation.config import EvaluateConfig
 from camground.evaluation.ground_truth import load
-from camground.report.results import CAUSES, Results, failure_cause, in_order
+from camground.report.ablation_table import in_order
+from camground.report.results import ANSWERS, Results
 
 KEYS = ("flavour", "size", "distractors", "said")
-SHOWN = ("right", *CAUSES[::-1])
 
 
 @dataclass(frozen=True)
 class Part:
-    """A group of n expressions: the share of each of `SHOWN`, the mean over seeds; they sum to 1."""
+    """A group of n expressions: the share of each of `ANSWERS`, the mean over seeds; they sum to 1."""
 
     key: str
     value: str
@@ -25,21 +24,20 @@ class Part:
     shares: dict[str, float]
 
 
-def anatomy(results: Results) -> list[Part]:
-    """The groups in the order of `KEYS`, a reader's order within each; a key of one group is left out,
-    unless an expression can be in several."""
-    data, split = results.root / "data", results.options["split"]
-    evaluate = EvaluateConfig.parse(results.config["evaluate"], "evaluate")
+def anatomy(results: Results, evaluate: EvaluateConfig) -> list[Part]:
+    """The groups in the order of `KEYS`, each key's in a reader's order. A key with one group is left out,
+    but not `said`, since an expression may be in none of its groups."""
+    data = results.root / "data"
     truth = load(
-        evaluate.model_copy(update={"splits": (split,)}),
+        evaluate.model_copy(update={"splits": (results.table.split,)}),
         data / "images.parquet",
         data / "expressions.parquet",
         data / "targets.parquet",
         results.root / "proposals" / "proposals.parquet",
         results.root / "gradcam" / "cams.parquet",
     )
-    seeds = results.seeds_of(results.reference)
-    causes = np.array([_causes(results, seed, list(truth.ids)) for seed in seeds], dtype=object)
+    by_seed = results.answers(results.table.reference)
+    answers = np.array([[one[name] for name in truth.ids] for one in by_seed], dtype=object)
     parts = []
     for key in KEYS:
         label = truth.groups[key].explode().dropna()
@@ -47,16 +45,7 @@ def anatomy(results: Results) -> list[Part]:
         if len(values) < (1 if key == "said" else 2):
             continue
         for value in values:
-            found = causes[:, label.index[label == value]]
-            shares = {name: float(np.mean(found == name)) for name in SHOWN}
-            parts.append(Part(key, value, found.shape[1], shares))
+            group = answers[:, label.index[label == value]]
+            shares = {kind: float(np.mean(group == kind)) for kind in ANSWERS}
+            parts.append(Part(key, value, group.shape[1], shares))
     return parts
-
-
-def _causes(results: Results, seed: int, ids: list[str]) -> list[str]:
-    """`right` or the cause of failure of each expression."""
-    outcomes = results.outcomes(results.reference, seed)
-    return [
-        "right" if outcomes[name].get("acc@0.5", 0.0) == 1 else failure_cause(outcomes[name])
-        for name in ids
-    ]

@@ -33,5 +33,5 @@ class ReportConfig(Section):
     @classmethod
     def _each_once(cls, groups: tuple[Grouping, ...]) -> tuple[Grouping, ...]:
         if len(set(groups)) < len(groups):
-            raise ValueError("lists a grouping twice")
+            raise ValueError(f"names a grouping twice: {', '.join(groups)}")
         return groups

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from camground.report.gallery import Card, enlarged, heat_rgba, open_picture
+from camground.report.gallery import Card, heat_rgba, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,18 +15,6 @@ if TYPE_CHECKING:
 
 TRUE, CHOSEN = "#18e0c8", "#ff6a1a"
 RIGHT, WRONG = "#0b7a5c", "#9a5a00"
-
-
-def _outline(axes: Axes, box: list[float], colour: str, dashed: bool, width: float) -> None:
-    from matplotlib.patches import Rectangle
-
-    x1, y1, x2, y2 = box
-    lines = [("#000000", width + 1.8, "-"), (colour, width, "--" if dashed else "-")]
-    for ink, line_width, dash in lines:
-        patch = Rectangle(
-            (x1, y1), x2 - x1, y2 - y1, fill=False, ec=ink, lw=line_width, ls=dash, clip_on=False
-        )
-        axes.add_patch(patch)
 
 
 def contact_sheet(cards: list[Card], rows: int = 4) -> Figure:
@@ -46,12 +34,8 @@ def contact_sheet(cards: list[Card], rows: int = 4) -> Figure:
     for side, column in ((right, 0), (wrong, 3)):
         for line, card in enumerate(side):
             _draw(list(grid[line, column : column + 3]), card)
-    figure.suptitle(
-        "The first right answers (left) and the first wrong ones (right) in hash order",
-        x=0.008,
-        ha="left",
-        fontsize=10,
-    )
+    title = "The first right answers (left) and the first wrong ones (right) in hash order"
+    figure.suptitle(title, x=0.008, ha="left", fontsize=10)
     handles = [
         Line2D([], [], color=TRUE, lw=2.5, ls="--", label="true box"),
         Line2D([], [], color=CHOSEN, lw=2.5, label="chosen box"),
@@ -61,37 +45,28 @@ def contact_sheet(cards: list[Card], rows: int = 4) -> Figure:
 
 
 def _draw(axes: list[Axes], card: Card) -> None:
-    picture = np.asarray(open_picture(card, 480))
+    photograph = np.asarray(picture(card, 480))
     extent = (0, card.width, card.height, 0)
-    grey = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    grey = np.repeat(photograph.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
     maps = (None, card.matcher_map, card.own_map)
-    iou = card.outcomes.get("iou", 0.0)
-    titles = (
-        f"IoU {iou:.2f}" + ("" if card.right else f", {card.cause}"),
-        "matcher's CAM",
-        "own CAM",
-    )
+    iou = f"IoU {card.outcomes.get('iou', 0.0):.2f}"
+    titles = (iou if card.right else f"{iou}, {card.answer}", "matcher's CAM", "own CAM")
     for panel, heat, title in zip(axes, maps, titles, strict=True):
         panel.set_axis_on()
-        panel.set_xticks([])
-        panel.set_yticks([])
+        panel.set(xticks=[], yticks=[], xlim=(0, card.width), ylim=(card.height, 0))
         panel.grid(False)
-        for spine in panel.spines.values():
-            spine.set_visible(False)
-        panel.imshow(picture if panel is axes[0] else grey, extent=extent)
+        panel.spines[:].set_visible(False)
+        panel.imshow(photograph if panel is axes[0] else grey, extent=extent)
         if heat is not None:
-            panel.imshow(heat_rgba(enlarged(heat)), extent=extent, interpolation="bilinear")
+            panel.imshow(heat_rgba(heat), extent=extent, interpolation="bilinear")
         for box in card.true:
-            _outline(panel, box, TRUE, True, 1.8)
+            _outline(panel, box, TRUE, "--")
         if card.chosen and panel is axes[0]:
-            _outline(panel, card.chosen, CHOSEN, False, 1.8)
-        panel.set_xlim(0, card.width)
-        panel.set_ylim(card.height, 0)
+            _outline(panel, card.chosen, CHOSEN, "-")
         panel.set_xlabel(title, fontsize=8.5)
-    shown = textwrap.shorten(f"“{card.text}”", 72, placeholder=" …”")
     # Not the axes' title: as wide as three panels, that would widen the first one's column.
     label = axes[0].annotate(
-        shown,
+        textwrap.shorten(f"“{card.text}”", 72, placeholder=" …”"),
         (0, 1),
         xytext=(0, 5),
         xycoords="axes fraction",
@@ -101,3 +76,19 @@ def _draw(axes: list[Axes], card: Card) -> None:
         color=RIGHT if card.right else WRONG,
     )
     label.set_in_layout(False)
+
+
+def _outline(axes: Axes, box: list[float], colour: str, dashes: str, width: float = 1.8) -> None:
+    """A box (xyxy, pixels) in a colour, on a black line that shows on every ground."""
+    from matplotlib.patches import Rectangle
+
+    x1, y1, x2, y2 = box
+    for ink, line_width, style in (("#000000", 2 * width, "-"), (colour, width, dashes)):
+        look: dict[str, Any] = {
+            "ec": ink,
+            "lw": line_width,
+            "ls": style,
+            "fill": False,
+            "clip_on": False,
+        }
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **look))

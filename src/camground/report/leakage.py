@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from camground.report.results import Results
 from camground.report.text_tables import markdown
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.schemas import present
-
-TRAIN = "train"
-HEADINGS = ("Split", "Photographs", "Trained on here")
 
 
 @dataclass(frozen=True)
@@ -34,22 +31,29 @@ class Leakage:
     """`own`: every other split of the study than train; `siblings`: splits of other data sets that share
     photographs with its training; `sentences`: what they come to."""
 
+    headings: ClassVar = ("Split", "Photographs", "Trained on here")
+
     own: list[Overlap]
     siblings: list[Overlap] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
 
     @property
-    def shared(self) -> list[Overlap]:
-        """The splits that share photographs, the study's own first."""
-        return [one for one in (*self.own, *self.siblings) if one.trained]
-
     def rows(self) -> list[tuple[str, str, str]]:
-        """Cells below `HEADINGS`."""
-        return [(one.split, f"{one.photographs:,}", _share(one)) for one in self.shared]
+        """Cells below `headings`: the splits that share photographs, the study's own first."""
+        return [
+            (
+                one.split,
+                f"{one.photographs:,}",
+                f"{one.trained:,} ({100 * one.trained / max(one.photographs, 1):.1f} %)",
+            )
+            for one in (*self.own, *self.siblings)
+            if one.trained
+        ]
 
-
-def _share(one: Overlap) -> str:
-    return f"{one.trained:,} ({100 * one.trained / max(one.photographs, 1):.1f} %)"
+    def to_markdown(self) -> str:
+        """The same as a section of a Markdown document."""
+        text = "\n## Photographs trained and evaluated on\n\n" + " ".join(self.sentences) + "\n"
+        return text + ("\n" + markdown(self.headings, self.rows) if self.rows else "")
 
 
 def leakage(results: Results) -> Leakage:
@@ -57,20 +61,16 @@ def leakage(results: Results) -> Leakage:
     path = results.root / "data" / "expressions.parquet"
     texts = tables.read("expressions", path, ["image_id", "split"])
     images = {str(name): set(part["image_id"]) for name, part in texts.groupby("split")}
-    trained = images.get(TRAIN, set())
-    own = [
-        Overlap(name, len(images[name]), len(images[name] & trained))
-        for name in present(images)
-        if name != TRAIN
-    ]
+    trained = images.pop("train", set())
+    own = [Overlap(s, len(images[s]), len(images[s] & trained)) for s in present(images)]
     audit = _audit(results)
     siblings = [
         Overlap(
-            f"{one['dataset']}({one['split_by']}) {one['split']}",
-            one["of"],
-            len(one["photographs"]),
+            f"{sibling['dataset']}({sibling['split_by']}) {sibling['split']}",
+            sibling["of"],
+            len(sibling["photographs"]),
         )
-        for one in audit.get("siblings", [])
+        for sibling in audit.get("siblings", [])
     ]
     return Leakage(own, siblings, _sentences(own, siblings, len(trained), audit))
 
@@ -89,37 +89,30 @@ def _sentences(
     own: list[Overlap], siblings: list[Overlap], trained: int, audit: dict[str, Any]
 ) -> list[str]:
     """What a reader must know, in order."""
-    names = ", ".join(one.split for one in own)
-    if any(one.trained for one in own):
-        said = [
+    if any(split.trained for split in own):
+        sentences = [
             "Photographs of this study's own evaluation are trained on (data.refer.allow_leakage):"
             " its numbers there say less than they seem to."
         ]
     else:
-        said = [f"None of the {trained:,} photographs of train is in {names}."]
+        names = ", ".join(split.split for split in own)
+        sentences = [f"None of the {trained:,} photographs of train is in {names}."]
     if not audit:
-        return said
-    others = audit["compared"][1:]
+        return sentences
+    others = ", ".join(audit["compared"][1:])
     if siblings:
-        said.append(
-            f"Of the family, {', '.join(others)} were compared too. Some of their evaluation"
-            " photographs are trained on here, which data.refer.allow_sibling_leakage lets pass,"
-            " since those splits are not measured here: do not evaluate this study's models on them."
+        sentences.append(
+            f"Of the family, {others} were compared too. Some of their evaluation photographs are"
+            " trained on here, which data.refer.allow_sibling_leakage permits, since those splits are"
+            " not measured here: do not evaluate this study's models on them."
         )
     elif others:
-        said.append(f"Nor is any evaluated on in {', '.join(others)}.")
+        sentences.append(f"Nor is any evaluated on in {others}.")
     else:
-        said.append(
+        sentences.append(
             "No other data set of the family was in data_root, so none was compared with this one."
         )
     if audit["unreadable"]:
-        said.append(f"Could not be read, and so not compared: {', '.join(audit['unreadable'])}.")
-    return said
-
-
-def section(results: Results) -> str:
-    """The same as a section of a Markdown document."""
-    found = leakage(results)
-    text = "\n## Photographs trained and evaluated on\n\n" + " ".join(found.sentences) + "\n"
-    rows = found.rows()
-    return text + ("\n" + markdown(HEADINGS, rows) if rows else "")
+        unreadable = ", ".join(audit["unreadable"])
+        sentences.append(f"Could not be read, and so not compared: {unreadable}.")
+    return sentences

@@ -1,7 +1,7 @@
 """What attention mining does: the variants that differ from the reference in its keys alone, compared.
 
 What can go wrong in mining is that the mask covers everything, which erases any score, or nothing; the
-mask's share at the end of training shows it, and a row where it happened is marked collapsed.
+mask's share at the end of training shows it, and a row where that happened is marked collapsed.
 """
 
 from __future__ import annotations
@@ -11,39 +11,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
-from camground.report.ablation_table import ABSENT, percent
-from camground.report.charts import colours
+from camground.evaluation.metric_table import METRICS, PRIMARY
+from camground.report.ablation_table import Cell, percent
 from camground.report.results import Results
-from camground.study.errors import UserError
+from camground.report.theme import bare_rows, colours
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SECTIONS = ("model", "losses", "train")
+SECTIONS = ("grounder", "losses", "train")
 # Shares of the image: a mean mask above or below has collapsed.
 COLLAPSED_ABOVE, COLLAPSED_BELOW = 0.8, 0.02
-# Metric of the ablation table, heading. `pointing` is of the own map where there is one.
-METRICS = (
-    ("acc@0.5", "Acc@0.5"),
-    ("pointing", "pointing"),
-    ("cam_coverage", "coverage"),
-    ("cam_iou", "IoU"),
-    ("cam_energy", "energy"),
-    ("cam_spill", "over-spill"),
-    ("erased_score", "S(I*)"),
-    ("image_score", "S(I)"),
+# Of the ablation table. `pointing` is of the own map where there is one.
+COLUMNS = (
+    *(PRIMARY, "pointing", "cam_coverage", "cam_iou", "cam_energy", "cam_spill"),
+    *("erased_score", "image_score"),
 )
 # Curve of history.parquet, heading.
-CURVES = (("train/mask_share", "mask share"), ("train/size_penalty", "size penalty"))
-HEADINGS = tuple(heading for _, heading in (*METRICS, *CURVES))
+CURVES = {"train/mask_share": "Mask share", "train/size_penalty": "Size penalty"}
+HEADINGS = (*(METRICS[metric].heading for metric in COLUMNS), *CURVES.values())
 WORDS = {
     "weight": "weight of mining",
     "order": "order of the gradient",
     "scorer": "scorer of what is left",
     "erase": "erased",
-    "fill": "filled with the",
     "omega": "steepness ω of the mask",
     "sigma": "threshold σ of the mask",
     "warmup": "share of training that warms up",
@@ -56,54 +48,31 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Mined:
-    """One variant. `differs`: its keys in words. `values`: mean and deviation (nan with one seed) of
-    each metric and curve, shares; None where it is not measured. `collapsed`: "" or in which seeds."""
+    """One variant. `differs`: its keys in words; `cells`: below `HEADINGS`; `collapsed`: "" or the seeds."""
 
     name: str
     differs: str
-    values: dict[str, tuple[float, float] | None]
+    cells: list[Cell]
     collapsed: str
-
-    @property
-    def cells(self) -> list[tuple[str, str]]:
-        """Mean and deviation of every column as text, in per cent, "" where there is none."""
-        made = []
-        for name, _ in (*METRICS, *CURVES):
-            found = self.values[name]
-            if found is None:
-                made.append((ABSENT, ""))
-            else:
-                mean, deviation = found
-                made.append((percent(mean), "" if np.isnan(deviation) else percent(deviation)))
-        return made
-
-
-def _losses(results: Results, variant: str) -> dict[str, Any]:
-    """The sections of a variant's resolved config that variants may differ in."""
-    path = results.root / variant / f"seed{results.config['seeds'][0]}" / "train" / "config.yaml"
-    try:
-        config = dict(yaml.safe_load(path.read_text()))
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    return {name: config.get(name) or {} for name in SECTIONS}
 
 
 def difference(config: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any] | None:
     """Keys of `losses.attention_mining` in which `config` differs from `reference`, with the values of
-    `config`; None where anything else differs too."""
-    mining = [one["losses"].get("attention_mining") or {} for one in (config, reference)]
-    rest = [
-        {**one, "losses": {**one["losses"], "attention_mining": None}}
-        for one in (config, reference)
-    ]
-    if rest[0] != rest[1]:
+    `config`; None where any other key of `SECTIONS` differs too."""
+    own, other = (_sections(config), _sections(reference))
+    mining = own["losses"].pop("attention_mining", {})
+    base = other["losses"].pop("attention_mining", {})
+    if own != other:
         return None
-    own, other = mining
-    return {key: own.get(key) for key in {**other, **own} if own.get(key) != other.get(key)}
+    return {key: mining.get(key) for key in base | mining if mining.get(key) != base.get(key)}
+
+
+def _sections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: dict(config.get(name) or {}) for name in SECTIONS}
 
 
 def in_words(differs: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
-    """The keys of `difference` for readers, each with the reference's value."""
+    """The keys of `difference` for readers, each with the value of the reference's attention mining."""
     if differs.get("weight") == 0:
         return "no attention mining"
     return "; ".join(
@@ -124,88 +93,74 @@ def collapse(shares: Mapping[int, float]) -> str:
     return "; ".join(parts)
 
 
-def _at_the_end(results: Results, variant: str, curve: str) -> dict[int, float]:
-    """The last value of a curve by seed, of the seeds whose history has it."""
-    found = {}
-    for seed in results.config["seeds"]:
-        history = results.history(results.root / variant / f"seed{seed}" / "train")
-        if curve in history:
-            found[seed] = float(history[curve][1][-1])
-    return found
-
-
 def mined(results: Results) -> list[Mined]:
-    """The reference and every variant that differs in mining alone; [] where there is no such one."""
-    reference = _losses(results, results.reference)
-    base = reference["losses"].get("attention_mining") or {}
+    """The reference and every variant that differs in mining alone; [] where there is no such variant."""
+    table = results.table
+    reference = results.resolved_config()
+    base = _sections(reference)["losses"].get("attention_mining", {})
     rows = []
-    for variant in results.variants:
-        differs = difference(_losses(results, variant), reference)
-        if variant == results.reference:
-            words = "reference"
-        elif differs:
-            words = in_words(differs, base)
-        else:
+    for variant in table.variants:
+        differs = difference(results.resolved_config(variant), reference)
+        if not differs and variant != table.reference:
             continue
-        values: dict[str, tuple[float, float] | None] = {}
-        for metric, _ in METRICS:
-            row = results.ablation.get((variant, metric, "all"))
-            deviation = np.nan if row is None or row["deviation"] is None else row["deviation"]
-            values[metric] = None if row is None else (row["mean"], deviation)
-        ends = {curve: _at_the_end(results, variant, curve) for curve, _ in CURVES}
-        for curve, by_seed in ends.items():
-            found = list(by_seed.values())
-            deviation = float(np.std(found, ddof=1)) if len(found) > 1 else np.nan
-            values[curve] = (float(np.mean(found)), deviation) if found else None
-        rows.append(Mined(variant, words, values, collapse(ends[CURVES[0][0]])))
+        words = in_words(differs, base) if differs else "reference"
+        cells = [table.cell(variant, metric) for metric in COLUMNS]
+        histories = results.histories(variant)
+        ends = [
+            {seed: curves[name][1][-1] for seed, curves in histories.items() if name in curves}
+            for name in CURVES
+        ]
+        cells += [_mean(list(by_seed.values())) for by_seed in ends]
+        rows.append(Mined(variant, words, cells, collapse(ends[0])))
     return rows if len(rows) > 1 else []
 
 
-def measured(rows: list[Mined]) -> list[Mined]:
-    """The rows whose own map was compared with masks: those that the chart shows."""
-    return [row for row in rows if row.values["cam_iou"] and row.values["cam_coverage"]]
+def _mean(values: list[float]) -> Cell:
+    if not values:
+        return Cell()
+    deviation = percent(float(np.std(values, ddof=1))) if len(values) > 1 else ""
+    return Cell(percent(float(np.mean(values))), deviation)
 
 
-def chart(results: Results, shown: list[Mined]) -> Figure:
-    """Of rows that are `measured`. Left: IoU of the own CAM's mask with the object against its coverage.
-    Right: accuracy. Bars are deviations over seeds, hollow points collapsed."""
+def chart(results: Results, rows: list[Mined]) -> Figure | None:
+    """Left: IoU of the own CAM's mask with the object against its coverage. Right: accuracy. Bars are
+    deviations over seeds, hollow points collapsed. None where no row's own map was compared with masks."""
     import matplotlib.pyplot as plt
 
-    palette = colours(results)
+    table = results.table
+    shown = [
+        row
+        for row in rows
+        if table.row(row.name, "cam_iou") and table.row(row.name, "cam_coverage")
+    ]
+    if not shown:
+        return None
+    palette = colours(table)
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(10, max(3.4, 0.36 * len(shown) + 1.1)), layout="constrained"
     )
-    places = np.arange(len(shown))[::-1].astype(float)
-    for at, (place, row) in enumerate(zip(places, shown, strict=True)):
+    heights = bare_rows(right, [row.name for row in shown])
+    for index, (height, row) in enumerate(zip(heights, shown, strict=True)):
         # colours come round again after eight variants, with another shape
-        look: dict[str, Any] = {"color": palette[row.name], "fmt": "os^Dv"[at // 8 % 5], "ms": 7}
+        look: dict[str, Any] = {"color": palette[row.name], "fmt": "os^Dv"[index // 8 % 5], "ms": 7}
         look |= {"mfc": "none"} if row.collapsed else {}
-        coverage, iou, accuracy = (
-            _percents(row.values[name]) for name in ("cam_coverage", "cam_iou", "acc@0.5")
+        (coverage, x_bar), (iou, y_bar), (accuracy, bar) = (
+            _percents(table.row(row.name, metric))
+            for metric in ("cam_coverage", "cam_iou", PRIMARY)
         )
-        left.errorbar(coverage[0], iou[0], xerr=coverage[1], yerr=iou[1], **look)
+        left.errorbar(coverage, iou, xerr=x_bar, yerr=y_bar, **look)
         left.annotate(
-            row.name,
-            (coverage[0], iou[0]),
-            xytext=(6, 5),
-            textcoords="offset points",
-            fontsize=8,
+            row.name, (coverage, iou), xytext=(6, 5), textcoords="offset points", fontsize=8
         )
-        right.errorbar(accuracy[0], place, xerr=accuracy[1], **look)
+        right.errorbar(accuracy, height, xerr=bar, **look)
     left.set_xlabel("coverage of the object, per cent")
     left.set_title("IoU of own CAM and object, per cent")
     left.margins(x=0.2, y=0.15)
-    right.set_yticks(places, [row.name for row in shown])
-    right.set_ylim(-0.6, len(shown) - 0.4)
-    right.tick_params(axis="y", length=0)
-    right.grid(False, axis="y")
-    right.spines["left"].set_visible(False)
     right.margins(x=0.15)
-    right.set_title("Acc@0.5, per cent")
+    right.set_title(f"{METRICS[PRIMARY].heading}, per cent")
     return figure
 
 
-def _percents(value: tuple[float, float] | None) -> tuple[float, float]:
+def _percents(row: dict[str, Any] | None) -> tuple[float, float]:
     """Mean and half the bar's length; no bar with one seed, no point without a value."""
-    mean, deviation = value or (np.nan, np.nan)
-    return 100 * mean, 0.0 if np.isnan(deviation) else 100 * deviation
+    return (100 * row["mean"], 100 * (row["deviation"] or 0)) if row else (np.nan, 0.0)

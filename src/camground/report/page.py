@@ -2,182 +2,242 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.resources import files
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
-from camground.report import (
-    charts,
-    gallery,
-    leakage,
-    mining,
-    published_table,
-    split_table,
-    word_swaps,
-)
-from camground.report.ablation_table import percent
-from camground.report.anatomy import SHOWN, anatomy
+from camground.data.config import DataConfig
+from camground.evaluation.config import AblationConfig, EvaluateConfig
+from camground.evaluation.metric_table import MAIN, METRICS, PRIMARY
+from camground.report import charts, gallery, mining
+from camground.report.ablation_table import AblationTable, Cell, percent
+from camground.report.anatomy import anatomy
+from camground.report.config import ReportConfig
+from camground.report.contact_sheet import contact_sheet
 from camground.report.gallery import Card
-from camground.report.main_table import BOUND, best_of, heading, rows, verdict_sentences
-from camground.report.results import Results
-from camground.report.theme import CAUSE_COLOURS, to_svg
+from camground.report.leakage import leakage
+from camground.report.method_tables import Line, MethodTable, by_metric, by_split, word_swaps
+from camground.report.published_table import published
+from camground.report.results import ANSWERS, CAUSES, Results
+from camground.report.theme import ANSWER_COLOURS, to_png, to_svg
+from camground.study import tables
+from camground.study.errors import UserError
+from camground.study.progress import log, track
 from camground.study.provenance import config_digest, git_sha
 
-CAUSE_NOTES = {
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Columns of the main table: what every data set has.
+COLUMNS = [name for name in MAIN if METRICS[name].needs == "boxes"]
+REJECTED_SHOWN = 50
+NOTES = {
+    "right": "IoU of at least 0.5 with the true box",
     "proposal missing": "no proposal reaches IoU 0.5: no choice could have been right",
     "wrong object": "the chosen box overlaps another object more than the one that is meant",
     "wrong extent": "the right object, but the box is too big, too small or shifted",
 }
 
 
-def _tiles(results: Results) -> list[dict[str, str]]:
-    """The headline numbers."""
-    metric, reference = results.options["metric"], results.reference
-    tiles = []
-    row = results.ablation[reference, metric, "all"]
-    deviation = "" if row["deviation"] is None else f"± {percent(row['deviation'])} over seeds; "
-    note = f"{heading(metric)}; {deviation}{row['n']:,} expressions"
-    tiles.append({"value": percent(row["mean"]), "name": reference, "note": note})
-    known = {n: results.mean(n, metric) for n in results.baselines if n != BOUND}
-    found = {name: value for name, value in known.items() if value is not None}
-    if found:
-        name = max(found, key=lambda n: found[n])
-        tiles.append({"value": percent(found[name]), "name": name, "note": "strongest baseline"})
-    best = best_of(results, metric)
-    if best not in (None, reference):
-        top = percent(results.mean(str(best), metric) or 0.0)
-        tiles.append({"value": top, "name": str(best), "note": "best of all methods"})
-    recall = results.mean(reference, "recall@0.5")
+def write_report(
+    root: Path,
+    output: Path,
+    figures: Path,
+    *,
+    dataset: str,
+    variants: Sequence[str],
+    baselines: Sequence[str],
+    seeds: Sequence[int],
+    data: DataConfig,
+    evaluate: EvaluateConfig,
+    ablation: AblationConfig,
+    report: ReportConfig,
+) -> None:
+    """Write the page of the study below `root` (R/D) to `output` and its main charts to `figures`, PNG.
+
+    Raises `UserError` that names the file that is missing, damaged or of another study.
+    """
+    file = root / "ablation.parquet"
+    rows = tables.read("ablation", file)
+    study = (list(variants), list(baselines), list(seeds), ablation.reference, ablation.split)
+    results = Results(root, AblationTable(rows, dataset, *study))
+    if results.table.row(ablation.reference) is None:
+        raise UserError(
+            f"{file}: no {PRIMARY} of the reference variant {ablation.reference!r} on split"
+            f" {ablation.split!r}; check config keys ablation.reference and ablation.split"
+        )
+    cards, counts = gallery.choose(results, report.gallery)
+    gallery.fill(results, cards)
+    mined = mining.mined(results)
+    drawn: dict[str, Callable[[], Figure | None]] = {
+        "ablation": partial(charts.accuracy, results),
+        "curves": partial(charts.curves, results),
+        "mining": partial(mining.chart, results, mined),
+        "causes": partial(charts.causes, results),
+        "groups": partial(charts.by_group, results.table, report.groups),
+        "cam": partial(charts.cam_quality, results.table),
+        "gallery": partial(contact_sheet, cards),
+    }
+    page = (
+        _environment()
+        .get_template("template.html")
+        .render(
+            **_content(results, evaluate),
+            charts={name: to_svg(draw) for name, draw in drawn.items() if name != "gallery"},
+            mined=mined,
+            published=published(results.table, data),
+            multiple_boxes=evaluate.multiple_boxes,
+            **_gallery(cards),
+            counts=counts,
+        )
+    )
+    for name in track(["ablation", "curves", "gallery", "mining"], "figures"):
+        picture = to_png(drawn[name])
+        if picture:
+            with tables.atomic(figures / f"{name}.png") as path:
+                path.write_bytes(picture)
+    with tables.atomic(output) as path:
+        path.write_text(page, encoding="utf-8")
+    log.info("%s: %.1f MB", output, output.stat().st_size / 1e6)
+
+
+def _environment() -> Environment:
+    loader = PackageLoader("camground", "report")
+    made = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["count"] = "{:,}".format
+    return made
+
+
+def _content(results: Results, evaluate: EvaluateConfig) -> dict[str, Any]:
+    """What the page shows of the tables, by the template's names."""
+    table, config, rejected = results.table, results.resolved_config(), results.rejected()
+    facts = {
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "code": git_sha(),
+        "config": config_digest(config),
+        "seeds": ", ".join(map(str, table.seeds)),
+        "proposals per image": f"{results.proposals_per_image():.1f}",
+        "proposals from": results.proposal_sources(),
+    }
+    return {
+        "table": table,
+        "heading": METRICS[PRIMARY].heading,
+        "facts": facts,
+        "tiles": _tiles(table),
+        "methods": by_metric(table, COLUMNS),
+        "split_table": by_split(table),
+        "anatomy": _anatomy(results, evaluate),
+        "swaps": word_swaps(table),
+        "mining": mining,
+        "percent": percent,
+        "splits": results.split_counts(),
+        "leakage": leakage(results),
+        "rejected": [
+            (row["file"], row["row"], _shortened(row["value"]), row["reason"])
+            for row in rejected[:REJECTED_SHOWN]
+        ],
+        "rejected_count": len(rejected),
+        "order_seed": gallery.ORDER_SEED,
+        "causes": CAUSES,
+        "notes": NOTES,
+        "colours": ANSWER_COLOURS,
+        "resolved": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
+    }
+
+
+def _shortened(text: str, longest: int = 60) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _tiles(table: AblationTable) -> list[tuple[str, str, str]]:
+    """The headline numbers: name, value, note."""
+    row, reference = table.row(table.reference) or {}, table.reference
+    deviation = table.cell(reference).deviation
+    over_seeds = f"± {deviation} over seeds; " if deviation else ""
+    note = f"{METRICS[PRIMARY].heading}; {over_seeds}{row['n']:,} expressions"
+    tiles = [(reference, table.cell(reference).mean, note)]
+    for name in table.ranked(table.baselines)[:1]:
+        tiles.append((name, table.cell(name).mean, "strongest baseline"))
+    for name in table.ranked(table.kinds)[:1]:
+        if name != reference:
+            tiles.append((name, table.cell(name).mean, "best of all methods"))
+    recall = table.mean(reference, "recall@0.5")
     if recall is not None:
-        note = "proposal recall@0.5: the bound"
-        tiles.append({"value": percent(recall), "name": "proposals", "note": note})
-    own, other = (results.mean(reference, name) for name in ("cam_iou", "matcher_cam_iou"))
-    if own is not None and other is not None:
-        value = f"{percent(other)} → {percent(own)}"
+        tiles.append(("proposals", percent(recall), "proposal recall@0.5: the bound"))
+    own, matcher = (table.mean(reference, name) for name in ("cam_iou", "matcher_cam_iou"))
+    if own is not None and matcher is not None:
         note = f"IoU of map and object: matcher, then {reference}"
-        tiles.append({"value": value, "name": "focus on the object", "note": note})
+        tiles.append(("focus on the object", f"{percent(matcher)} → {percent(own)}", note))
     return tiles
 
 
-def _card(card: Card, picture_ids: dict[str, str]) -> dict[str, Any]:
+def _anatomy(results: Results, evaluate: EvaluateConfig) -> MethodTable | None:
+    lines = [
+        Line(
+            f"{part.key}: {part.value}",
+            part.key,
+            [Cell(f"{part.n:,}"), *(Cell(percent(share)) for share in part.shares.values())],
+        )
+        for part in anatomy(results, evaluate)
+    ]
+    return (
+        MethodTable("Group", [(name, None) for name in ("n", *ANSWERS)], lines) if lines else None
+    )
+
+
+def _gallery(cards: list[Card]) -> dict[str, Any]:
+    """The cards for the template, and each photograph once, however many cards use it."""
+    by_image = {card.image_id: card for card in cards}
+    symbols = {image_id: f"picture{index}" for index, image_id in enumerate(by_image)}
+    pictures = [
+        (symbols[image_id], gallery.data_uri(gallery.picture(card)), card.width, card.height)
+        for image_id, card in by_image.items()
+    ]
+    shown = [_card(card, symbols[card.image_id]) for card in cards]
+    right = [card for card in shown if card["answer"] == "right"]
+    return {"pictures": pictures, "right": right, "wrong": [c for c in shown if c not in right]}
+
+
+def _card(card: Card, symbol: str) -> dict[str, Any]:
     """A card for the template; rectangles as x, y, width, height."""
 
-    def rectangle(box: list[float]) -> dict[str, float]:
+    def rectangle(box: list[float]) -> tuple[float, float, float, float]:
         x1, y1, x2, y2 = (round(value, 1) for value in box)
-        return {"x": x1, "y": y1, "width": round(x2 - x1, 1), "height": round(y2 - y1, 1)}
+        return x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)
 
     maps = []
     for title, heat, outcome in (
         ("matcher's CAM", card.matcher_map, "matcher_cam_iou"),
         ("own CAM", card.own_map, "cam_iou"),
     ):
+        uri = None
+        if heat is not None:
+            uri = gallery.data_uri(Image.fromarray(gallery.heat_rgba(heat)))
         iou = card.outcomes.get(outcome)
-        maps.append(
-            {
-                "title": title,
-                "uri": None if heat is None else gallery.heat_uri(heat),
-                "iou": None if iou is None else f"{iou:.2f}",
-            }
-        )
+        maps.append({"title": title, "uri": uri, "iou": None if iou is None else f"{iou:.2f}"})
     return {
         "text": card.text,
         "id": card.expression_id,
         "iou": f"{card.outcomes.get('iou', 0.0):.2f}",
-        "cause": card.cause,
-        "note": CAUSE_NOTES.get(card.cause, "IoU of at least 0.5 with the true box"),
+        "answer": card.answer,
         "flavour": card.flavour,
         "width": card.width,
         "height": card.height,
-        "picture": picture_ids[card.image_id],
+        "symbol": symbol,
         "chosen": rectangle(card.chosen) if card.chosen else None,
         "true": [rectangle(box) for box in card.true],
         "proposals": [rectangle(box) for box in card.proposals],
         "maps": maps,
     }
-
-
-def _pictures(cards: list[Card], longest: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Each photograph once, however many cards use it; and image_id -> the symbol's name."""
-    pictures: list[dict[str, Any]] = []
-    names: dict[str, str] = {}
-    for card in cards:
-        if card.image_id in names:
-            continue
-        names[card.image_id] = f"picture{len(names)}"
-        uri = gallery.picture_uri(gallery.open_picture(card, longest))
-        size = {"width": card.width, "height": card.height}
-        pictures.append({"name": names[card.image_id], "uri": uri, **size})
-    return pictures, names
-
-
-def render(results: Results, cards: list[Card], counts: dict[str, int]) -> str:
-    """The page as HTML text."""
-    from jinja2 import Environment, StrictUndefined
-
-    options = results.options
-    resolved = results.resolved_config()
-    pictures, names = _pictures(cards, options["gallery"]["picture_width"])
-    shown = [_card(card, names) for card in cards]
-    mined = mining.mined(results)
-    mapped = mining.measured(mined)
-    drawn = {
-        "accuracy": to_svg(lambda: charts.accuracy(results)),
-        "causes": to_svg(lambda: charts.causes(results)),
-        "groups": to_svg(lambda: charts.by_group(results)),
-        "cam": to_svg(lambda: charts.cam_quality(results)),
-        "curves": to_svg(lambda: charts.curves(results)),
-        "mining": to_svg(lambda: mining.chart(results, mapped) if mapped else None),
-    }
-    facts = {
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "code": git_sha(),
-        "config": config_digest(resolved),
-        "seeds": ", ".join(map(str, results.config["seeds"])),
-        "proposals an image": f"{results.proposals_per_image():.1f}",
-        "proposals from": ", ".join(results.proposal_sources()),
-    }
-    rejected = results.rejected()
-    template = files("camground.report").joinpath("template.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals["css"] = (
-        files("camground.report").joinpath("style.css").read_text(encoding="utf-8")
-    )
-    return environment.from_string(template).render(
-        dataset=results.config["dataset"],
-        split=options["split"],
-        metric=heading(options["metric"]),
-        metrics=[heading(metric) for metric in options["metrics"]],
-        reference=results.reference,
-        facts=facts,
-        tiles=_tiles(results),
-        splits=results.split_counts(),
-        leakage=leakage.leakage(results),
-        rejected=rejected[:50],
-        rejected_count=len(rejected),
-        rows=rows(results),
-        verdicts=verdict_sentences(results),
-        split_table=split_table.split_table(results),
-        published=published_table.section(results),
-        charts=drawn,
-        anatomy=[
-            {"key": part.key, "value": part.value, "n": part.n}
-            | {"cells": [(name, percent(part.shares[name])) for name in SHOWN]}
-            for part in anatomy(results)
-        ],
-        mined=mined,
-        mined_headings=mining.HEADINGS,
-        collapsed_above=percent(mining.COLLAPSED_ABOVE),
-        collapsed_below=percent(mining.COLLAPSED_BELOW),
-        swaps=word_swaps.by_class(results),
-        pictures=pictures,
-        right=[card for card in shown if card["cause"] == "right"],
-        wrong=[card for card in shown if card["cause"] != "right"],
-        counts=counts,
-        gallery=options["gallery"],
-        gallery_seed=results.config["seeds"][0],
-        causes=CAUSE_NOTES,
-        cause_colours=CAUSE_COLOURS,
-        resolved=yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True),
-    )

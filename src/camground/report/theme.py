@@ -11,9 +11,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from camground.report.ablation_table import AblationTable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -39,12 +44,28 @@ VARIABLES = {
 # Told apart on white and on near black, and by most colour-blind readers (after Okabe and Ito).
 SERIES = ("#2f7de1", "#e8870c", "#12a37a", "#d1538f", "#8b6fe0", "#b59a00", "#27a9c9", "#d9534f")
 NEUTRAL = "#8a94a6"
-CAUSE_COLOURS = {
+ANSWER_COLOURS = {
     "right": "#12a37a",
     "wrong extent": "#e8c14d",
     "wrong object": "#e8870c",
     "proposal missing": "#8a94a6",
 }
+
+
+def colours(table: AblationTable) -> dict[str, str]:
+    """A colour for each variant, the same in all charts."""
+    return {name: SERIES[i % len(SERIES)] for i, name in enumerate(table.variants)}
+
+
+def bare_rows(axes: Axes, names: list[str]) -> np.ndarray:
+    """Names as rows from top to bottom, without an axis line; returns their heights."""
+    heights = np.arange(len(names))[::-1].astype(float)
+    axes.set_yticks(heights, names)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.spines["left"].set_visible(False)
+    return heights
 
 
 @contextmanager
@@ -83,16 +104,9 @@ def style(theme: Theme) -> Iterator[None]:
 
 def to_svg(draw: Callable[[], Figure | None]) -> str:
     """A chart as inline SVG in the page's colours and font, as wide as its container; "" for None."""
-    import matplotlib.pyplot as plt
-
-    with style(MARKERS):
-        figure = draw()
-        if figure is None:
-            return ""
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-        plt.close(figure)
-    text = buffer.getvalue()
+    text = _drawn(draw, MARKERS, "svg", metadata={"Date": None}).decode()
+    if not text:
+        return ""
     text = text[text.index("<svg") :]
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
@@ -104,15 +118,19 @@ def to_svg(draw: Callable[[], Figure | None]) -> str:
     )
 
 
-def to_png(draw: Callable[[], Figure], theme: Theme = PAPER) -> bytes:
-    """A chart as PNG on white, for documents."""
+def to_png(draw: Callable[[], Figure | None]) -> bytes:
+    """A chart as PNG on white, for documents; empty for None."""
+    return _drawn(draw, PAPER, "png", dpi=150, metadata={"Software": None})
+
+
+def _drawn(draw: Callable[[], Figure | None], theme: Theme, form: str, **options: Any) -> bytes:
     import matplotlib.pyplot as plt
 
     with style(theme):
         figure = draw()
+        if figure is None:
+            return b""
         buffer = io.BytesIO()
-        figure.savefig(
-            buffer, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None}
-        )
+        figure.savefig(buffer, format=form, bbox_inches="tight", **options)
         plt.close(figure)
     return buffer.getvalue()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_report_mining import MADE, write
 
 import fake_study
-from camground.report.study import main
+from camground.stages import report as stage
 from camground.study import tables
 from camground.study.errors import UserError
 
@@ -18,14 +17,13 @@ COMMAND = "snakemake --cores all --configfile configs/toy.yaml"
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     made = fake_study.make(tmp_path / "toy")
-    write(made, MADE)
+    fake_study.add_mining(made)
     return made
 
 
 def document(root: Path) -> str:
     output = root.parent / "docs" / "study.md"
-    arguments = ["--results", str(root), "--output", str(output), "--command", COMMAND]
-    main([*arguments, "--commit", "0123abcd"])
+    stage.document(root, output, COMMAND, "0123abcd")
     return output.read_text()
 
 
@@ -77,7 +75,7 @@ def test_every_method_has_its_means_and_its_difference(root: Path) -> None:
         one = next(key for key in flavours[name] if key.startswith("ref+ "))
         assert flavours[name][one] == shown(cell(root, name, "acc@0.5", "flavour=ref+"))
     # the fake study does not measure it
-    assert results["full"]["Extent given object"] == "–"
+    assert results["full"]["Right extent"] == "–"
     found = rows(text, "Difference from full in Acc@0.5")
     assert "full" not in found
     for name in ("baseline", "random"):
@@ -91,21 +89,18 @@ def test_every_method_has_its_means_and_its_difference(root: Path) -> None:
 def test_own_cams_are_compared_with_and_without_mining(root: Path) -> None:
     found = rows(document(root), "The model's own Grad-CAM and attention mining")
     assert list(found) == ["full", "no_attention_mining", "baseline", "matcher's CAM"]
-    assert found["full"]["IoU"] == shown(cell(root, "full", "cam_iou"))
-    assert found["matcher's CAM"]["IoU"] == shown(cell(root, "full", "matcher_cam_iou"))
+    assert found["full"]["CAM IoU"] == shown(cell(root, "full", "cam_iou"))
+    assert found["matcher's CAM"]["CAM IoU"] == shown(cell(root, "full", "matcher_cam_iou"))
     assert found["baseline"]["Collapse"] == "collapsed: covers everything, seed 0"
-    assert found["no_attention_mining"]["mask share"] == "–"
+    assert found["no_attention_mining"]["Mask share"] == "–"
 
 
 def test_word_swaps_are_there_if_they_were_measured(root: Path) -> None:
     assert "Word-swap" not in document(root)
-    path = root / "ablation.parquet"
-    table = tables.read_arrow("ablation", path).to_pylist()
-    like = cell(root, "full", "iou")
-    for group, mean in (("all", 0.7), ("word_class=colour", 0.8), ("word_class=size", 0.6)):
-        new = {"metric": "word_swap", "group": group, "mean": mean, "deviation": 0.01, "n": 12}
-        table.append({**like, **new})
-    tables.write("ablation", table, path)
+    changes = {"metric": "word_swap", "deviation": 0.01, "n": 12}
+    means = {"all": 0.7, "word_class=colour": 0.8, "word_class=size": 0.6}
+    rows_added = [{**changes, "group": group, "mean": mean} for group, mean in means.items()]
+    fake_study.add_ablation_rows(root, rows_added)
     found = rows(document(root), "Word-swap accuracy by class of the changed word")
     assert list(found) == ["full"]
     assert found["full"]["colour (n 12)"] == "80.0 ± 1.0"
