@@ -10,7 +10,7 @@ import pytest
 import fake_study
 from camground.report import mining
 from camground.report.ablation_table import Cell
-from camground.study.config import load_config, merge, read_yaml, variant_config, variants_to_run
+from camground.stages.config import StudyConfig
 from conftest import REPOSITORY
 from report_page import write_page
 
@@ -86,16 +86,14 @@ def test_the_section_is_left_out_where_only_the_reference_mines(root: Path) -> N
     assert not (root / "figures" / "mining.png").exists()
 
 
-def test_the_sweep_changes_attention_mining_alone() -> None:
-    study, sweep = (
-        read_yaml(REPOSITORY / "configs" / f"{name}.yaml") for name in ("study", "mining")
-    )
-    config = merge(merge(load_config(), study), sweep)
-    full = variant_config(config, "full")
-    names = variants_to_run(config)
+def test_the_sweep_changes_attention_mining_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    study = StudyConfig.load("configs/mining.yaml")
+    full = study.variant("full").to_dict()
+    names = study.variant_names
     assert len(names) == 14
-    assert names[0] == config["ablation"]["reference"]
+    assert names[0] == study.ablation.reference
     for name in names[1:]:
-        differs = mining.difference(variant_config(config, name), full)
+        differs = mining.difference(study.variant(name).to_dict(), full)
         assert differs is not None, name
         assert len(differs) == 1, name

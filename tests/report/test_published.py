@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from camground.report.published import SPLITS, TABLE, Method, benchmark, read_pu
 from camground.report.published_table import published
 from camground.stages import report as stage
 from camground.study.errors import UserError
+from conftest import REPOSITORY
 from report_page import Page, write_page
 
 REFCOCO = {"kind": "refer", "refer": {"dataset": "refcoco", "split_by": "unc"}}
@@ -249,8 +252,9 @@ def test_the_table_travels_with_the_package() -> None:
     from camground.study.code_closure import code_files
 
     assert TABLE in code_files("camground.report")
-    project = (TABLE.parents[3] / "pyproject.toml").read_text()
-    assert "report/*.yaml" in project
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["camground"]
+    assert any(fnmatch("report/published.yaml", pattern) for pattern in patterns)
 
 
 def test_a_methods_rows_on_a_data_set() -> None:
