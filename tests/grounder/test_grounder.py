@@ -1,202 +1,387 @@
-"""Invariants of the grounder: batched equals single, order of proposals, padding, empty proposals."""
+"""Invariants of the forward pass: what its numbers depend on, and what they must not depend on."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from camground.grounder.cam_encoder import CamEncoderConfig
-from camground.grounder.fusion import FusionConfig
-from camground.grounder.grounder import Grounder, GrounderConfig, TransformerConfig
-from camground.grounder.regions import Proposals, cell_overlap, inside_and_ring, map_features
-from camground.grounder.seen_and_read import Read
+from camground.grounder.grounder import Grounder, GroundingOutput
+from camground.grounder.regions import Proposals
+from camground.matcher.gated_map import gate
+from camground.matcher.matcher import Texts
+from camground.training.attention_mining import ImageProbability
+from tiny_grounder import (
+    COUNT,
+    OFF,
+    PAIRS,
+    SWITCHES,
+    forward,
+    see,
+    tiny_grounder,
+    tiny_inputs,
+    tiny_matcher,
+)
 
-CHANNELS, TEXT, GRID, COUNT, PAIRS = 6, 10, 8, 5, 3
-SWITCHES = [
-    {},
-    {"cam_encoder": CamEncoderConfig(enabled=False)},
-    {"transformer": TransformerConfig(enabled=False)},
-    {"fusion": FusionConfig(enabled=False)},
-    {"fusion": FusionConfig(relations=0)},
-    {"own_map": False},
-    {"relation_kernel": 2},
-]
-
-
-def make_model(**switches):
-    torch.manual_seed(0)
-    config = GrounderConfig(**{"width": 16, "transformer": TransformerConfig(grid=2), **switches})
-    return Grounder(config, CHANNELS, TEXT).double().eval()
+every_model = pytest.mark.parametrize("changes", SWITCHES.values(), ids=SWITCHES)
 
 
-def make_inputs(seed=1, count=COUNT):
-    make = torch.Generator().manual_seed(seed)
-    corners = torch.rand(PAIRS, count, 2, generator=make).double() * 0.5
-    boxes = torch.cat(
-        [corners, corners + 0.1 + 0.3 * torch.rand(PAIRS, count, 2, generator=make)], -1
-    )
-    proposals = Proposals(
-        boxes,
-        torch.rand(PAIRS, count, generator=make).double(),
-        torch.ones(PAIRS, count, dtype=torch.bool),
-    )
-    features = torch.randn(PAIRS, CHANNELS, GRID, GRID, generator=make).double()
-    tokens = torch.randn(PAIRS, 4, TEXT, generator=make).double()
-    mask = torch.tensor([[True] * 4, [True] * 2 + [False] * 2, [True] + [False] * 3])
-    return (
-        features,
-        proposals,
-        tokens * mask[..., None],
-        mask,
-        torch.rand(PAIRS, 8, 8, generator=make).double(),
-    )
+def numbers(output: GroundingOutput) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, image score and own CAM."""
+    return output.scores, output.image_score.logit, output.own_cam
 
 
-def final_scores(model, features, proposals, tokens, mask, cam):
-    visual = model.trunk(features)
-    grounded = model.ground(model.see_map(visual, proposals), model.read(tokens, mask), cam)
-    own = model.own_cam(grounded, visual)
-    return model.rescore(grounded, own, proposals), grounded.image_logit, own
+def close(one: GroundingOutput, other: GroundingOutput) -> bool:
+    pairs = zip(numbers(one), numbers(other), strict=True)
+    return all(torch.allclose(a, b, atol=1e-9) for a, b in pairs)
 
 
-@pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: next(iter(s), "full"))
-def test_batched_equals_single(switches):
-    model = make_model(**switches)
-    features, proposals, tokens, mask, cam = make_inputs()
-    together = final_scores(model, features, proposals, tokens, mask, cam)
+@every_model
+def test_a_batch_equals_its_pairs_alone(changes: dict[str, Any]) -> None:
+    model, inputs = tiny_grounder(**changes), tiny_inputs()
+    together = forward(model, inputs)
     for row in range(PAIRS):
-        at = torch.tensor([row])
-        alone = final_scores(model, features[at], proposals.take(at), tokens[at], mask[at], cam[at])
-        for batched, single in zip(together, alone, strict=True):
-            assert torch.allclose(batched[at], single, atol=1e-9)
+        alone = forward(model, inputs.take([row]))
+        for batched, single in zip(numbers(together), numbers(alone), strict=True):
+            assert torch.allclose(batched[[row]], single, atol=1e-9)
 
 
-@pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: next(iter(s), "full"))
-def test_permuting_proposals_permutes_scores(switches):
-    model = make_model(**switches)
-    features, proposals, tokens, mask, cam = make_inputs()
+@every_model
+def test_the_order_of_proposals_is_that_of_the_scores(changes: dict[str, Any]) -> None:
+    model, inputs = tiny_grounder(**changes), tiny_inputs()
     order = torch.tensor([3, 0, 4, 1, 2])
-    moved = Proposals(
-        proposals.boxes[:, order], proposals.objectness[:, order], proposals.valid[:, order]
-    )
-    before, image_before, own_before = final_scores(model, features, proposals, tokens, mask, cam)
-    after, image_after, own_after = final_scores(model, features, moved, tokens, mask, cam)
-    assert torch.allclose(before[:, order], after, atol=1e-9)
-    assert torch.allclose(image_before, image_after, atol=1e-9)
-    assert torch.allclose(own_before, own_after, atol=1e-9)
-    assert not torch.allclose(before, after)
+    before = forward(model, inputs)
+    parts = (inputs.proposals.boxes, inputs.proposals.objectness, inputs.proposals.valid)
+    inputs.proposals = Proposals(*(part[:, order] for part in parts))
+    after = forward(model, inputs)
+    assert torch.allclose(before.scores[:, order], after.scores[:, :COUNT], atol=1e-9)
+    assert torch.allclose(before.image_score.logit, after.image_score.logit, atol=1e-9)
+    assert torch.allclose(before.own_cam, after.own_cam, atol=1e-9)
+    assert not torch.allclose(before.scores[:, :COUNT], after.scores[:, :COUNT])
 
 
 @pytest.mark.parametrize("count", [5, 1])
-def test_padding_with_invalid_proposals_changes_nothing(count):
-    model = make_model()
-    features, proposals, tokens, mask, cam = make_inputs(count=count)
-    padded = Proposals(
+def test_padding_with_invalid_proposals_changes_nothing(count: int) -> None:
+    model, inputs = tiny_grounder(), tiny_inputs(count=count)
+    plain = forward(model, inputs)
+    proposals = inputs.proposals
+    inputs.proposals = Proposals(
         torch.cat([proposals.boxes, torch.zeros(PAIRS, 2, 4).double()], 1),
         torch.cat([proposals.objectness, torch.zeros(PAIRS, 2).double()], 1),
         torch.cat([proposals.valid, torch.zeros(PAIRS, 2, dtype=torch.bool)], 1),
     )
-    plain, image_plain, _ = final_scores(model, features, proposals, tokens, mask, cam)
-    wide, image_wide, _ = final_scores(model, features, padded, tokens, mask, cam)
-    assert torch.allclose(plain, wide[:, :count], atol=1e-9)
-    assert torch.isinf(wide[:, count:]).all()
-    assert torch.allclose(image_plain, image_wide, atol=1e-9)
+    padded = forward(model, inputs)
+    assert torch.allclose(plain.scores, padded.scores[:, :count], atol=1e-9)
+    assert torch.isinf(padded.scores[:, count:]).all()
+    assert torch.allclose(plain.image_score.logit, padded.image_score.logit, atol=1e-9)
 
 
-def test_an_image_without_proposals_gives_finite_scores_and_gradients():
-    model = make_model()
-    features, proposals, tokens, mask, cam = make_inputs()
-    proposals.valid[1] = False
-    scores, image, own = final_scores(model, features, proposals, tokens, mask, cam)
-    assert torch.isinf(scores[1]).all()
-    assert torch.isfinite(scores[0]).all()
-    assert torch.isfinite(image).all()
-    (image.sum() + own.sum()).backward()
+@every_model
+def test_an_image_without_proposals_has_finite_numbers_and_gradients(
+    changes: dict[str, Any],
+) -> None:
+    model, inputs = tiny_grounder(**changes), tiny_inputs()
+    inputs.proposals.valid[1] = False
+    output = forward(model, inputs, order="exact")
+    assert torch.isinf(output.scores[1, :COUNT]).all()
+    assert torch.isfinite(output.scores[0]).all()
+    assert torch.isfinite(output.image_score.logit).all()
+    (output.image_score.logit.sum() + output.own_cam.sum()).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
-def test_each_part_is_heard():
-    """The score depends on the CAM, on the words and on the own map, each through its own part."""
-    features, proposals, tokens, mask, cam = make_inputs()
-    model = make_model()
-    base = final_scores(model, features, proposals, tokens, mask, cam)[0]
-    assert not torch.allclose(
-        base, final_scores(model, features, proposals, tokens, mask, cam.flip(2))[0]
-    )
-    assert not torch.allclose(
-        base, final_scores(model, features, proposals, tokens.flip(0), mask, cam)[0]
-    )
-    deaf = make_model(cam_encoder=CamEncoderConfig(enabled=False))
-    one = final_scores(deaf, features, proposals, tokens, mask, cam)[0]
-    assert torch.equal(one, final_scores(deaf, features, proposals, tokens, mask, cam.flip(2))[0])
+def test_the_scores_depend_on_cam_words_and_own_cam() -> None:
+    """Each through its own part of the model."""
+    model, inputs = tiny_grounder(), tiny_inputs()
+    base = forward(model, inputs).scores
+    other_cam, other_words = tiny_inputs(), tiny_inputs()
+    other_cam.cam = inputs.cam.flip(2)
+    other_words.tokens = inputs.tokens.flip(0)
+    assert not torch.allclose(base, forward(model, other_cam).scores)
+    assert not torch.allclose(base, forward(model, other_words).scores)
+    without = tiny_grounder(cam_encoder=OFF)
+    assert torch.equal(forward(without, inputs).scores, forward(without, other_cam).scores)
+    assert model.own_map is not None
     model.own_map.weight.data.zero_()
-    assert not torch.allclose(base, final_scores(model, features, proposals, tokens, mask, cam)[0])
+    assert not torch.allclose(base, forward(model, inputs).scores)
 
 
-def test_a_withheld_cam_hides_its_content():
-    model = make_model()
-    features, proposals, tokens, mask, cam = make_inputs()
-    seen, read = model.see(features, proposals), model.read(tokens, mask)
+def shown(model: Grounder, cam: Tensor | None, known: Tensor | None = None) -> GroundingOutput:
+    """The forward pass with this CAM in place of the inputs' own."""
+    inputs = tiny_inputs()
+    output: GroundingOutput = model(
+        inputs.features,
+        inputs.proposals,
+        inputs.tokens,
+        inputs.mask,
+        torch.arange(PAIRS),
+        cam,
+        known,
+    )
+    return output
+
+
+def test_a_withheld_cam_hides_its_content() -> None:
+    model, cam = tiny_grounder(), tiny_inputs().cam
     nothing = torch.zeros(PAIRS, dtype=torch.bool)
-    one = model.ground(seen, read, cam, nothing).scores
-    assert torch.equal(one, model.ground(seen, read, cam.flip(1), nothing).scores)
-    assert torch.allclose(one, model.ground(seen, read, None).scores)
+    withheld = shown(model, cam, nothing).scores
+    assert torch.equal(withheld, shown(model, cam.flip(1), nothing).scores)
+    assert torch.allclose(withheld, shown(model, None).scores)
+    some = shown(model, cam, torch.tensor([True, False, True])).scores
+    assert torch.allclose(some[1], withheld[1])
+    assert torch.allclose(some[[0, 2]], shown(model, cam).scores[[0, 2]])
+    assert not torch.isclose(some[[0, 2]], withheld[[0, 2]]).all()
 
 
-def test_cell_overlap_is_the_area_of_the_box():
-    boxes = torch.tensor([[[0.13, 0.2, 0.71, 0.9], [0.0, 0.0, 1.0, 1.0]]]).double()
-    overlap = cell_overlap(boxes, 7, 5).sum(-1) / 35
-    assert torch.allclose(overlap, torch.tensor([[0.58 * 0.7, 1.0]]).double())
+def test_in_training_a_share_of_the_cams_is_withheld() -> None:
+    model, cam = tiny_grounder(cam_encoder={"dropout": 0.5}).train(), tiny_inputs().cam
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for block in model.modules():
+        if hasattr(block, "dropout"):
+            block.dropout = 0.0 if isinstance(block.dropout, float) else block.dropout
+    torch.manual_seed(0)
+    kept = torch.stack([shown(model, cam).scores[0] for _ in range(12)])
+    model.eval()
+    seen, unseen = shown(model, cam).scores[0], shown(model, None).scores[0]
+    as_seen, as_unseen = (
+        [torch.allclose(row, whole) for row in kept.detach()] for whole in (seen, unseen)
+    )
+    assert all(a != b for a, b in zip(as_seen, as_unseen, strict=True))
+    assert any(as_seen)
+    assert any(as_unseen)
 
 
-def test_inside_and_ring_are_weights():
-    boxes = torch.tensor([[[0.3, 0.3, 0.6, 0.7], [0.0, 0.0, 1.0, 1.0]]]).double()
-    inside, ring = inside_and_ring(boxes, (10, 10))
-    assert torch.allclose(inside.sum(-1), torch.ones(1, 2).double())
-    assert torch.allclose(ring.sum(-1), torch.tensor([[1.0, 0.0]]).double())
-    assert (inside[0, 0] * ring[0, 0]).max() < 1e-6  # the box lies on the cells' edges
+@every_model
+def test_image_score_and_own_cam_know_nothing_of_the_matchers_cam(changes: dict[str, Any]) -> None:
+    """S(I, q) is one function of image and text, and so is its Grad-CAM."""
+    model, cam = tiny_grounder(**changes), tiny_inputs().cam
+    outputs = [
+        shown(model, cam),
+        shown(model, None),
+        shown(model, cam, torch.zeros(PAIRS, dtype=torch.bool)),
+        shown(model, cam.roll(1, 0)),
+        shown(model, torch.ones_like(cam)),
+    ]
+    for other in outputs[1:]:
+        assert torch.equal(other.image_score.logit, outputs[0].image_score.logit)
+        assert torch.equal(
+            other.image_score.proposal_scores, outputs[0].image_score.proposal_scores
+        )
+        assert torch.equal(other.own_cam, outputs[0].own_cam)
+    if not changes:
+        assert not torch.equal(outputs[0].scores, outputs[1].scores)
 
 
-def test_map_features_favour_the_box_that_fits():
-    cam = torch.zeros(1, 10, 10)
-    cam[0, 2:6, 3:8] = 0.7
-    boxes = torch.tensor([[[0.3, 0.2, 0.8, 0.6], [0.3, 0.2, 0.5, 0.4], [0.0, 0.0, 1.0, 1.0]]])
-    said = map_features(cam, boxes)
-    assert said[0, :, 2].argmax() == 0  # inside minus ring
-    assert torch.allclose(said[0, :, 3], torch.tensor([1.0, 0.2, 1.0]), atol=1e-5)  # share of mass
+@every_model
+def test_the_probability_of_unerased_features_is_that_of_the_image_score(
+    changes: dict[str, Any],
+) -> None:
+    """What attention mining computes of I* is, of I itself, S(I, q)."""
+    model, inputs = tiny_grounder(**changes), tiny_inputs()
+    output = forward(model, inputs)
+    probability = ImageProbability(model)(
+        inputs.features, inputs.proposals, inputs.tokens, inputs.mask
+    )
+    assert torch.allclose(probability, output.image_score.logit.sigmoid(), atol=1e-12)
 
 
-def test_joined_texts_are_padded_on_the_right():
-    def read(rows, length):
-        make = torch.Generator().manual_seed(length)
-        vectors = (torch.randn(rows, 6, generator=make) for _ in range(2))
-        mask = torch.ones(rows, length, dtype=torch.bool)
-        return Read(*vectors, torch.randn(rows, length, 6, generator=make), mask)
-
-    for one, other in (
-        (read(2, 3), read(1, 5)),
-        (read(2, 5), read(1, 3)),
-        (read(1, 4), read(3, 4)),
-    ):
-        joined = Read.join(one, other)
-        count = len(one.mask)
-        assert joined.words.shape == (count + len(other.mask), joined.mask.shape[1], 6)
-        assert joined.mask.shape[1] == max(one.mask.shape[1], other.mask.shape[1])
-        for part, rows in ((one, slice(count)), (other, slice(count, None))):
-            length = part.mask.shape[1]
-            assert torch.equal(joined.phrase[rows], part.phrase)
-            assert torch.equal(joined.subject[rows], part.subject)
-            assert torch.equal(joined.words[rows, :length], part.words)
-            assert joined.mask[rows, :length].all()
-            assert not joined.mask[rows, length:].any()
-            assert not joined.words[rows, length:].any()
+@every_model
+def test_without_gradients_the_numbers_are_the_same(changes: dict[str, Any]) -> None:
+    model, inputs = tiny_grounder(**changes), tiny_inputs()
+    with_graph = forward(model, inputs)
+    assert with_graph.scores.requires_grad
+    assert with_graph.image_score.logit.requires_grad
+    with torch.no_grad():
+        without = forward(model, inputs)
+    assert close(with_graph, without)
+    assert without.own_cam.any()
+    assert not any(value.requires_grad for value in numbers(without))
+    assert not without.image_score.proposal_scores.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_joined_text_is_grounded_as_alone():
-    model = make_model()
-    features, proposals, tokens, mask, _ = make_inputs()
-    seen = model.see(features, proposals)
-    short, long = model.read(tokens[1:2, :2], mask[1:2, :2]), model.read(tokens[:1], mask[:1])
-    together = model.ground(seen.take(torch.tensor([2, 0])), Read.join(short, long), None)
+@every_model
+def test_texts_that_share_an_image_equal_texts_with_a_copy_each(changes: dict[str, Any]) -> None:
+    model, inputs = tiny_grounder(**changes), tiny_inputs()
+    owner = torch.tensor([0, 0, 1])
+    copies = tiny_inputs()
+    copies.features, copies.proposals = inputs.features[owner], inputs.proposals.take(owner)
+    images = torch.tensor([0, 1])
+    shared = model(
+        inputs.features[images],
+        inputs.proposals.take(images),
+        inputs.tokens,
+        inputs.mask,
+        owner,
+        inputs.cam,
+    )
+    assert close(shared, forward(model, copies))
+    assert torch.equal(shared.candidates.boxes[:, :COUNT], copies.proposals.boxes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cam", "scorings"),
+    [
+        ({"cam_encoder": OFF}, True, 1),
+        ({}, False, 1),
+        ({}, True, 2),
+        ({"cam_encoder": OFF, "map_boxes": [0.5]}, True, 2),
+    ],
+)
+def test_proposals_are_scored_once_where_there_is_nothing_new_to_see(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], cam: bool, scorings: int
+) -> None:
+    calls = []
+    score = Grounder.score
+
+    def counted(self: Grounder, *arguments: Any) -> Tensor:
+        calls.append(arguments)
+        return score(self, *arguments)
+
+    monkeypatch.setattr(Grounder, "score", counted)
+    forward(tiny_grounder(**changes), tiny_inputs(), show_cam=cam)
+    assert len(calls) == scorings
+
+
+def test_the_grounder_is_built_on_the_matchers_own_parameters() -> None:
+    matcher = tiny_matcher()
+    model = Grounder(matcher, tiny_grounder().config).double()
+    assert model.matcher is matcher
+    held = dict(model.named_parameters())
+    for name, parameter in matcher.named_parameters():
+        assert held[f"matcher.{name}"] is parameter
+    inputs = tiny_inputs()
+    output = forward(model, inputs)
+    output.image_score.logit.sum().backward()
+    assert matcher.trunk.stem.weight.grad is not None
+    assert matcher.trunk.stem.weight.grad.any()
+
+
+@pytest.mark.parametrize("relations", [0, 2])
+def test_the_image_score_adds_the_matchers_own_to_the_proposals(relations: int) -> None:
+    """With relations the cells are compared as the matcher does, without them with the subject."""
+    model, inputs = tiny_grounder(relations), tiny_inputs()
+    images, texts = see(model, inputs), model.matcher.read(inputs.tokens, inputs.mask)
+    image_score = model.image_score(images, texts)
+    pooled = image_score.proposal_scores.logsumexp(-1) - torch.tensor(float(COUNT)).log()
+    matcher = model.matcher
+    similarity = matcher.similarity(images.map, texts)
+    own = (matcher.logits(similarity) - matcher.bias) / matcher.scale.exp()
+    expected = pooled + model.cell_scale.exp() * own + model.image_bias
+    assert torch.allclose(image_score.logit, expected, atol=1e-9) == (relations > 0)
+    assert image_score.cell_shares is not None
+    assert torch.allclose(image_score.cell_shares.sum((1, 2)), torch.ones(PAIRS).double())
+
+
+def test_a_cell_changed_behind_the_proposals_is_seen_unless_regions_are_all() -> None:
+    inputs = tiny_inputs()
+    for regions_only in (False, True):
+        model = tiny_grounder(regions_only=regions_only)
+        images, texts = see(model, inputs), model.matcher.read(inputs.tokens, inputs.mask)
+        contrastive = model.contrastive_logits(images, texts)
+        image = model.image_score(images, texts).logit
+        images.map = images.map.flip(0) * 2
+        assert torch.equal(contrastive, model.contrastive_logits(images, texts)) == regions_only
+        assert torch.equal(image, model.image_score(images, texts).logit) == regions_only
+        images.regions = images.regions.flip(0)
+        assert not torch.allclose(contrastive, model.contrastive_logits(images, texts))
+        assert not torch.allclose(image, model.image_score(images, texts).logit)
+
+
+def test_with_regions_alone_the_contrastive_loss_trains_what_chooses() -> None:
+    """Region by region, the late score and the final one agree on which proposal is meant."""
+    model = tiny_grounder(regions_only=True, cam_encoder=OFF, transformer=OFF, fusion=OFF)
+    model.objectness_weight.data.zero_()
+    inputs = tiny_inputs()
+    images, texts = see(model, inputs), model.matcher.read(inputs.tokens, inputs.mask)
+    regions = torch.nn.functional.normalize(images.regions, dim=-1)
+    similarity = torch.einsum("pd,pkd->pk", texts.phrase, regions)
+    scores = forward(model, inputs).scores
+    assert torch.equal(scores.argsort(-1), similarity.argsort(-1))
+    late = model.contrastive_logits(images, texts).diagonal()
+    temperature = model.matcher.config.temperature
+    pooled = (similarity / temperature).logsumexp(-1) - torch.tensor(float(COUNT)).log()
+    assert torch.allclose(late, model.contrastive_scale.exp() * temperature * pooled, atol=1e-9)
+    # with the subject's words a proposal is compared with another vector than the whole phrase
+    full = tiny_grounder()
+    words = full.matcher.read(inputs.tokens, inputs.mask)
+    assert not torch.allclose(full._subject(words), words.phrase)
+
+
+def test_contrastive_logits_of_all_pairs_equal_those_of_each_pair() -> None:
+    for changes in ({}, {"regions_only": True}, {"relations": 0}):
+        model, inputs = tiny_grounder(**changes), tiny_inputs()
+        inputs.proposals.valid[0, 3:] = False
+        images, texts = see(model, inputs), model.matcher.read(inputs.tokens, inputs.mask)
+        table = model.contrastive_logits(images, texts)
+        for row in range(PAIRS):
+            for column in range(PAIRS):
+                one = model.contrastive_logits(
+                    images.take(torch.tensor([row])), texts.take(torch.tensor([column]))
+                )
+                assert torch.allclose(table[row, column], one[0, 0], atol=1e-9)
+
+
+def test_a_joined_text_is_scored_as_alone() -> None:
+    model, inputs = tiny_grounder(), tiny_inputs()
+    images, read = see(model, inputs), model.matcher.read
+    short = read(inputs.tokens[1:2, :2], inputs.mask[1:2, :2])
+    long = read(inputs.tokens[:1], inputs.mask[:1])
+    together = model.image_score(images.take(torch.tensor([2, 0])), Texts.join(short, long))
     for row, (image, text) in enumerate(((2, short), (0, long))):
-        alone = model.ground(seen.take(torch.tensor([image])), text, None)
-        assert torch.allclose(together.scores[row], alone.scores[0], atol=1e-9)
-        assert torch.allclose(together.image_logit[row], alone.image_logit[0], atol=1e-9)
+        alone = model.image_score(images.take(torch.tensor([image])), text)
+        assert torch.allclose(together.proposal_scores[row], alone.proposal_scores[0], atol=1e-9)
+        assert torch.allclose(together.logit[row], alone.logit[0], atol=1e-9)
+
+
+def test_the_own_cam_is_the_textbook_grad_cam() -> None:
+    """GAIN, Li et al. 2018, eq. 1 and 2."""
+    model, inputs = tiny_grounder(own_gate=False), tiny_inputs()
+    images, texts = see(model, inputs), model.matcher.read(inputs.tokens, inputs.mask)
+    logit = model.image_score(images, texts).logit
+    own_cam = forward(model, inputs).own_cam
+    for row in range(PAIRS):
+        (gradient,) = torch.autograd.grad(logit[row], images.map, retain_graph=True)
+        by_hand = torch.zeros(images.map.shape[-2:]).double()
+        for channel in range(images.map.shape[1]):
+            by_hand += gradient[row, channel].mean() * images.map[row, channel]
+        assert torch.allclose(own_cam[row], by_hand.clamp(min=0), atol=1e-12)
+
+
+def test_the_gated_own_cam_is_part_of_the_whole_one() -> None:
+    inputs = tiny_inputs()
+    kept = forward(tiny_grounder(), inputs, order="first")
+    whole = forward(tiny_grounder(own_gate=False), inputs).own_cam
+    shares = kept.image_score.cell_shares
+    assert shares is not None
+    assert torch.allclose(kept.own_cam, whole * gate(whole, shares))
+    assert 0 < kept.own_cam.sum() < whole.sum()
+
+
+@pytest.mark.parametrize(("order", "graph"), [("exact", True), ("first", True), ("none", False)])
+def test_the_order_says_whether_the_own_cam_has_a_gradient(order: str, graph: bool) -> None:
+    model = tiny_grounder()
+    own_cam = forward(model, tiny_inputs(), order=order).own_cam
+    assert own_cam.requires_grad == graph
+    if graph:
+        weights = (model.matcher.trunk.stem.weight, model.subject.weight)
+        image, text = torch.autograd.grad(own_cam.sum(), weights, allow_unused=True)
+        assert image.any()
+        # alpha, which "first" holds constant, alone knows the text
+        assert (text is not None and bool(text.any())) == (order == "exact")
+
+
+def test_no_loss_on_the_scores_shapes_the_own_cam() -> None:
+    """A variant without attention mining differs from one with it in the mining alone."""
+    model = tiny_grounder(cam_encoder=OFF)
+    assert model.own_map is not None
+    inputs = tiny_inputs()
+    scores = forward(model, inputs, order="exact").scores
+    (gradient,) = torch.autograd.grad(scores.sum(), model.matcher.trunk.stem.weight)
+    plain = forward(model, inputs, order="none").scores
+    (expected,) = torch.autograd.grad(plain.sum(), model.matcher.trunk.stem.weight)
+    assert torch.allclose(gradient, expected, atol=1e-12)

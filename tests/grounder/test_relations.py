@@ -15,35 +15,35 @@ BOXES = torch.tensor(
 
 
 def test_pair_geometry_of_boxes_made_by_hand():
-    said = pair_geometry(BOXES)[0]
-    assert said.shape == (4, 4, PAIR_FEATURES)
-    first_to_second = said[0, 1].tolist()
+    geometry = pair_geometry(BOXES)[0]
+    assert geometry.shape == (4, 4, PAIR_FEATURES)
+    first_to_second = geometry[0, 1].tolist()
     # from the first box the second lies to the right (x > 0) and below (y > 0)
     assert first_to_second[:4] == pytest.approx([0.8, 1.2, 0.8, 1.2])
     assert first_to_second[4] == pytest.approx(0.52**0.5, abs=1e-5)
     assert first_to_second[5:] == pytest.approx([0.0] * 6, abs=1e-9)
     half = torch.tensor(0.5).log().item()
-    first_to_third = said[0, 2].tolist()
+    first_to_third = geometry[0, 2].tolist()
     assert first_to_third[:4] == pytest.approx([-0.1, 0.0, 0.1, 0.0])
     assert first_to_third[5:8] == pytest.approx([half, 0.0, half])
     # IoU, the share of the first that both cover, the share of the third
     assert first_to_third[8:] == pytest.approx([0.5, 0.5, 1.0])
-    assert said[3, 0, 8:].tolist() == pytest.approx([0.04, 0.04, 1.0])
-    assert said[3, 0, 5:8].exp().tolist() == pytest.approx([0.2, 0.2, 0.04])
+    assert geometry[3, 0, 8:].tolist() == pytest.approx([0.04, 0.04, 1.0])
+    assert geometry[3, 0, 5:8].exp().tolist() == pytest.approx([0.2, 0.2, 0.04])
 
 
 def test_pair_geometry_seen_from_the_other_box():
     make = torch.Generator().manual_seed(0)
     low = torch.rand(2, 6, 2, generator=make).double() * 0.6
     boxes = torch.cat([low, low + 0.05 + 0.3 * torch.rand(2, 6, 2, generator=make)], -1)
-    said = pair_geometry(boxes)
-    turned = said.transpose(1, 2)
+    geometry = pair_geometry(boxes)
+    reversed_pairs = geometry.transpose(1, 2)
     for feature in (0, 1, 5, 6, 7):  # offsets and logarithms of ratios
-        assert torch.allclose(said[..., feature], -turned[..., feature])
+        assert torch.allclose(geometry[..., feature], -reversed_pairs[..., feature])
     for feature in (2, 3, 4, 8):  # distances and IoU
-        assert torch.allclose(said[..., feature], turned[..., feature])
-    assert torch.allclose(said[..., 9], turned[..., 10])
-    own = said.diagonal(dim1=1, dim2=2)  # (2, features, 6)
+        assert torch.allclose(geometry[..., feature], reversed_pairs[..., feature])
+    assert torch.allclose(geometry[..., 9], reversed_pairs[..., 10])
+    own = geometry.diagonal(dim1=1, dim2=2)  # (2, features, 6)
     assert own[:, :4].abs().max() == 0
     assert torch.allclose(own[:, 8:], torch.ones(2, 3, 6).double())
 
@@ -52,9 +52,9 @@ def test_pair_geometry_of_empty_boxes_is_finite():
     boxes = torch.zeros(1, 3, 4)
     boxes[0, 2] = torch.tensor([0.4, 0.4, 0.4, 0.9])
     boxes.requires_grad_()
-    said = pair_geometry(boxes)
-    said.sum().backward()
-    assert torch.isfinite(said).all()
+    geometry = pair_geometry(boxes)
+    geometry.sum().backward()
+    assert torch.isfinite(geometry).all()
     assert torch.isfinite(boxes.grad).all()
 
 

@@ -30,19 +30,26 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class Swaps:
-    """Expressions with one word changed: texts, ids and word classes of S; of (S,): row of the
-    expression each was made from; false (S,) bool: known to be false of the image."""
+    """S expressions with one word changed: their texts, ids and word classes; origin (S,) int: row of the
+    expression that each was made from; false (S,) bool: known to be false of the image."""
 
     texts: list[str]
     ids: list[str]
     word_classes: list[str]
-    of: np.ndarray
+    origin: np.ndarray
     false: np.ndarray
 
 
 def _without_swaps(images: list[int], expressions: list[int], owner: list[int]) -> PairBatch:
-    none = np.full(len(expressions), -1)
-    return PairBatch(np.array(images), np.array(expressions), np.array(owner), none)
+    no_swaps = np.full(len(expressions), -1)
+    return PairBatch(np.array(images), np.array(expressions), np.array(owner), no_swaps)
+
+
+def _grouped(keys: np.ndarray) -> dict[int, np.ndarray]:
+    """The rows of each key, in order; keys (N,) int."""
+    order = np.argsort(keys, kind="stable")
+    values, starts = np.unique(keys[order], return_index=True)
+    return dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True) if len(keys) else [])
 
 
 class Pairs:
@@ -56,9 +63,9 @@ class Pairs:
         self, images: str | Path, expressions: str | Path, split: str, kinds: Sequence[str]
     ) -> None:
         image_table = tables.read("images", images, ["image_id"])
-        every = tables.read("expressions", expressions)
-        every = every[every["split"] == split]
-        table = every[every["kind"].isin(kinds)]
+        of_split = tables.read("expressions", expressions)
+        of_split = of_split[of_split["split"] == split]
+        table = of_split[of_split["kind"].isin(kinds)]
         row_of = {image_id: row for row, image_id in enumerate(image_table["image_id"])}
         unknown = [image_id for image_id in table["image_id"] if image_id not in row_of]
         if unknown:
@@ -68,27 +75,19 @@ class Pairs:
         self.expression_ids: list[str] = table["expression_id"].tolist()
         self.image_rows = np.array([row_of[image_id] for image_id in table["image_id"]], dtype=int)
         _, self.text_ids = np.unique(np.array(self.texts, dtype=object), return_inverse=True)
-        order = np.argsort(self.image_rows, kind="stable")
-        rows, starts = np.unique(self.image_rows[order], return_index=True)
-        self._of_image = dict(
-            zip(rows.tolist(), np.split(order, starts[1:]), strict=True) if len(rows) else []
-        )
+        self.swaps = self._read_swaps(of_split)
+        self._expressions_of_image = _grouped(self.image_rows)
+        self._swaps_of_expression = _grouped(self.swaps.origin)
 
-        self.swaps = self._read_swaps(every)
-        order = np.argsort(self.swaps.of, kind="stable")
-        rows, starts = np.unique(self.swaps.of[order], return_index=True)
-        self._swaps_of = dict(
-            zip(rows.tolist(), np.split(order, starts[1:]), strict=True) if len(rows) else []
-        )
-
-    def _read_swaps(self, every: pd.DataFrame) -> Swaps:
-        place = {expression_id: row for row, expression_id in enumerate(self.expression_ids)}
-        table = every[(every["kind"] == "swap") & every["swap_of"].isin(place)]
+    def _read_swaps(self, expressions: pd.DataFrame) -> Swaps:
+        row_of = {expression_id: row for row, expression_id in enumerate(self.expression_ids)}
+        is_swap = (expressions["kind"] == "swap") & expressions["swap_of"].isin(row_of)
+        table = expressions[is_swap]
         return Swaps(
             table["text"].tolist(),
             table["expression_id"].tolist(),
             table["word_class"].tolist(),
-            np.array([place[one] for one in table["swap_of"]], dtype=int),
+            np.array([row_of[origin] for origin in table["swap_of"]], dtype=int),
             table["false_of_image"].to_numpy(dtype=bool),
         )
 
@@ -98,34 +97,34 @@ class Pairs:
     @property
     def images(self) -> list[int]:
         """Rows of the images that have at least one expression here."""
-        return list(self._of_image)
+        return list(self._expressions_of_image)
 
     def epoch(
-        self, batch_size: int, per_image: int, rng: np.random.Generator, most: int | None = None
+        self, batch_size: int, per_image: int, rng: np.random.Generator, limit: int | None = None
     ) -> Iterator[PairBatch]:
         """Every image once in random order, with up to `per_image` random expressions of each, and of
-        each expression one random swap. `most`: only so many images, drawn anew each time."""
-        rows = rng.permutation(np.array(self.images, dtype=int))[:most]
+        each expression one random swap. `limit`: only so many images, drawn anew each time."""
+        rows = rng.permutation(np.array(self.images, dtype=int))[:limit]
         for start in range(0, len(rows), batch_size):
             chosen = rows[start : start + batch_size]
             if len(chosen) < min(batch_size, 2):
                 return  # one image alone has no negatives
             expressions, owner = [], []
             for index, row in enumerate(chosen):
-                mine = self._of_image[int(row)]
-                taken = rng.permutation(mine)[:per_image]
-                expressions += taken.tolist()
-                owner += [index] * len(taken)
+                drawn = rng.permutation(self._expressions_of_image[int(row)])[:per_image]
+                expressions += drawn.tolist()
+                owner += [index] * len(drawn)
             swaps = [self._random_swap(row, rng) for row in expressions]
             yield PairBatch(chosen, np.array(expressions), np.array(owner), np.array(swaps))
 
     def _random_swap(self, expression: int, rng: np.random.Generator) -> int:
-        mine = self._swaps_of.get(expression)
-        return -1 if mine is None else int(mine[int(rng.integers(len(mine)))])
+        swaps = self._swaps_of_expression.get(expression)
+        return -1 if swaps is None else int(swaps[int(rng.integers(len(swaps)))])
 
-    def batches_per_epoch(self, batch_size: int, most: int | None = None) -> int:
-        count = len(self._of_image)
-        whole, rest = divmod(count if most is None else min(most, count), batch_size)
+    def batches_per_epoch(self, batch_size: int, limit: int | None = None) -> int:
+        """How many batches `epoch` gives."""
+        count = len(self._expressions_of_image)
+        whole, rest = divmod(count if limit is None else min(limit, count), batch_size)
         return whole + (rest >= min(batch_size, 2))
 
     def in_order(self, size: int) -> Iterator[PairBatch]:
@@ -133,8 +132,8 @@ class Pairs:
         images: list[int] = []
         expressions: list[int] = []
         owner: list[int] = []
-        for row, mine in self._of_image.items():
-            for part in np.array_split(mine, -(-len(mine) // size)):
+        for row, of_image in self._expressions_of_image.items():
+            for part in np.array_split(of_image, -(-len(of_image) // size)):
                 if expressions and len(expressions) + len(part) > size:
                     yield _without_swaps(images, expressions, owner)
                     images, expressions, owner = [], [], []

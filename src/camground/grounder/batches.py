@@ -58,18 +58,18 @@ class ProposalTable:
 class CamTable:
     """The matcher's CAMs of some expressions, and the box around each thresholded map.
 
-    A missing CAM is a map of zeros and known False; its box is the whole image.
+    has_cam (N,) bool. A missing CAM is a map of zeros; its box is the whole image.
     """
 
     def __init__(self, path: str | Path, expression_ids: list[str], box_threshold: float) -> None:
         self._maps = maps.read_cams(path, pd.Index(expression_ids))
-        self.known = self._maps.present
-        sizes = np.unique(self._maps.sizes[self.known], axis=0)
+        self.has_cam = self._maps.present
+        sizes = np.unique(self._maps.sizes[self.has_cam], axis=0)
         if len(sizes) > 1:
             raise UserError(f"{path}: maps of several sizes {sizes.tolist()}; rerun `gradcam`")
         self.size = tuple(sizes[0].tolist()) if len(sizes) else (1, 1)
         self.boxes = np.tile(np.array([0, 0, 1, 1], dtype=np.float32), (len(expression_ids), 1))
-        present = np.flatnonzero(self.known)
+        present = np.flatnonzero(self.has_cam)
         for start in range(0, len(present), 1024):
             rows = present[start : start + 1024]
             stack = torch.from_numpy(self._maps.stack(rows))
@@ -78,9 +78,9 @@ class CamTable:
     def take(self, rows: np.ndarray) -> Tensor:
         """Maps (M, h, w) float32 in [0, 1] of the expressions at these rows."""
         cams = np.zeros((len(rows), *self.size), dtype=np.float32)
-        known = self.known[rows]
-        if known.any():
-            cams[known] = self._maps.stack(rows[known])
+        has_cam = self.has_cam[rows]
+        if has_cam.any():
+            cams[has_cam] = self._maps.stack(rows[has_cam])
         return torch.from_numpy(cams)
 
 
@@ -139,7 +139,7 @@ class GroundingData:
         self.cams = CamTable(cams, pairs.expression_ids, box_threshold)
         self.control = control
         if control == "shuffled":
-            self._partners = cam_control.partners(pairs.image_rows, self.cams.known)
+            self._partners = cam_control.partners(pairs.image_rows, self.cams.has_cam)
 
     def load(self, batch: PairBatch, device: torch.device) -> GroundingBatch:
         """The batch's tensors on `device`."""
@@ -157,7 +157,7 @@ class GroundingData:
             teacher_cam=cam.to(device),
             cam_box=torch.from_numpy(self.cams.boxes[rows]).to(device),
             matcher_cam=self._shown(rows, cam).to(device),
-            cam_known=torch.from_numpy(self.cams.known[rows]).to(device),
+            cam_known=torch.from_numpy(self.cams.has_cam[rows]).to(device),
             swaps=self._swaps(batch, device),
         )
 

@@ -19,28 +19,28 @@ SHUFFLE_SEED = (
 CENTRE_SIGMA = 0.25  # of the side
 
 
-def partners(image_rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+def partners(image_rows: np.ndarray, has_cam: np.ndarray) -> np.ndarray:
     """For each expression the row whose CAM it is shown, (N,) int: a fixed random permutation.
 
-    image_rows (N,): the image of each expression; known (N,) bool: it has a CAM. Those without one keep
+    image_rows (N,): the image of each expression; has_cam (N,) bool. Those without one keep
     themselves; of the others none does, and none meets its own image unless one image has most of them.
     """
     rng = np.random.default_rng(SHUFFLE_SEED)
-    rows = np.flatnonzero(known)
-    shown = np.arange(len(known))
+    rows = np.flatnonzero(has_cam)
+    partner = np.arange(len(has_cam))
     if not len(rows):
-        return shown
+        return partner
     if len(rows) == 1:
         raise UserError(
             "grounder.cam_encoder.control: shuffled needs two expressions with a CAM in a split"
         )
     rows = rng.permutation(rows)
-    images, place, counts = np.unique(image_rows[rows], return_inverse=True, return_counts=True)
+    images, index, counts = np.unique(image_rows[rows], return_inverse=True, return_counts=True)
     # one image's expressions lie together, so a step past the largest group leaves the image
-    rows = rows[np.argsort(rng.permutation(len(images))[place], kind="stable")]
+    rows = rows[np.argsort(rng.permutation(len(images))[index], kind="stable")]
     step = min(int(counts.max()), len(rows) // 2)
-    shown[rows] = np.roll(rows, -step)
-    return shown
+    partner[rows] = np.roll(rows, -step)
+    return partner
 
 
 def fixed_map(control: str, height: int, width: int) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,13 +18,15 @@ from camground.grounder.grounder import Grounder
 from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher
 from camground.study.checkpoints import load_checkpoint
+from camground.study.errors import UserError
 
 
 @dataclass
 class TrainedGrounder:
     """A grounder in evaluation mode with what else its config says.
 
-    features: the frozen networks that it reads; tuned: those of them that were trained along, or None;
+    features: the frozen networks that it reads; tuned: those of them that were trained along, on the
+    grounder's device, or None;
     box_threshold: of the CAM's box; omega, sigma: of the soft mask that erases.
     """
 
@@ -33,30 +37,39 @@ class TrainedGrounder:
     omega: float
     sigma: float
 
-    def open_store(self, features: Path, images: Path, device: torch.device) -> FeatureStore:
+    def open_store(self, features: Path, images: Path) -> FeatureStore:
         """The feature cache in the folder `features`, with the networks that were trained along in it."""
         if self.tuned is None:
             return FeatureStore(features)
-        return TunedStore(features, images, self.tuned.to(device))
+        return TunedStore(features, images, self.tuned)
 
 
 def load_grounder(folder: str | Path, device: torch.device | str = "cpu") -> TrainedGrounder:
-    """The grounder of a checkpoint folder, on `device`; `UserError` when the folder is not whole."""
+    """The grounder of a checkpoint folder, on `device`; `UserError` when the folder is not whole or
+    of another version."""
     saved, state = load_checkpoint(folder)
-    model = build_grounder(saved, state).to(device)
-    features = FeaturesConfig.parse(saved["features"], "features")
-    tuned, mining = saved["train"]["tuned"], saved["losses"]["attention_mining"]
-    return TrainedGrounder(
-        model,
-        features,
-        trained_features(features, tuned["backbone"], tuned["language"], state),
-        saved["box_threshold"],
-        mining["omega"],
-        mining["sigma"],
-    )
+    try:
+        model = build_grounder(saved, state).to(device)
+        features = FeaturesConfig.parse(saved["features"], "features")
+        tuned, mining = saved["train"]["tuned"], saved["losses"]["attention_mining"]
+        networks = trained_features(features, tuned["backbone"], tuned["language"], state)
+        return TrainedGrounder(
+            model,
+            features,
+            networks if networks is None else networks.to(device),
+            saved["box_threshold"],
+            mining["omega"],
+            mining["sigma"],
+        )
+    except KeyError as error:
+        raise UserError(f"{folder}: config.yaml lacks {error}; rerun its training") from None
+    except RuntimeError:
+        raise UserError(
+            f"{folder}: the parameters are not those of its config.yaml; rerun its training"
+        ) from None
 
 
-def build_grounder(saved: dict, state: dict[str, Tensor]) -> Grounder:  # type: ignore[type-arg]
+def build_grounder(saved: Mapping[str, Any], state: Mapping[str, Tensor]) -> Grounder:
     """The grounder of a checkpoint's config and parameters, in evaluation mode."""
     own = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
     channels = own["matcher.trunk.stem.weight"].shape[1]

@@ -37,7 +37,7 @@ def predict(
 ) -> None:
     """Write the tables `predictions` (`output`) and `swap_scores` (`swaps`) of the splits' phrases."""
     trained = load_grounder(checkpoint, device)
-    store = trained.open_store(features, images, device)
+    store = trained.open_store(features, images)
     table = ProposalTable(images, proposals)
     image_ids = tables.read("images", images, ["image_id"])["image_id"].tolist()
     control = trained.model.config.cam_encoder.control
@@ -125,7 +125,7 @@ def erased_scores(
 def in_chunks(pairs: Pairs, size: int) -> Iterator[np.ndarray]:
     """Every row of `pairs.swaps` once, those of an image together, with about `size` texts to read in
     each chunk."""
-    order = np.argsort(pairs.image_rows[pairs.swaps.of], kind="stable")
+    order = np.argsort(pairs.image_rows[pairs.swaps.origin], kind="stable")
     step = max(size // 2, 1)
     for start in range(0, len(order), step):
         yield order[start : start + step]
@@ -147,9 +147,9 @@ def swap_rows(
     and in nothing else. `image_ids`: of the `images` table, in its order.
     """
     swaps, model = pairs.swaps, trained.model
-    origins, origin = np.unique(swaps.of[which], return_inverse=True)
+    origins, origin = np.unique(swaps.origin[which], return_inverse=True)
     texts = [pairs.texts[row] for row in origins] + [swaps.texts[row] for row in which]
-    image_rows = np.concatenate([pairs.image_rows[origins], pairs.image_rows[swaps.of[which]]])
+    image_rows = np.concatenate([pairs.image_rows[origins], pairs.image_rows[swaps.origin[which]]])
     images, owner = np.unique(image_rows, return_inverse=True)
     tokens, mask = store.texts(texts)
     visual = model.matcher.trunk(store.images(images).to(device))
@@ -171,7 +171,7 @@ def swap_rows(
         rows.append(
             {
                 "expression_id": swaps.ids[swap],
-                "swap_of": pairs.expression_ids[swaps.of[swap]],
+                "swap_of": pairs.expression_ids[swaps.origin[swap]],
                 "word_class": swaps.word_classes[swap],
                 "false_of_image": bool(swaps.false[swap]),
                 "split": pairs.split,

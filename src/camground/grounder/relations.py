@@ -50,17 +50,18 @@ class Relations(nn.Module):
         weights = self.word_weights(words).masked_fill(~mask.unsqueeze(-1), -1e4).softmax(1)
         pooled = torch.einsum("pth,ptd->phd", weights, words)
         landmark = functional.normalize(pooled[:, : self.heads], dim=-1)
-        like = torch.einsum("phd,pkd->phk", landmark, functional.normalize(regions, dim=-1))
-        like = self.scale.exp()[:, None] * like + self.prior[:, None] * objectness.unsqueeze(1)
+        similarity = torch.einsum("phd,pkd->phk", landmark, functional.normalize(regions, dim=-1))
+        similarity = self.scale.exp()[:, None] * similarity
+        similarity = similarity + self.prior[:, None] * objectness.unsqueeze(1)
         # no proposal is a landmark of itself
         other = valid.unsqueeze(1) & ~torch.eye(count, dtype=torch.bool, device=valid.device)
         other = other.unsqueeze(1)
-        looked = like.unsqueeze(2).masked_fill(~other, -1e4).softmax(-1)
-        looked = looked * other  # a proposal without others stands in no relation
+        attention = similarity.unsqueeze(2).masked_fill(~other, -1e4).softmax(-1)
+        attention = attention * other  # a proposal without others stands in no relation
         pair = self.pair(pair_geometry(boxes))
         score = regions.new_zeros(boxes.shape[:2])
         for head, query in enumerate(self.relation_query):
             relation = query(pooled[:, self.heads + head])
-            asked = torch.einsum("pr,pijr->pij", relation, pair)
-            score = score + (looked[:, head] * asked).sum(-1) / self.rank**0.5
+            fit = torch.einsum("pr,pijr->pij", relation, pair)
+            score = score + (attention[:, head] * fit).sum(-1) / self.rank**0.5
         return score

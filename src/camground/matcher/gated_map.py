@@ -27,32 +27,32 @@ def joined(seed: Tensor, extent: Tensor) -> Tensor:
     Both (P, H, W) at least 0. The most that reaches a cell from the seed on a path along which the extent
     is nowhere lower; at most the extent.
     """
-    found = torch.minimum(seed, extent)
+    reached = torch.minimum(seed, extent)
     # no path is longer than all cells; a map that is not a number, which equals nothing, ends here too
     for _ in range(extent[0].numel() if len(extent) else 0):
-        more = torch.minimum(_grown(found, (3, 3)), extent)
-        if torch.equal(more, found):
+        grown = torch.minimum(_grown(reached, (3, 3)), extent)
+        if torch.equal(grown, reached):
             break
-        found = more
-    return found
+        reached = grown
+    return reached
 
 
 @torch.no_grad()
-def gate(extent: Tensor, place: Tensor) -> Tensor:
+def gate(extent: Tensor, cell_shares: Tensor) -> Tensor:
     """Shares (P, H, W) in [0, 1] by which a map `extent` (P, H, W), at least 0, is kept.
 
-    place (P, H, W), at least 0: how much the score rests on each cell. No gradient passes; a row without
-    any extent or place is all 0.
+    cell_shares (P, H, W), at least 0: how much the score rests on each cell. No gradient passes; a row of
+    zeros in either gives zeros.
     """
     height, width = extent.shape[-2:]
-    extent, place = (
-        part / part.amax((1, 2), keepdim=True).clamp(min=1e-12) for part in (extent, place)
+    extent, seed = (
+        part / part.amax((1, 2), keepdim=True).clamp(min=1e-12) for part in (extent, cell_shares)
     )
     side = (round(REACH * height) // 2 * 2 + 1, round(REACH * width) // 2 * 2 + 1)
-    near = _grown(place, side)
-    return near * joined(place, extent) / extent.clamp(min=1e-12)
+    near = _grown(seed, side)
+    return near * joined(seed, extent) / extent.clamp(min=1e-12)
 
 
-def gated(extent: Tensor, place: Tensor) -> Tensor:
-    """`extent` kept to the thing that `place` is on; see `gate`. Gradients pass to `extent` alone."""
-    return extent * gate(extent, place)
+def gated(extent: Tensor, cell_shares: Tensor) -> Tensor:
+    """`extent` kept to what the score rests on; see `gate`. Gradients pass to `extent` alone."""
+    return extent * gate(extent, cell_shares)

@@ -67,8 +67,8 @@ def peaks(maps: np.ndarray) -> np.ndarray:
     return np.stack([columns[cell], rows[cell]], axis=1)
 
 
-def box_sums(maps: np.ndarray, which: np.ndarray, boxes_xyxy: np.ndarray) -> np.ndarray:
-    """Sums (P,) of maps (N, h, w) inside boxes (P, 4) given in cells; box p lies on map `which[p]`.
+def box_sums(maps: np.ndarray, map_index: np.ndarray, boxes_xyxy: np.ndarray) -> np.ndarray:
+    """Sums (P,) of maps (N, h, w) inside boxes (P, 4) in cells; box p lies on map `map_index[p]`.
 
     Exact for fractional boxes: the integral image of a map that is constant in each cell is
     bilinear between the cells' corners.
@@ -81,10 +81,10 @@ def box_sums(maps: np.ndarray, which: np.ndarray, boxes_xyxy: np.ndarray) -> np.
         x, y = np.clip(x, 0, width), np.clip(y, 0, height)
         left, top = np.minimum(x.astype(int), width - 1), np.minimum(y.astype(int), height - 1)
         right_share, bottom_share = x - left, y - top
-        upper = integral[which, top, left] * (1 - right_share)
-        upper += integral[which, top, left + 1] * right_share
-        lower = integral[which, top + 1, left] * (1 - right_share)
-        lower += integral[which, top + 1, left + 1] * right_share
+        upper = integral[map_index, top, left] * (1 - right_share)
+        upper += integral[map_index, top, left + 1] * right_share
+        lower = integral[map_index, top + 1, left] * (1 - right_share)
+        lower += integral[map_index, top + 1, left + 1] * right_share
         return upper * (1 - bottom_share) + lower * bottom_share
 
     x1, y1, x2, y2 = np.asarray(boxes_xyxy, dtype=np.float64).T
@@ -105,11 +105,11 @@ def threshold_boxes(maps: np.ndarray, threshold: float, component: str = "larges
         # Neighbours in a map, never across maps.
         structure = np.zeros((3, 3, 3), dtype=bool)
         structure[1] = True
-        labels, found = ndimage.label(covered, structure)
-        sizes = np.bincount(labels.ravel(), minlength=found + 1)
+        labels, count_of_labels = ndimage.label(covered, structure)
+        sizes = np.bincount(labels.ravel(), minlength=count_of_labels + 1)
         sizes[0] = 0
-        first = labels.reshape(count, -1)
-        largest = first[np.arange(count), sizes[first].argmax(axis=1)]
+        flat = labels.reshape(count, -1)
+        largest = flat[np.arange(count), sizes[flat].argmax(axis=1)]
         covered = labels == largest[:, None, None]
     rows, columns = covered.any(axis=2), covered.any(axis=1)
     x1, y1 = columns.argmax(axis=1), rows.argmax(axis=1)

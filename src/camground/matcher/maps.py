@@ -33,22 +33,22 @@ class Maps:
         """(N,) bool: which maps there are."""
         return self.sizes.prod(axis=1) > 0
 
-    def stack(self, which: np.ndarray) -> np.ndarray:
-        """Maps `which` (M,), all of one size, as (M, h, w) float32 in [0, 1]."""
-        height, width = self.sizes[which[0]]
-        joined = b"".join(self.data[i] or b"" for i in which)
-        flat = np.frombuffer(joined, dtype=np.uint8).reshape(len(which), height, width)
+    def stack(self, rows: np.ndarray) -> np.ndarray:
+        """The maps at these rows (M,), all of one size, as (M, h, w) float32 in [0, 1]."""
+        height, width = self.sizes[rows[0]]
+        joined = b"".join(self.data[row] or b"" for row in rows)
+        flat = np.frombuffer(joined, dtype=np.uint8).reshape(len(rows), height, width)
         return flat.astype(np.float32) / 255
 
     def batches(self, keys: np.ndarray, cells: np.ndarray) -> Iterator[np.ndarray]:
-        """Numbers of present maps that agree in size and in `keys` (N, k), at most 4 million of
-        `cells` (N,) a batch, so that memory stays bounded."""
-        numbers = np.flatnonzero(self.present)
-        if not len(numbers):
+        """Rows of present maps that agree in size and in `keys` (N, k), at most 4 million of `cells` (N,) in
+        a batch, so that memory stays bounded."""
+        present = np.flatnonzero(self.present)
+        if not len(present):
             return
-        groups = pd.DataFrame(np.concatenate([self.sizes, keys], axis=1)[numbers])
-        for _, rows in groups.groupby(list(groups.columns), sort=True):
-            members = numbers[rows.index.to_numpy()]
+        groups = pd.DataFrame(np.concatenate([self.sizes, keys], axis=1)[present])
+        for _, group in groups.groupby(list(groups.columns), sort=True):
+            members = present[group.index.to_numpy()]
             step = max(1, 4_000_000 // max(1, int(cells[members[0]])))
             for start in range(0, len(members), step):
                 yield members[start : start + step]
@@ -77,10 +77,10 @@ def fill(
     path: str | Path,
 ) -> None:
     """Put the maps of `rows` (columns: height, width, bytes) where their expressions stand."""
-    place = expression_ids.get_indexer(pd.Index(rows["expression_id"]))
+    index = expression_ids.get_indexer(pd.Index(rows["expression_id"]))
     height, width, content = (rows[column] for column in columns)
     for i, h, w, map_bytes, name in zip(
-        place, height, width, content, rows["expression_id"], strict=True
+        index, height, width, content, rows["expression_id"], strict=True
     ):
         if i < 0 or map_bytes is None:
             continue

@@ -18,7 +18,7 @@ OFFSET_FEATURES = 5
 
 
 def offsets(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The distinct offsets between two cells of a grid, and which one leads from cell n to cell m.
+    """The distinct offsets between two cells of a grid, and the row of the one from cell n to cell m.
 
     (S, 5): dx, dy, their sizes and the distance, in sides of the grid, S = (2 H - 1) (2 W - 1); and
     (N, N) int, rows of the former.
@@ -55,9 +55,9 @@ class RelationKernel(nn.Module):
 
     def basis(self, height: int, width: int) -> Tensor:
         """(N, N, rank): of the offset from cell n to cell m; the same for all images and texts."""
-        features, which = offsets(height, width)
+        features, rows = offsets(height, width)
         table: Tensor = self.offset(features.to(self.scale)) / self.rank**0.5
-        return table[which.to(self.scale.device)]
+        return table[rows.to(self.scale.device)]
 
     def paired(
         self, visual: Tensor, landmarks: Tensor, relations: Tensor, basis: Tensor | None = None
@@ -71,11 +71,11 @@ class RelationKernel(nn.Module):
         cells = visual.flatten(2)
         score = cells.new_zeros(len(cells), cells.shape[-1])
         for head in range(self.heads):
-            like = torch.einsum("pd,pdn->pn", landmarks[:, head], cells)
-            looked = (self.scale.exp() * like).softmax(-1)
-            # the landmark's place first: a kernel for every pair would be the largest tensor by far
-            seen = torch.einsum("pk,nkr->pnr", looked, basis)
-            score = score + torch.einsum("pnr,pr->pn", seen, relations[:, head])
+            similarity = torch.einsum("pd,pdn->pn", landmarks[:, head], cells)
+            attention = (self.scale.exp() * similarity).softmax(-1)
+            # the landmark's cells first: a kernel for every pair would be the largest tensor by far
+            offset = torch.einsum("pk,nkr->pnr", attention, basis)
+            score = score + torch.einsum("pnr,pr->pn", offset, relations[:, head])
         return score
 
     def all_pairs(
@@ -87,8 +87,8 @@ class RelationKernel(nn.Module):
         cells = visual.flatten(2)
         score = cells.new_zeros(len(cells), len(landmarks), cells.shape[-1])
         for head in range(self.heads):
-            like = torch.einsum("md,bdn->bmn", landmarks[:, head], cells)
-            looked = (self.scale.exp() * like).softmax(-1)
+            similarity = torch.einsum("md,bdn->bmn", landmarks[:, head], cells)
+            attention = (self.scale.exp() * similarity).softmax(-1)
             kernel = torch.einsum("mr,nkr->mnk", relations[:, head], basis)
-            score = score + torch.einsum("mnk,bmk->bmn", kernel, looked)
+            score = score + torch.einsum("mnk,bmk->bmn", kernel, attention)
         return score

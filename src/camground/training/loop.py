@@ -124,7 +124,7 @@ def fit(
             ):
                 values = losses(batch, step, total)
             optimiser.zero_grad(set_to_none=True)
-            values["loss"].backward()  # type: ignore[no-untyped-call]
+            values["loss"].backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
             for name, value in (("loss", values["loss"]), ("gradient", norm)):
                 if not torch.isfinite(value):
@@ -150,7 +150,8 @@ def fit(
         if each_epoch is not None:
             each_epoch(epoch + 1)
         if checked["score"] > best_score:
-            best_score, best_epoch, best = checked["score"], epoch, _parameters(model)
+            # a plain number: nothing else may stand in a resume file
+            best_score, best_epoch, best = float(checked["score"]), epoch, _parameters(model)
         seconds = spent + time.monotonic() - began
         log.info(
             "%s: epoch %d/%d, loss %.4f, val score %.4f, about %.0f s left",

@@ -1,0 +1,103 @@
+"""Batches of pairs with their features, proposals, CAMs and swaps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from camground.data.pairs import Pairs
+from camground.grounder.batches import CamTable, GroundingData, ProposalTable
+from camground.study import tables
+from camground.study.errors import UserError
+from tiny_pairs import write_pairs, write_swaps
+
+CPU = torch.device("cpu")
+
+
+class Store:
+    """Stands for a FeatureStore: the row of an image, the length of a text."""
+
+    def images(self, rows: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(rows).float().view(-1, 1, 1, 1)
+
+    def texts(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = torch.tensor([[[float(len(text))]] for text in texts]).view(len(texts), 1, 1)
+        return tokens, torch.ones(len(texts), 1, dtype=torch.bool)
+
+
+def cam_row(expression_id: str, cells: np.ndarray) -> dict[str, Any]:
+    height, width = cells.shape
+    row = {"expression_id": expression_id, "height": height, "width": width, "source": "made"}
+    return {**row, "map": cells.astype(np.uint8).tobytes()}
+
+
+def test_a_batch_is_loaded_with_its_swaps(tmp_path: Path) -> None:
+    images, expressions = write_pairs(tmp_path)
+    write_swaps(expressions)
+    pairs = Pairs(images, expressions, "train", ["phrase"])
+    cam = np.zeros((4, 4))
+    cam[1:3, 1:3] = 255
+    tables.write("cams", [cam_row("i4#0", cam)], tmp_path / "cams.parquet")
+    tables.write("proposals", [], tmp_path / "proposals.parquet")
+    proposals = ProposalTable(images, tmp_path / "proposals.parquet")
+    store: Any = Store()
+    data = GroundingData(pairs, store, proposals, tmp_path / "cams.parquet", 0.5)
+    for indices in pairs.epoch(3, 3, np.random.default_rng(2)):
+        batch = data.load(indices, CPU)
+        assert batch.image_rows.tolist() == batch.features.flatten().tolist()
+        assert batch.owner.tolist() == indices.owner.tolist()
+        assert batch.text_ids.tolist() == pairs.text_ids[indices.expressions].tolist()
+        lengths = [len(pairs.texts[row]) for row in indices.expressions]
+        assert batch.tokens[:, 0, 0].tolist() == lengths
+        has_cam = [pairs.expression_ids[row] == "i4#0" for row in indices.expressions]
+        assert batch.cam_known.tolist() == has_cam
+        assert batch.swaps is not None
+        assert batch.swaps.expression.tolist() == np.flatnonzero(indices.swaps >= 0).tolist()
+        rows = indices.swaps[indices.swaps >= 0]
+        lengths = [len(pairs.swaps.texts[row]) for row in rows]
+        assert batch.swaps.tokens[:, 0, 0].tolist() == lengths
+        assert batch.swaps.mask.shape == (len(rows), 1)
+        assert batch.swaps.false.dtype == torch.bool
+        assert batch.swaps.false.tolist() == pairs.swaps.false[rows].tolist()
+    (indices,) = pairs.in_order(20)
+    assert data.load(indices, CPU).swaps is None
+
+
+def test_proposals_are_shares_of_the_image_and_padding_is_invalid(tmp_path: Path) -> None:
+    images, _ = write_pairs(tmp_path)
+    boxes = [("i0", 0, [0, 0, 20, 10]), ("i0", 1, [20, 10, 40, 20]), ("i3", 0, [0, 0, 40, 20])]
+    rows = [
+        {"image_id": image, "rank": rank, "box_xyxy": box, "objectness": 0.9, "source": "made"}
+        for image, rank, box in boxes
+    ]
+    tables.write("proposals", rows, tmp_path / "proposals.parquet")
+    table = ProposalTable(images, tmp_path / "proposals.parquet")
+    assert table.boxes[0].tolist() == [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]
+    none, one, two = [False, False], [True, False], [True, True]
+    assert table.valid.tolist() == [two, none, none, one, none]
+    tables.write("proposals", [{**rows[0], "image_id": "x"}], tmp_path / "proposals.parquet")
+    with pytest.raises(UserError, match=r"image 'x' is not in .*; rerun `proposals`"):
+        ProposalTable(images, tmp_path / "proposals.parquet")
+
+
+def test_cam_boxes_surround_the_thresholded_map(tmp_path: Path) -> None:
+    cam = np.zeros((8, 8))
+    cam[2:5, 1:7] = 255
+    tables.write("cams", [cam_row("a", cam)], tmp_path / "cams.parquet")
+    table = CamTable(tmp_path / "cams.parquet", ["a", "b"], 0.5)
+    maps = table.take(np.array([1, 0]))
+    assert maps.flatten(1).sum(1).tolist() == [0, 18]
+    assert table.has_cam.tolist() == [True, False]
+    assert table.boxes[0].tolist() == pytest.approx([1 / 8, 2 / 8, 7 / 8, 5 / 8], abs=0.04)
+    assert table.boxes[1].tolist() == [0, 0, 1, 1]
+
+
+def test_cams_of_several_sizes_are_refused(tmp_path: Path) -> None:
+    rows = [cam_row("a", np.ones((4, 4))), cam_row("b", np.ones((4, 5)))]
+    tables.write("cams", rows, tmp_path / "cams.parquet")
+    with pytest.raises(UserError, match=r"maps of several sizes .*; rerun `gradcam`"):
+        CamTable(tmp_path / "cams.parquet", ["a", "b"], 0.5)

@@ -1,0 +1,144 @@
+"""Tiny random grounders and batches for them, in double precision, so that equal numbers are equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camground.grounder.batches import GroundingBatch, Swaps
+from camground.grounder.config import GrounderConfig
+from camground.grounder.grounder import Grounder, GroundingOutput, Images, ImageScore
+from camground.grounder.regions import Proposals
+from camground.matcher.config import MatcherConfig
+from camground.matcher.matcher import Matcher, Texts
+
+CHANNELS, TEXT_WIDTH, GRID, COUNT, PAIRS = 6, 10, 8, 5, 3
+OFF: dict[str, Any] = {"enabled": False}
+# differences of the grounder's config, each of which takes another way through the forward pass
+SWITCHES: dict[str, dict[str, Any]] = {
+    "full": {},
+    "no_cam_encoder": {"cam_encoder": OFF},
+    "no_transformer": {"transformer": OFF},
+    "no_fusion": {"fusion": OFF},
+    "no_relations": {"fusion": {"relations": 0}, "relations": 0},
+    "regions_only": {"regions_only": True},
+    "no_gate": {"own_gate": False},
+    "map_boxes": {"map_boxes": [0.4, 0.6]},
+}
+
+
+def tiny_matcher(relations: int = 2) -> Matcher:
+    """A random matcher in evaluation mode."""
+    torch.manual_seed(0)
+    config = MatcherConfig(width=16, blocks=1, temperature=0.1, relations=relations)
+    return Matcher(config, CHANNELS, TEXT_WIDTH).double().eval()
+
+
+def tiny_config(**changes: Any) -> GrounderConfig:
+    """The grounder's config with small parts and some changes."""
+    changes["transformer"] = {"grid": 2, **changes.get("transformer", {})}
+    changes["cam_encoder"] = {"channels": 4, "tokens": 2, **changes.get("cam_encoder", {})}
+    return GrounderConfig.parse(changes)
+
+
+def tiny_grounder(relations: int = 2, **changes: Any) -> Grounder:
+    """A random grounder in evaluation mode; `relations` of its matcher, other changes of its config."""
+    matcher = tiny_matcher(relations)
+    torch.manual_seed(1)
+    return Grounder(matcher, tiny_config(**changes)).double().eval()
+
+
+@dataclass
+class Inputs:
+    """PAIRS images with a text and a CAM each: what `Grounder.forward` reads."""
+
+    features: Tensor
+    proposals: Proposals
+    tokens: Tensor
+    mask: Tensor
+    cam: Tensor
+
+    def take(self, rows: Sequence[int]) -> Inputs:
+        """The pairs at these rows."""
+        at = torch.tensor(rows)
+        return Inputs(
+            self.features[at],
+            self.proposals.take(at),
+            self.tokens[at],
+            self.mask[at],
+            self.cam[at],
+        )
+
+
+def tiny_inputs(seed: int = 1, count: int = COUNT) -> Inputs:
+    """Random inputs; `count` proposals each, texts of 4, 2 and 1 words."""
+    make = torch.Generator().manual_seed(seed)
+    corners = torch.rand(PAIRS, count, 2, generator=make).double() * 0.5
+    sizes = 0.1 + 0.3 * torch.rand(PAIRS, count, 2, generator=make)
+    proposals = Proposals(
+        torch.cat([corners, corners + sizes], -1),
+        torch.rand(PAIRS, count, generator=make).double(),
+        torch.ones(PAIRS, count, dtype=torch.bool),
+    )
+    features = torch.randn(PAIRS, CHANNELS, GRID, GRID, generator=make).double()
+    tokens = torch.randn(PAIRS, 4, TEXT_WIDTH, generator=make).double()
+    mask = torch.tensor([[True] * 4, [True] * 2 + [False] * 2, [True] + [False] * 3])
+    cam = torch.rand(PAIRS, GRID, GRID, generator=make).double()
+    return Inputs(features, proposals, tokens * mask[..., None], mask, cam)
+
+
+def forward(
+    model: Grounder, inputs: Inputs, show_cam: bool = True, order: str = "none"
+) -> GroundingOutput:
+    """The forward pass of each text in its own image."""
+    output: GroundingOutput = model(
+        inputs.features,
+        inputs.proposals,
+        inputs.tokens,
+        inputs.mask,
+        torch.arange(len(inputs.features)),
+        inputs.cam if show_cam else None,
+        order=order,
+    )
+    return output
+
+
+def see(model: Grounder, inputs: Inputs) -> Images:
+    """The images as the grounder's tokens."""
+    return model.see(model.matcher.trunk(inputs.features), inputs.proposals)
+
+
+def score_alone(model: Grounder, images: Images, row: int, texts: Texts) -> ImageScore:
+    """The image score of one image, by its row, with one text."""
+    return model.image_score(images.take(torch.tensor([row])), texts)
+
+
+def tiny_batch(
+    owner: Sequence[int] = (0, 1, 2), swapped: Sequence[int] = (), false: Sequence[bool] = ()
+) -> GroundingBatch:
+    """Three expressions of the images `owner`; those in `swapped` have a swap, which is false of the image
+    where `false` says so."""
+    inputs = tiny_inputs()
+    images = torch.tensor(owner).unique()
+    rows = torch.tensor(list(swapped), dtype=torch.long)
+    swaps = None
+    if len(rows):
+        swaps = Swaps(rows, -inputs.tokens[rows], inputs.mask[rows], torch.tensor(list(false)))
+    return GroundingBatch(
+        image_rows=images.numpy(),
+        features=inputs.features[images],
+        proposals=inputs.proposals.take(images),
+        tokens=inputs.tokens,
+        mask=inputs.mask,
+        owner=torch.tensor(owner),
+        text_ids=torch.arange(PAIRS),
+        teacher_cam=inputs.cam,
+        cam_box=torch.tensor([[0.1, 0.1, 0.5, 0.6]] * PAIRS).double(),
+        matcher_cam=inputs.cam,
+        cam_known=torch.ones(PAIRS, dtype=torch.bool),
+        swaps=swaps,
+    )

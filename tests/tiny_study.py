@@ -1,0 +1,126 @@
+"""A small invented study up to training: its tables, a random feature cache and an untrained matcher, with
+the stages `train` and `predict` to run on it."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from camground.features.config import FeaturesConfig
+from camground.matcher.config import MatcherConfig
+from camground.matcher.matcher import Matcher
+from camground.stages.predict import predict
+from camground.stages.train import train
+from camground.study import tables
+from camground.study.checkpoints import save_checkpoint
+from evaluation_study import make_with_swaps
+from tiny_grounder import CHANNELS, GRID, TEXT_WIDTH, tiny_config
+
+TABLES = ("images", "expressions", "proposals", "cams")
+
+
+class RandomFeatures:
+    """Stands for a FeatureStore: random features of each image, random vectors of each word."""
+
+    def images(self, rows: np.ndarray) -> Tensor:
+        makers = [torch.Generator().manual_seed(int(row)) for row in rows]
+        return torch.stack([torch.randn(CHANNELS, GRID, GRID, generator=make) for make in makers])
+
+    def texts(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        longest = max(len(text.split()) for text in texts)
+        tokens, mask = (
+            torch.zeros(len(texts), longest, TEXT_WIDTH),
+            torch.zeros(len(texts), longest),
+        )
+        for row, text in enumerate(texts):
+            for position, word in enumerate(text.split()):
+                make = torch.Generator().manual_seed(zlib.crc32(word.encode()))
+                tokens[row, position] = torch.randn(TEXT_WIDTH, generator=make)
+                mask[row, position] = 1
+        return tokens, mask.bool()
+
+
+def write_features(images: Path, expressions: Path, folder: Path) -> Path:
+    """A feature cache of `RandomFeatures` for the two tables."""
+    store = RandomFeatures()
+    folder.mkdir()
+    count = len(tables.read("images", images))
+    np.save(folder / "visual.npy", store.images(np.arange(count)).numpy().astype(np.float16))
+    texts = tables.read("expressions", expressions)["text"].unique().tolist()
+    tokens = [store.texts([text])[0][0].numpy() for text in texts]
+    np.save(folder / "tokens.npy", np.concatenate(tokens).astype(np.float16))
+    stops = np.cumsum([len(each) for each in tokens])
+    rows = [
+        {"text": text, "start": stop - len(each), "length": len(each)}
+        for text, each, stop in zip(texts, tokens, stops.tolist(), strict=True)
+    ]
+    tables.write("texts", rows, folder / "texts.parquet")
+    (folder / "features.json").write_text(json.dumps({"config": FeaturesConfig().to_dict()}))
+    return folder
+
+
+def write_matcher(folder: Path, channels: int, text_width: int) -> Path:
+    """The checkpoint of an untrained matcher."""
+    torch.manual_seed(0)
+    config = MatcherConfig(width=16, blocks=1)
+    matcher = Matcher(config, channels, text_width)
+    save_checkpoint(folder, matcher.state_dict(), {"matcher": config.to_dict()})
+    return folder
+
+
+def make_study(folder: Path) -> dict[str, Path]:
+    """`evaluation_study.make_with_swaps` with the folders `features` and `matcher`; paths by name."""
+    paths = make_with_swaps(folder)
+    features = write_features(paths["images"], paths["expressions"], folder / "features")
+    return {
+        **paths,
+        "features": features,
+        "matcher": write_matcher(folder / "matcher", CHANNELS, TEXT_WIDTH),
+    }
+
+
+def run_train(
+    paths: dict[str, Path],
+    output: Path,
+    *,
+    grounder: dict[str, Any] | None = None,
+    losses: dict[str, Any] | None = None,
+    resume: Path | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Path:
+    """The stage `train`, with a small grounder, into `output`, which it returns.
+
+    options: of `train` (`keep_epochs`, `tuned`) and of its optimiser (all others).
+    """
+    own = {name: options.pop(name) for name in ("keep_epochs", "tuned") if name in options}
+    optimiser = {"epochs": 2, "batch_size": 4, "per_image": 2, **options}
+    config = {
+        "variant": "full",
+        "seed": seed,
+        "grounder": tiny_config(**(grounder or {})).to_dict(),
+        "losses": losses or {},
+        "train": {**own, "optimiser": optimiser},
+        "gradcam": {},
+    }
+    inputs = {name: paths[name] for name in (*TABLES, "features", "matcher")}
+    train(json.dumps(config), **inputs, output_dir=output, resume_dir=resume)
+    return output
+
+
+def run_predict(
+    paths: dict[str, Path], checkpoint: Path, folder: Path, **config: Any
+) -> tuple[Path, Path]:
+    """The stage `predict`, val and test unless `splits` says otherwise; its two tables in `folder`."""
+    splits = config.pop("splits", ["val", "test"])
+    text = json.dumps({"predict": config, "evaluate": {"splits": splits}})
+    inputs = {name: paths[name] for name in (*TABLES, "features")}
+    output, swaps = folder / "predictions.parquet", folder / "swap_scores.parquet"
+    predict(text, **inputs, checkpoint=checkpoint, output=output, swaps=swaps)
+    return output, swaps
