@@ -34,7 +34,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
 def tiny_matcher(relations: int = 2) -> Matcher:
     """A random matcher in evaluation mode."""
     torch.manual_seed(0)
-    config = MatcherConfig(width=16, blocks=1, temperature=0.1, relations=relations)
+    config = MatcherConfig(width=16, blocks=1, dropout=0.0, temperature=0.1, relations=relations)
     return Matcher(config, CHANNELS, TEXT_WIDTH).double().eval()
 
 

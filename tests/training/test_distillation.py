@@ -1,0 +1,62 @@
+"""The teacher that the matcher's CAM makes, and its distillation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from camground.grounder.regions import Proposals
+from camground.training.config import DistillationConfig
+from camground.training.distillation import contrast, distillation, ranking, teacher
+
+BOXES = torch.tensor([[[0.25, 0.25, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0], [0.6, 0.6, 0.9, 0.9]]])
+VALID = torch.ones(1, 3, dtype=torch.bool)
+
+
+def spot() -> torch.Tensor:
+    """A map that fills the first box."""
+    cam = torch.zeros(1, 8, 8)
+    cam[0, 2:4, 2:4] = 1.0
+    return cam
+
+
+def test_ranking_is_the_formula_and_the_teacher_follows_the_map() -> None:
+    cam = spot()
+    assert torch.allclose(ranking(cam, BOXES, VALID), torch.tensor([[1.0, 0.25, 0.0]]), atol=1e-5)
+    assert contrast(cam, BOXES, VALID).argmax() == 0
+    assert (contrast(torch.zeros(1, 8, 8), BOXES, VALID) == 0).all()
+    proposals = Proposals(BOXES, torch.zeros(1, 3), VALID)
+    target = teacher(DistillationConfig(), cam, BOXES[:, 0], proposals)
+    assert target.sum() == pytest.approx(1)
+    assert target.argmax() == 0
+
+
+@pytest.mark.parametrize("key", ["contrast", "ranking", "box", "objectness"])
+def test_each_weight_of_the_teacher_counts(key: str) -> None:
+    off = {"contrast": 0.0, "ranking": 0.0, "box": 0.0, "objectness": 0.0}
+    proposals = Proposals(BOXES, torch.tensor([[0.2, 0.1, 0.1]]), VALID)
+    even = teacher(DistillationConfig.parse(off), spot(), BOXES[:, 0], proposals)
+    assert torch.allclose(even, torch.full((1, 3), 1 / 3))
+    target = teacher(DistillationConfig.parse({**off, key: 1.0}), spot(), BOXES[:, 0], proposals)
+    assert target.argmax() == 0
+    assert target[0, 0] > 0.34
+
+
+def test_padding_has_no_share_of_the_teacher() -> None:
+    valid = torch.tensor([[True, True, False]])
+    proposals = Proposals(BOXES, torch.tensor([[0.0, 0.0, 9.0]]), valid)
+    target = teacher(DistillationConfig(ranking=1.0), spot(), BOXES[:, 2], proposals)
+    assert torch.isfinite(target).all()
+    assert target[0, 2] == 0
+    assert target.sum() == pytest.approx(1)
+    nothing = Proposals(BOXES, torch.zeros(1, 3), ~VALID)
+    target = teacher(DistillationConfig(), spot(), BOXES[:, 0], nothing)
+    assert torch.allclose(target, torch.full((1, 3), 1 / 3))
+
+
+def test_distillation_is_zero_for_the_teachers_own_scores_alone() -> None:
+    proposals = Proposals(BOXES, torch.zeros(1, 3), VALID)
+    target = teacher(DistillationConfig(), spot(), BOXES[:, 0], proposals)
+    perfect = distillation(target.log(), target, VALID)
+    assert perfect == pytest.approx(0, abs=1e-5)
+    assert distillation(torch.zeros(1, 3), target, VALID) > perfect

@@ -1,0 +1,248 @@
+"""The training loop: it learns, it resumes to the same bytes, and it refuses what it cannot use."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camground.study import tables
+from camground.study.errors import UserError
+from camground.study.optimiser import OptimiserConfig
+from camground.training.loop import Fit, fit, prepare, write_results
+
+
+class Interrupted(Exception):
+    """Stands for a machine that goes down."""
+
+
+def run(
+    folder: Path, name: str, epochs: int = 4, stop_after: int | None = None, identity: str = "a"
+) -> tuple[nn.Module, Fit]:
+    """A small training with dropout, which keeps `name`.pt to go on from; interrupted before epoch
+    `stop_after` is saved."""
+    prepare(3, 1)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 1))
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    y = x.sum(1, keepdim=True)
+    count = itertools.count(1)
+
+    def validate() -> dict[str, float]:
+        if stop_after is not None and next(count) > stop_after:
+            raise Interrupted
+        return {"score": -float(((model(x) - y) ** 2).mean())}
+
+    fitted = fit(
+        model,
+        lambda rng: iter(np.split(rng.permutation(64), 8)),
+        8,
+        lambda batch, step, total: {"loss": ((model(x[batch]) - y[batch]) ** 2).mean()},
+        validate,
+        OptimiserConfig(epochs=epochs, learning_rate=0.02),
+        seed=3,
+        label=name,
+        resume=folder / f"{name}.pt",
+        identity=identity,
+    )
+    return model, fitted
+
+
+def same_parameters(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_an_interrupted_training_goes_on_to_the_very_parameters(tmp_path: Path) -> None:
+    whole, fitted = run(tmp_path, "whole")
+    with pytest.raises(Interrupted):
+        run(tmp_path, "broken", stop_after=2)
+    assert torch.load(tmp_path / "broken.pt", weights_only=True)["epoch"] == 1
+    resumed, again = run(tmp_path, "broken")
+    assert same_parameters(whole, resumed)
+    assert [row["value"] for row in fitted.history] == [row["value"] for row in again.history]
+    assert fitted.best_epoch == again.best_epoch
+
+
+def test_a_resume_file_of_another_identity_or_a_torn_one_is_passed_over(tmp_path: Path) -> None:
+    whole, fitted = run(tmp_path, "whole")
+    with pytest.raises(Interrupted):
+        run(tmp_path, "broken", stop_after=2, identity="of an older config")
+    saved = torch.load(tmp_path / "broken.pt", weights_only=True)
+    for value in saved["model"].values():
+        value.zero_()
+    torch.save(saved, tmp_path / "broken.pt")
+    assert same_parameters(whole, run(tmp_path, "broken")[0])
+    (tmp_path / "broken.pt").write_bytes(b"torn")
+    again, fitted_again = run(tmp_path, "broken")
+    assert fitted_again.best_epoch == fitted.best_epoch
+    assert same_parameters(whole, again)
+
+
+class Malicious:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_a_resume_file_is_loaded_as_data_alone(tmp_path: Path) -> None:
+    """Whoever can write the folder must not run code in the training."""
+    whole, _ = run(tmp_path, "whole")
+    torch.save({"identity": Malicious(tmp_path / "ran")}, tmp_path / "broken.pt")
+    torch.load(tmp_path / "broken.pt", weights_only=False)
+    assert (tmp_path / "ran").exists()
+    (tmp_path / "ran").unlink()
+    assert same_parameters(whole, run(tmp_path, "broken")[0])
+    assert not (tmp_path / "ran").exists()
+    (tmp_path / "broken.pt").write_bytes(pickle.dumps(Malicious(tmp_path / "ran"), protocol=2))
+    assert same_parameters(whole, run(tmp_path, "broken")[0])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_training_lowers_the_loss_and_keeps_the_best_epoch(tmp_path: Path) -> None:
+    _, fitted = run(tmp_path, "learn", epochs=8)
+    scores = [row["value"] for row in fitted.history if row["name"] == "val/score"]
+    assert max(scores) > scores[0] * 0.5
+    assert fitted.best_score == max(scores) == scores[fitted.best_epoch]
+
+
+class Number(nn.Module):
+    """A network of one parameter of 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+
+def fit_number(
+    losses: Any, scores: Iterator[float] | None = None, steps: int = 4, **config: Any
+) -> tuple[Number, Fit]:
+    """Fit one number: losses(weight, step, total) gives the terms, `scores` what each validation says."""
+    model = Number()
+    fitted = fit(
+        model,
+        lambda rng: iter(range(steps)),
+        steps,
+        lambda batch, step, total: losses(model.weight, step, total),
+        lambda: {"score": next(scores) if scores else 0.0},
+        OptimiserConfig(**config),
+        seed=0,
+        label="a training",
+    )
+    return model, fitted
+
+
+def test_a_value_of_some_steps_is_logged_as_its_mean_over_those_steps() -> None:
+    def losses(weight: Tensor, step: int, total: int) -> dict[str, Tensor]:
+        assert total == 8
+        sometimes = {"mined": torch.tensor(float(step))} if step % 2 else {}
+        return {"loss": weight.square(), **sometimes}
+
+    _, fitted = fit_number(losses, epochs=2)
+    mined = [row["value"] for row in fitted.history if row["name"] == "train/mined"]
+    assert mined == [2.0, 6.0]  # steps 1 and 3, then 5 and 7
+
+
+def test_training_stops_when_the_score_has_not_risen_for_patience_epochs() -> None:
+    scores = iter([1.0, 3.0, 2.0, 2.5, 9.0, 9.0])
+    _, fitted = fit_number(
+        lambda weight, *_: {"loss": weight.square()}, scores, epochs=6, patience=2
+    )
+    assert [row["epoch"] for row in fitted.history if row["name"] == "val/score"] == [1, 2, 3, 4]
+    assert (fitted.best_score, fitted.best_epoch) == (3.0, 1)
+
+
+def test_the_parameters_of_the_best_epoch_are_left_in_the_model() -> None:
+    kept = []
+
+    def losses(weight: Tensor, step: int, total: int) -> dict[str, Tensor]:
+        kept.append(weight.item())
+        return {"loss": weight}
+
+    model, fitted = fit_number(losses, iter([1.0, 5.0, 2.0]), epochs=3)
+    assert fitted.best_epoch == 1
+    assert model.weight.item() == kept[8]  # as the third epoch found it
+
+
+def test_a_loss_that_is_not_finite_is_named() -> None:
+    with pytest.raises(UserError, match="a training: the loss is nan at step 2"):
+        fit_number(
+            lambda weight, step, _: {"loss": weight * (float("nan") if step == 2 else 1.0)},
+            epochs=1,
+        )
+
+
+class Unbounded(torch.autograd.Function):
+    """A finite value without a finite gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] * float("inf")
+
+
+def test_a_gradient_that_is_not_finite_is_refused_before_it_reaches_the_parameters() -> None:
+    model = Number()
+
+    def losses(batch: int, step: int, total: int) -> dict[str, Tensor]:
+        return {"loss": Unbounded.apply(model.weight) if step == 3 else model.weight * 0}
+
+    with pytest.raises(UserError, match="a training: the gradient is inf at step 3; lower the"):
+        fit(
+            model,
+            lambda rng: iter(range(2)),
+            2,
+            losses,
+            lambda: {"score": 0.0},
+            OptimiserConfig(epochs=2),
+            seed=0,
+            label="a training",
+        )
+    assert torch.isfinite(model.weight)
+
+
+def test_parameters_of_a_slow_beginning_learn_at_their_share_of_the_rate() -> None:
+    model = nn.ModuleDict({"slow": Number(), "fast": Number()})
+    rates = []
+
+    def losses(batch: int, step: int, total: int) -> dict[str, Tensor]:
+        values = [model[name].weight.item() for name in ("slow", "fast")]
+        rates.append(values)
+        return {"loss": model["slow"].weight + model["fast"].weight}
+
+    fit(
+        model,
+        lambda rng: iter(range(1)),
+        1,
+        losses,
+        lambda: {"score": float(len(rates))},
+        OptimiserConfig(epochs=2),
+        seed=0,
+        label="a training",
+        slow={"slow.": 0.1},
+    )
+    slow, fast = (1 - value for value in rates[1])
+    assert slow == pytest.approx(0.1 * fast, rel=1e-2)
+
+
+def test_the_results_are_written_with_history_and_summary(tmp_path: Path) -> None:
+    model, fitted = run(tmp_path, "save", epochs=1)
+    write_results(tmp_path / "out", model, fitted, train_images=64)
+    assert len(tables.read("history", tmp_path / "out" / "history.parquet"))
+    summary = (tmp_path / "out" / "summary.json").read_text()
+    assert '"best_epoch": 1' in summary
+    assert '"train_images": 64' in summary
+    assert '"parameters": 49' in summary
