@@ -30,6 +30,7 @@ TOOLS = {
     "ground": ("ground", "ground"),
     "ui": ("tracking", "ui"),
     "selection": ("selection", "selection"),
+    "objectness": ("proposals", "objectness"),
     "document": ("report", "document"),
     "published": ("report", "published"),
     "config": ("config", "config"),

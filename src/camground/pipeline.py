@@ -25,6 +25,7 @@ from camground.grounder.regions import Proposals
 from camground.matcher.gradcam import MatcherCam
 from camground.matcher.loading import load_matcher
 from camground.matcher.pretrained import open_pretrained
+from camground.proposals.proposer import propose_one_image
 
 if TYPE_CHECKING:
     from camground.matcher.pretrained_cam import PretrainedCam
@@ -114,10 +115,7 @@ class GroundingPipeline:
 
     def _propose(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (K, 4) xyxy in pixels, objectness (K,), and the photograph's width and height."""
-        from camground.proposals.selective_search import load, propose
-
         with open_photograph(path) as picture:
             size = picture.size
-        settings = self.settings.proposals
-        proposals = propose(load(path, settings.input_size, size), settings, size)
+        proposals = propose_one_image(self.settings.proposals, path)
         return proposals.boxes_xyxy, proposals.objectness, np.array(size, dtype=np.float64)

@@ -7,16 +7,14 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from camground.proposals.file_images import number_in
-from camground.proposals.settings import read
-from camground.stages.proposals import main
+from camground.proposals.config import ProposalsConfig
+from camground.proposals.image_ids import number_in
 from camground.study import tables
-from camground.study.config import load_config, merge, validate
 from camground.study.errors import UserError
+from proposals_stage import boxes_of, run_proposals, write_images
 
 # as REFER names COCO's and SAIAPR's, and one without a number
 NAMES = ["COCO_train2014_000000000123.jpg", "sub/45.jpg", "shore.jpg"]
@@ -46,39 +44,22 @@ DETECTIONS = [
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    return write_images(tmp_path, NAMES, SIZES)
-
-
-def write_images(folder: Path, names: list[str], sizes: list[tuple[int, int]]) -> Path:
-    """The table alone: of a file of boxes no photograph is opened."""
-    rows = [
-        # the data set of REFER has names as ids and absolute paths, a folder the like
-        {"image_id": name, "path": f"/data/photos/{name}", "width": width, "height": height}
-        | {"split": "train"}
-        for name, (width, height) in zip(names, sizes, strict=True)
-    ]
-    tables.write("images", rows, folder / "images.parquet")
-    return folder / "images.parquet"
+    """The table alone: of a file of boxes no photograph is opened. The data set of REFER has names as ids and
+    absolute paths, a folder the like."""
+    return write_images(tmp_path, dict(zip(NAMES, SIZES, strict=True)), above="/data/photos/")
 
 
 def section(path: Path | str | None, share: float = 0.0, **changes: object) -> dict:
     given = {"path": None if path is None else str(path), "max_rejected_share": share}
-    return {**load_config()["proposals"], "method": "boxes_file", "boxes_file": given} | changes
+    return {"method": "boxes_file", "boxes_file": given, **changes}
 
 
 def run(images: Path, content: object, share: float = 0.0, **changes: object) -> pd.DataFrame:
     """The table that the stage writes of a file with `content`, JSON or text."""
     path = images.with_name("dets.json")
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    config = json.dumps({"proposals": section(path, share, **changes)})
-    output, rejected = images.with_name("proposals.parquet"), images.with_name("rejected.parquet")
-    main(
-        [
-            *("--config", config, "--images", str(images)),
-            *("--output", str(output), "--rejected", str(rejected)),
-        ]
-    )
-    return tables.read("proposals", output)
+    rejected = images.with_name("rejected.parquet")
+    return run_proposals(images, section(path, share, **changes), rejected=rejected)
 
 
 def refused(images: Path) -> list[tuple[int, str, str]]:
@@ -86,10 +67,9 @@ def refused(images: Path) -> list[tuple[int, str, str]]:
     return list(zip(table["row"], table["value"], table["reason"], strict=True))
 
 
-def boxes_of(table: pd.DataFrame, image_id: str) -> dict[str, list]:
-    rows = table[table["image_id"] == image_id]
-    boxes = np.stack(rows["box_xyxy"].tolist()).tolist()
-    return {"boxes": boxes, "scores": rows["objectness"].tolist(), "from": rows["source"].tolist()}
+def found(table: pd.DataFrame, image_id: str) -> dict[str, list]:
+    boxes, scores, sources = boxes_of(table, image_id)
+    return {"boxes": boxes.tolist(), "scores": scores.tolist(), "from": sources}
 
 
 def as_mattnet(entries: list[dict]) -> list[dict]:
@@ -131,13 +111,13 @@ def test_all_forms_of_the_file_give_the_same_proposals(form, images: Path) -> No
     table = run(images, form(DETECTIONS))
     source = "boxes_file:dets.json"
     assert table["image_id"].drop_duplicates().tolist() == NAMES
-    assert boxes_of(table, NAMES[0]) == {
+    assert found(table, NAMES[0]) == {
         "boxes": [SECOND_XYXY, FIRST_XYXY, [0, 0, 100, 50]],
         "scores": [0.75, 0.25, 0.0],
         "from": [source, source, "whole_image"],
     }
-    assert boxes_of(table, NAMES[1])["boxes"] == [[0, 0, 8, 8], [0, 0, 80, 80]]
-    assert boxes_of(table, NAMES[2])["boxes"] == [[1, 2, 4, 6], [0, 0, 64, 40]]
+    assert found(table, NAMES[1])["boxes"] == [[0, 0, 8, 8], [0, 0, 80, 80]]
+    assert found(table, NAMES[2])["boxes"] == [[1, 2, 4, 6], [0, 0, 64, 40]]
     assert refused(images) == []
 
 
@@ -149,7 +129,7 @@ def test_an_image_is_found_by_number_or_by_name(image_id: object, images: Path) 
     entries = [detection(image_id), detection("sub/45.jpg"), detection("/else/where/shore.jpg")]
     table = run(images, entries)
     assert (table["source"] == "boxes_file:dets.json").sum() == 3
-    assert boxes_of(table, NAMES[0])["boxes"][0] == FIRST_XYXY
+    assert found(table, NAMES[0])["boxes"][0] == FIRST_XYXY
 
 
 def test_the_number_is_that_at_the_end_of_the_name() -> None:
@@ -170,20 +150,20 @@ def test_boxes_are_treated_as_those_of_any_method(images: Path) -> None:
         detection("shore.jpg"),
     ]
     table = run(images, entries, count=3, min_size=0.05, nms_iou=0.6)
-    assert boxes_of(table, NAMES[0]) == {
+    assert found(table, NAMES[0]) == {
         "boxes": [FIRST_XYXY, [0, 0, 100, 50], [80, 0, 90, 40]],
         "scores": pytest.approx([0.9, 0.6, 0.5]),
         "from": ["boxes_file:dets.json", "whole_image", "boxes_file:dets.json"],
     }
     without = run(images, entries, count=3, min_size=0.05, nms_iou=0.6, whole_image=False)
-    assert boxes_of(without, NAMES[0])["scores"] == pytest.approx([0.9, 0.5, 0.4])
+    assert found(without, NAMES[0])["scores"] == pytest.approx([0.9, 0.5, 0.4])
 
 
 def test_a_box_that_ends_a_pixel_over_the_edge_is_cut(images: Path) -> None:
     """MAttNet counts the last pixel in, so its widths are one larger."""
     entries = [detection(123, [60, -0.5, 41, 30]), *DETECTIONS[1:3]]
     table = run(images, entries)
-    assert boxes_of(table, NAMES[0])["boxes"][0] == [60, 0, 100, 29.5]
+    assert found(table, NAMES[0])["boxes"][0] == [60, 0, 100, 29.5]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +223,7 @@ def test_images_without_an_entry_stop_the_run_or_get_the_whole_image(images: Pat
         run(images, entries, share=0.3)
     assert not images.with_name("proposals.parquet").exists()
     table = run(images, entries, share=0.4)
-    assert boxes_of(table, NAMES[1]) == {
+    assert found(table, NAMES[1]) == {
         "boxes": [[0, 0, 80, 80]],
         "scores": [0.0],
         "from": ["whole_image"],
@@ -254,7 +234,7 @@ def test_images_without_an_entry_stop_the_run_or_get_the_whole_image(images: Pat
 def test_an_image_that_the_file_lists_may_have_no_boxes(images: Path) -> None:
     content = as_data_set([one for one in DETECTIONS if one["image_id"] != 45])
     table = run(images, content)
-    assert boxes_of(table, NAMES[1])["from"] == ["whole_image"]
+    assert found(table, NAMES[1])["from"] == ["whole_image"]
     content["annotations"].append(detection(10))
     run(images, content, share=0.5)
     ((_, value, why),) = refused(images)
@@ -270,7 +250,7 @@ def test_a_file_about_other_photographs_says_how_images_are_matched(images: Path
 
 
 def test_an_id_that_means_two_photographs_is_refused(tmp_path: Path) -> None:
-    images = write_images(tmp_path, ["train_12.jpg", "val_12.jpg"], [(50, 50), (50, 50)])
+    images = write_images(tmp_path, {"train_12.jpg": (50, 50), "val_12.jpg": (50, 50)})
     with pytest.raises(UserError, match=r"image_id 12 can be .*train_12\.jpg or .*val_12\.jpg"):
         run(images, [detection(12)], share=1.0)
     box = [1, 1, 5, 5]
@@ -307,35 +287,24 @@ def test_the_true_boxes_of_a_data_set_are_not_taken_for_detections(images: Path)
         run(images, truth)
 
 
-def test_a_missing_file_and_missing_keys_are_named(images: Path) -> None:
-    arguments = ["--images", str(images), "--output", str(images.with_name("out.parquet"))]
-    wanted = json.dumps({"proposals": section("nowhere.json")})
-    with pytest.raises(UserError, match=r"give --rejected"):
-        main(["--config", wanted, *arguments])
-    rejected = ["--rejected", str(images.with_name("rejected.parquet"))]
+def test_a_missing_file_or_table_is_named(images: Path) -> None:
+    rejected = images.with_name("rejected.parquet")
+    with pytest.raises(UserError, match=r"method is boxes_file: give --rejected"):
+        run_proposals(images, section("nowhere.json"))
     with pytest.raises(UserError, match=r"boxes_file\.path: nowhere\.json: No such file"):
-        main(["--config", wanted, *arguments, *rejected])
-    other = json.dumps({"proposals": load_config()["proposals"]})
-    with pytest.raises(UserError, match=r"--rejected goes with .*boxes_file alone"):
-        main(["--config", other, *arguments, *rejected])
-    with pytest.raises(UserError, match=r"proposals\.boxes_file\.path is None"):
-        read({"proposals": section(None)})
-    with pytest.raises(UserError, match=r"proposals\.boxes_file\.max_rejected_share is 2"):
-        read({"proposals": section("a.json", 2)})
+        run_proposals(images, section("nowhere.json"), rejected=rejected)
+    with pytest.raises(UserError, match=r"method is selective_search: leave out --rejected"):
+        run_proposals(images, {}, rejected=rejected)
 
 
-def test_the_config_asks_for_the_file_before_any_job(tmp_path: Path) -> None:
-    base = load_config()
-
-    def given(path: str | None) -> dict:
-        return merge(base, {"proposals": {"method": "boxes_file", "boxes_file": {"path": path}}})
-
-    with pytest.raises(UserError, match=r"proposals\.boxes_file\.path: .*give the file of boxes"):
-        validate(given(None))
-    with pytest.raises(UserError, match=r"proposals\.boxes_file\.path: no file nowhere\.json"):
-        validate(given("nowhere.json"))
-    (tmp_path / "dets.json").write_text("[]")
-    validate(given(str(tmp_path / "dets.json")))
+def test_wrong_keys_are_named() -> None:
+    for wrong, message in (
+        (section(None), r"proposals: method is boxes_file, so set boxes_file\.path: a JSON file"),
+        (section(""), r"proposals\.boxes_file\.path"),
+        (section("a.json", 2), r"proposals\.boxes_file\.max_rejected_share"),
+    ):
+        with pytest.raises(UserError, match=message):
+            ProposalsConfig.parse(wrong, "proposals")
 
 
 @pytest.mark.workflow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,34 +22,14 @@ LEAF_SHARE = 20 / 128**2  # of the picture: the smallest leaf
 SMALLEST_SIDE = 3  # pixels; a thinner picture has no inside
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """space: lab or hsv, as OpenCV scales them to 8 bits. scale: k of Felzenszwalb and Huttenlocher;
-    larger means larger leaves."""
-
-    space: str
-    scale: float
-
-
-@dataclass(frozen=True)
-class Search:
-    """Every strategy groups the leaves of every segmentation."""
-
-    segmentations: Sequence[Segmentation]
-    strategies: Sequence[Strategy]
-
-
-ALL_CUES = Strategy(colour=1, texture=1, size=1, fill=1, boundary=2)
-SIZE_AND_FILL = Strategy(colour=0, texture=0, size=1, fill=1, boundary=0)
-EDGES = Strategy(colour=0, texture=0, size=1, fill=1, boundary=2)
-# The two spaces err differently: L*a*b* merges shaded surfaces, HSV parts equally light hues.
-SEARCHES = {
-    "fast": Search((Segmentation("lab", 100), Segmentation("hsv", 200)), (ALL_CUES, SIZE_AND_FILL)),
-    "quality": Search(
-        (Segmentation("lab", 50), Segmentation("lab", 200), Segmentation("hsv", 200)),
-        (ALL_CUES, SIZE_AND_FILL, EDGES),
-    ),
-}
+# Every strategy groups the leaves of every segmentation: by colour space, Felzenszwalb and Huttenlocher's k,
+# which is larger for larger leaves. The spaces err differently: L*a*b* merges shaded surfaces, HSV parts
+# equally light hues.
+SEGMENTATIONS = {"lab": 100.0, "hsv": 200.0}
+STRATEGIES = (
+    Strategy(colour=1, texture=1, size=1, fill=1, boundary=2),
+    Strategy(colour=0, texture=0, size=1, fill=1, boundary=0),
+)
 
 
 @dataclass(frozen=True)
@@ -61,10 +40,10 @@ class Candidates:
     evidence: np.ndarray
 
 
-def find(rgb: np.ndarray, search: Search) -> Candidates:
+def find_candidates(rgb: np.ndarray) -> Candidates:
     """Candidates of a picture (h, w, 3) uint8 RGB; the last row is the whole picture.
 
-    Of regions with the same box the first found speaks for it.
+    Of regions with the same box the first one's evidence is kept.
     """
     height, width = rgb.shape[:2]
     whole = np.array([[0, 0, width, height]])
@@ -75,26 +54,24 @@ def find(rgb: np.ndarray, search: Search) -> Candidates:
     boxes: list[np.ndarray] = []
     rows: list[np.ndarray] = []
     origin: list[np.ndarray] = []
-    for segmentation in search.segmentations:
-        picture = (
-            pixels.lab if segmentation.space == "lab" else cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
-        )
-        labels = segment(picture, sigma=0.8, scale=segmentation.scale, min_pixels=smallest)
+    pictures = {"lab": pixels.lab, "hsv": cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)}
+    for space, scale in SEGMENTATIONS.items():
+        labels = segment(pictures[space], sigma=0.8, scale=scale, min_pixels=smallest)
         leaves = measure_leaves(labels, pixels)
-        for strategy in search.strategies:
+        for strategy in STRATEGIES:
             tree = group(leaves, strategy)
             origin.append(np.full(len(tree.boxes_xyxy), len(origin)))
             boxes.append(tree.boxes_xyxy)
             rows.append(evidence.measure(leaves, tree))
-    found, first, which = np.unique(
+    distinct, first, index = np.unique(
         np.concatenate(boxes), axis=0, return_index=True, return_inverse=True
     )
-    member = np.zeros((len(found), len(origin)), dtype=bool)
-    member[which.ravel(), np.concatenate(origin)] = True
-    measured = np.hstack([np.concatenate(rows)[first], _agreement(found, member)])
-    is_whole = (found == whole).all(axis=1)
+    member = np.zeros((len(distinct), len(origin)), dtype=bool)
+    member[index.ravel(), np.concatenate(origin)] = True
+    measured = np.hstack([np.concatenate(rows)[first], _agreement(distinct, member)])
+    is_whole = (distinct == whole).all(axis=1)
     order = np.argsort(is_whole, kind="stable")
-    return Candidates(found[order], measured[order])
+    return Candidates(distinct[order], measured[order])
 
 
 def _agreement(boxes_xyxy: np.ndarray, member: np.ndarray) -> np.ndarray:

@@ -94,7 +94,8 @@ def _fill(rng: np.random.Generator, side: int, colour: np.ndarray) -> np.ndarray
     angle = rng.uniform(0, np.pi)
     along = xs * np.cos(angle) + ys * np.sin(angle)
     if kind <= 1:
-        return colour + rng.normal(0, 25) * (along / side)[..., None]
+        shaded: np.ndarray = colour + rng.normal(0, 25) * (along / side)[..., None]
+        return shaded
     other = colour + rng.normal(0, 50, 3)
     if kind == 2:
         pattern = np.sin(2 * np.pi * along / period) > 0

@@ -73,4 +73,5 @@ def measure(leaves: Leaves, tree: Tree) -> np.ndarray:
 
 
 def _entropy(histograms: np.ndarray) -> np.ndarray:
-    return -(histograms * np.log(np.maximum(histograms, 1e-9))).sum(axis=1)
+    entropy: np.ndarray = -(histograms * np.log(np.maximum(histograms, 1e-9))).sum(axis=1)
+    return entropy

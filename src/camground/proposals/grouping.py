@@ -44,11 +44,10 @@ def group(leaves: Leaves, strategy: Strategy) -> Tree:
     total = float(leaves.sizes.sum())
     sizes = leaves.sizes.copy()
     boxes = leaves.boxes_xyxy.astype(np.float64)
-    weights = strategy
     # Weighted beforehand, one minimum serves the intersections of both histograms.
     colour = leaves.colour / (3 * sizes[:, None])
     texture = leaves.texture / np.maximum(leaves.texture.sum(axis=1, keepdims=True), 1e-9)
-    histogram = np.hstack([weights.colour * colour, weights.texture * texture])
+    histogram = np.hstack([strategy.colour * colour, strategy.texture * texture])
     shared, strength = leaves.shared.copy(), leaves.strength.copy()
 
     def similar(i: int, others: np.ndarray) -> np.ndarray:
@@ -58,12 +57,13 @@ def group(leaves: Leaves, strategy: Strategy) -> Tree:
         high = np.maximum(boxes[i, 2:], boxes[others, 2:])
         hull = (high - low).prod(axis=1)
         edge = strength[i, others] / shared[i, others]
-        return (
+        similarity: np.ndarray = (
             appearance
-            + weights.size * (1 - joint / total)
-            + weights.fill * (1 - (hull - joint) / total)
-            + weights.boundary * (1 - edge)
+            + strategy.size * (1 - joint / total)
+            + strategy.fill * (1 - (hull - joint) / total)
+            + strategy.boundary * (1 - edge)
         )
+        return similarity
 
     similarity = np.full((count, count), -np.inf)
     for i in range(count):

@@ -21,6 +21,7 @@ class Method:
     user_files: those of these keys that name a file whose change makes the proposals stale.
     reads, writes: tables of the study that the stage needs (`--<table>`) beside `images` and `proposals`.
     network: whether it runs a network, which takes memory and is faster on a graphics card.
+    stand_in: the method for a photograph outside of the study, where this one has no boxes of it.
     """
 
     proposer: str
@@ -29,6 +30,7 @@ class Method:
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     network: bool = False
+    stand_in: str | None = None
 
 
 METHODS: dict[str, Method] = {
@@ -46,7 +48,9 @@ METHODS: dict[str, Method] = {
     ),
     # reads the targets: a protocol of evaluation studies, the label firewall's one exception
     "ground_truth": Method(
-        "camground.proposals.ground_truth:GroundTruth", reads=("targets", "expressions")
+        "camground.proposals.ground_truth:GroundTruth",
+        reads=("targets", "expressions"),
+        stand_in="selective_search",
     ),
 }
 

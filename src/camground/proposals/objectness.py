@@ -2,7 +2,7 @@
 
 A logistic regression on `camground.proposals.candidates.NAMES`. It estimates the expected fit
 clip((IoU - 0.4) / 0.4, 0, 1) of the candidate with its best object. The weights were printed by
-`python -m camground.proposals.fit` from drawn pictures alone: no box of a data set has a part in them.
+`camground objectness` from drawn pictures alone: no box of a data set has a part in them.
 """
 
 from __future__ import annotations
@@ -32,4 +32,6 @@ INTERCEPT = -12.411
 
 def objectness(evidence: np.ndarray) -> np.ndarray:
     """Objectness (M,) in (0, 1) of candidates with `evidence` (M, len(NAMES))."""
-    return 1 / (1 + np.exp(-(evidence @ np.array([WEIGHTS[name] for name in NAMES]) + INTERCEPT)))
+    logits = evidence @ np.array([WEIGHTS[name] for name in NAMES]) + INTERCEPT
+    chance: np.ndarray = 1 / (1 + np.exp(-logits))
+    return chance

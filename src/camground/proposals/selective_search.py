@@ -1,34 +1,54 @@
-"""Proposals of one picture: selective search, ranked by objectness, thinned by suppression."""
+"""Proposals by selective search: candidates ranked by objectness, thinned by suppression."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import cv2
 import numpy as np
+from joblib import Parallel, delayed, parallel_config
+from threadpoolctl import threadpool_limits
 
-from camground.proposals.candidates import SEARCHES, find
+from camground.data.photographs import read_reduced
+from camground.proposals.candidates import find_candidates
+from camground.proposals.config import ProposalsConfig
 from camground.proposals.objectness import objectness
-from camground.proposals.settings import Settings
-from camground.proposals.thinning import WHOLE, Proposals, thin
+from camground.proposals.proposer import Photograph, Proposer
+from camground.proposals.thinning import Proposals, to_proposals
 
-FOUND = "selective_search"
+SOURCE = "selective_search"
 
 
-def propose(rgb: np.ndarray, settings: Settings, size: tuple[int, int]) -> Proposals:
-    """Proposals of a picture (h, w, 3) uint8 RGB that stands for an image of `size` (width, height).
+class SelectiveSearch(Proposer):
+    """The search on `threads` processes of one thread each, so that sums are the same with any number."""
 
-    At most `settings.count`. The whole image is one of them if `settings.whole_image` or if nothing
-    else is found; its objectness is by the same formula, and it neither suppresses nor is suppressed.
-    """
+    def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
+        one_thread = {
+            "inner_max_num_threads": 1,
+            "initializer": cv2.setNumThreads,
+            "initargs": (1,),
+        }
+        with threadpool_limits(1, "blas"), parallel_config("loky", **one_thread):
+            parallel = Parallel(
+                self.threads or 1, return_as="generator", pre_dispatch="64 * n_jobs"
+            )
+            jobs = (delayed(_search_photograph)(each, self.config) for each in photographs)
+            yield from parallel(jobs)
+
+
+def search(rgb: np.ndarray, config: ProposalsConfig, size: tuple[int, int]) -> Proposals:
+    """Proposals of a picture (h, w, 3) uint8 RGB that stands for an image of `size` (width, height)."""
     height, width = rgb.shape[:2]
-    candidates = find(rgb, SEARCHES[settings.mode])
+    candidates = find_candidates(rgb)
     scores = objectness(candidates.evidence)
-    kept = thin(candidates.boxes_xyxy, scores, settings, (width, height))
-    whole = len(scores) - 1
-    if settings.whole_image or not kept.size:
-        kept = np.append(kept, whole)
-        kept = kept[np.argsort(-scores[kept], kind="stable")]
-    scale = np.array([size[0] / width, size[1] / height] * 2)
-    return Proposals(
-        boxes_xyxy=(candidates.boxes_xyxy[kept] * scale).astype(np.float32),
-        objectness=scores[kept].astype(np.float32),
-        sources=[WHOLE if one == whole else FOUND for one in kept],
+    proposals = to_proposals(
+        candidates.boxes_xyxy, scores, SOURCE, config, (width, height), whole_score=scores[-1]
     )
+    scale = np.array([size[0] / width, size[1] / height] * 2)
+    return replace(proposals, boxes_xyxy=(proposals.boxes_xyxy * scale).astype(np.float32))
+
+
+def _search_photograph(photograph: Photograph, config: ProposalsConfig) -> Proposals:
+    rgb = read_reduced(photograph.file, config.input_size, photograph.size)
+    return search(rgb, config, photograph.size)

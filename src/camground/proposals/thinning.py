@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camground.data.boxes import area, clip
-from camground.proposals.nms import suppress
-from camground.proposals.settings import Settings
+from camground.data.boxes import area, clip, pairwise_iou
+from camground.proposals.config import ProposalsConfig
 
 WHOLE = "whole_image"
 NEARLY_WHOLE = 0.9  # share of the picture from which a box only repeats the whole
@@ -24,45 +23,62 @@ class Proposals:
     sources: list[str]
 
 
+def to_proposals(
+    boxes_xyxy: np.ndarray,
+    scores: np.ndarray,
+    source: str,
+    config: ProposalsConfig,
+    size: tuple[int, int],
+    whole_score: float | None = None,
+) -> Proposals:
+    """Proposals of an image of `size` (width, height) from boxes (N, 4) that `source` found in it.
+
+    Scores (N,) in [0, 1] become the objectness. Boxes are cut to the image, then thinned. The whole image is
+    one of them if `config.whole_image` or if nothing else is left; its objectness is `whole_score`, or else
+    the best score of the boxes that nearly are it, or 0. It neither suppresses nor is suppressed.
+    """
+    boxes = clip(np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4), *size)
+    scores = np.asarray(scores, dtype=np.float64).reshape(-1)
+    kept = thin(boxes, scores, config, size)
+    kept_boxes, objectness = boxes[kept], scores[kept]
+    sources = [source] * len(kept)
+    if config.whole_image or not kept.size:
+        if whole_score is None:
+            whole_score = scores[area(boxes) > NEARLY_WHOLE * size[0] * size[1]].max(initial=0.0)
+        rank = int((objectness >= whole_score).sum())
+        kept_boxes = np.insert(kept_boxes, rank, [0, 0, *size], axis=0)
+        objectness = np.insert(objectness, rank, whole_score)
+        sources.insert(rank, WHOLE)
+    return Proposals(kept_boxes.astype(np.float32), objectness.astype(np.float32), sources)
+
+
 def thin(
-    boxes_xyxy: np.ndarray, scores: np.ndarray, settings: Settings, size: tuple[int, int]
+    boxes_xyxy: np.ndarray, scores: np.ndarray, config: ProposalsConfig, size: tuple[int, int]
 ) -> np.ndarray:
     """Indices of the boxes (N, 4) kept, best score (N,) first, in a picture of `size` (width, height).
 
     Too small ones and those that nearly are the whole picture are left out, then those that overlap a
-    better one; at most `settings.count`, less a place for the whole image where that is wanted.
+    better one; at most `config.count`, less one for the whole image where that is wanted.
     """
     sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    usable = (sides >= settings.min_size * np.array(size)).all(axis=1) & (sides > 0).all(axis=1)
+    usable = (sides >= config.min_size * np.array(size)).all(axis=1) & (sides > 0).all(axis=1)
     usable &= area(boxes_xyxy) <= NEARLY_WHOLE * size[0] * size[1]
     index = np.flatnonzero(usable)
-    room = settings.count - settings.whole_image
-    kept: np.ndarray = index[suppress(boxes_xyxy[index], scores[index], settings.nms_iou, room)]
+    count = config.count - config.whole_image
+    kept: np.ndarray = index[suppress(boxes_xyxy[index], scores[index], config.nms_iou, count)]
     return kept
 
 
-def propose_found(
-    boxes_xyxy: np.ndarray,
-    scores: np.ndarray,
-    source: str,
-    settings: Settings,
-    size: tuple[int, int],
-) -> Proposals:
-    """Proposals of an image of `size` from boxes (N, 4) that something named `source` found in it.
+def suppress(boxes_xyxy: np.ndarray, scores: np.ndarray, iou: float, count: int) -> np.ndarray:
+    """Greedy non-maximum suppression: indices of the boxes kept, best score first, at most `count`.
 
-    Scores (N,) in [0, 1] become the objectness. Boxes are cut to the image. The whole image is one of
-    them if `settings.whole_image` or if nothing else is left; its objectness is the best score of the
-    boxes that nearly are it, or 0.
+    boxes (N, 4), scores (N,). Kept boxes overlap one another by an IoU of at most `iou`. Ties go to
+    the lower index.
     """
-    boxes = clip(np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4), *size)
-    scores = np.asarray(scores, dtype=np.float64).reshape(-1)
-    kept = thin(boxes, scores, settings, size)
-    found, objectness = boxes[kept], scores[kept]
-    sources = [source] * len(kept)
-    if settings.whole_image or not kept.size:
-        whole = scores[area(boxes) > NEARLY_WHOLE * size[0] * size[1]].max(initial=0.0)
-        place = int((objectness >= whole).sum())
-        found = np.insert(found, place, [0, 0, *size], axis=0)
-        objectness = np.insert(objectness, place, whole)
-        sources.insert(place, WHOLE)
-    return Proposals(found.astype(np.float32), objectness.astype(np.float32), sources)
+    order = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while order.size and len(kept) < count:
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        order = order[pairwise_iou(boxes_xyxy[best], boxes_xyxy[order])[0] <= iou]
+    return np.array(kept, dtype=np.int64)

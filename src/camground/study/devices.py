@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 
-def use_threads(threads: int) -> torch.device:
-    """Compute with so many processor threads; the device to compute on: the GPU if there is one."""
-    torch.set_num_threads(threads)
+def use_threads(threads: int | None) -> torch.device:
+    """Compute with so many processor threads (None: as many as before); the device to compute on: the GPU if
+    there is one."""
+    if threads is not None:
+        torch.set_num_threads(threads)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

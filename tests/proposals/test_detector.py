@@ -17,11 +17,10 @@ from PIL import Image
 
 import tiny_detectors
 from camground.data.boxes import area, clip, pairwise_iou
-from camground.proposals.settings import read
-from camground.stages.proposals import main
-from camground.study import tables
-from camground.study.config import load_config, merge, validate
+from camground.proposals.config import ProposalsConfig
+from camground.proposals.proposer import propose_one_image
 from camground.study.errors import UserError
+from proposals_stage import boxes_of, run_proposals, write_images
 
 QUERIES = ["a dog", "red boat"]
 OPEN = ("owlvit", "owlv2", "grounding-dino")
@@ -41,36 +40,21 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """The table of photographs of `SIZES`."""
-    rows = []
     for number, size in enumerate(SIZES):
         small = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        name = f"{number}.png"
-        Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(tmp_path / name)
-        row = {"image_id": name, "path": name, "width": size[0], "height": size[1]}
-        rows.append({**row, "split": "train"})
-    tables.write("images", rows, tmp_path / "images.parquet")
-    return tmp_path / "images.parquet"
+        picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
+        picture.save(tmp_path / f"{number}.png")
+    return write_images(tmp_path, {f"{number}.png": size for number, size in enumerate(SIZES)})
 
 
 def section(model: str | None, changes: dict | None = None, **detector: object) -> dict:
     wanted = {"model": model, "queries": None, "score": 0.0, "batch_size": 2, **detector}
-    return {**load_config()["proposals"], "method": "detector", "detector": wanted} | (
-        changes or {}
-    )
+    return {"method": "detector", "detector": wanted} | (changes or {})
 
 
-def run(images: Path, proposals: dict, threads: int = 2) -> pd.DataFrame:
+def run(images: Path, config: dict, threads: int = 2) -> pd.DataFrame:
     """What the stage writes."""
-    output = images.with_name("proposals.parquet")
-    config = json.dumps({"proposals": proposals})
-    arguments = ["--config", config, "--images", str(images), "--output", str(output)]
-    main([*arguments, "--threads", str(threads)])
-    return tables.read("proposals", output)
-
-
-def boxes_of(table: pd.DataFrame, image_id: str) -> tuple[np.ndarray, np.ndarray]:
-    rows = table[table["image_id"] == image_id]
-    return np.stack(rows["box_xyxy"].tolist()), rows["objectness"].to_numpy()
+    return run_proposals(images, config, threads)
 
 
 @cache
@@ -130,7 +114,7 @@ def test_the_stage_writes_what_the_model_finds_in_each_photograph(
     compared = 0
     for number, size in enumerate(SIZES):
         name = f"{number}.png"
-        boxes, scores = boxes_of(table, name)
+        boxes, scores, _ = boxes_of(table, name)
         low, high = boxes[:, :2], boxes[:, 2:]
         assert (low >= 0).all()
         assert (high <= size).all()
@@ -170,7 +154,7 @@ def test_a_detr_of_known_answers_gives_them_in_pixels_of_the_photograph(
     AutoImageProcessor.from_pretrained(checkpoints["detr"]).save_pretrained(tmp_path / "known")
     table = run(images, section(str(tmp_path / "known")))
     for number, (width, height) in enumerate(SIZES):
-        boxes, scores = boxes_of(table, f"{number}.png")
+        boxes, scores, _ = boxes_of(table, f"{number}.png")
         found = [0.4 * width, 0.1 * height, 0.6 * width, 0.4 * height]
         assert np.allclose(boxes, [found, [0, 0, width, height]], atol=1e-3 * max(width, height))
         assert scores.tolist() == pytest.approx([0.6, 0.0], abs=1e-5)
@@ -193,7 +177,7 @@ def test_owlv2_of_known_answers_and_its_padded_square(
     model.save_pretrained(tmp_path / "known")
     AutoImageProcessor.from_pretrained(checkpoints["owlv2"]).save_pretrained(tmp_path / "known")
     table = run(images, section(str(tmp_path / "known"), ALL))
-    boxes, scores = boxes_of(table, "0.png")  # 60 x 30, so patches of 15 x 15 pixels
+    boxes, scores, _ = boxes_of(table, "0.png")  # 60 x 30, so patches of 15 x 15 pixels
     assert scores == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-5)
     corners = [(x, y) for x in (15, 30, 45, 60) for y in (15, 30)]
     wanted = [[x - 7.5, y - 7.5, min(x + 7.5, 60), min(y + 7.5, 30)] for x, y in corners]
@@ -241,9 +225,8 @@ def test_count_size_and_overlap_are_kept_to(checkpoints: dict[str, str], images:
 def test_photographs_of_every_mode(mode: str, checkpoints: dict[str, str], tmp_path: Path) -> None:
     name = "a.tif" if mode == "CMYK" else "a.png"
     Image.new("RGB", (50, 30), "red").convert(mode).save(tmp_path / name)
-    row = {"image_id": name, "path": name, "width": 50, "height": 30, "split": "train"}
-    tables.write("images", [row], tmp_path / "images.parquet")
-    assert len(run(tmp_path / "images.parquet", section(checkpoints["rt_detr"]))) > 1
+    images = write_images(tmp_path, {name: (50, 30)})
+    assert len(run(images, section(checkpoints["rt_detr"]))) > 1
 
 
 def test_a_photograph_that_cannot_be_read_leaves_no_table(
@@ -271,7 +254,9 @@ def test_models_that_cannot_be_used_are_named(
     refused(empty, r"proposals\.detector\.model: cannot load .*empty.*preprocessor_config\.json")
     reader = tmp_path / "reader"
     BertConfig().save_pretrained(reader)
-    refused(reader, r"proposals\.detector\.model: .*'bert', which is no object detector.*detr")
+    refused(
+        reader, r"proposals\.detector\.model: .*'bert', which is no known object detector.*detr"
+    )
     folder = tmp_path / "headless"
     folder.mkdir()
     for file in Path(checkpoints["detr"]).iterdir():
@@ -308,7 +293,7 @@ def test_a_model_that_is_not_here_ends_the_stage_with_one_line(images: Path) -> 
     config = json.dumps({"proposals": section("nobody/no-such-detector")})
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "camground.proposals", "--config", config),
+            *(sys.executable, "-m", "camground.stages.proposals", "--config", config),
             *("--images", str(images), "--output", str(images.with_name("out.parquet"))),
         ],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
@@ -325,86 +310,29 @@ def test_a_model_that_is_not_here_ends_the_stage_with_one_line(images: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"detector": None}, r"proposals\.detector is missing"),
-        ({"model": None}, r"proposals\.detector\.model is None.*hub.*folder"),
-        ({"queries": []}, r"proposals\.detector\.queries is \[\]"),
+        ({"model": None}, r"proposals: method is detector, so set detector\.model: .*hub.*folder"),
+        ({"queries": []}, r"proposals\.detector\.queries"),
         ({"queries": [" "]}, r"proposals\.detector\.queries"),
-        ({"score": 2}, r"proposals\.detector\.score is 2"),
+        ({"score": 2}, r"proposals\.detector\.score"),
         ({"batch_size": 0}, r"proposals\.detector\.batch_size"),
-        ({"scroe": 0.1}, r"proposals\.detector\.scroe is not a key"),
+        ({"scroe": 0.1}, r"proposals\.detector\.scroe: unknown key; did you mean `score`"),
     ],
 )
 def test_a_wrong_key_is_named(changes: dict, named: str) -> None:
-    wanted = section("some/where")
-    if "detector" in changes:
-        wanted.pop("detector")
-    else:
-        wanted["detector"] |= changes
     with pytest.raises(UserError, match=named):
-        read({"proposals": wanted})
+        ProposalsConfig.parse(section(**{"model": "some/where", **changes}), "proposals")
 
 
-def test_the_config_asks_for_a_model_before_any_job() -> None:
-    base = load_config()
-    assert read({"proposals": base["proposals"]}).detector is None
-    with pytest.raises(UserError, match=r"proposals\.detector\.model: .*name its model"):
-        validate(merge(base, {"proposals": {"method": "detector"}}))
-    given = {"proposals": {"method": "detector", "detector": {"model": "some/where"}}}
-    validate(merge(base, given))
-    assert read({"proposals": merge(base, given)["proposals"]}).detector is not None
-
-
-def test_a_trained_study_finds_boxes_in_a_new_photograph(
-    checkpoints: dict[str, str], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_new_photograph_gets_the_boxes_that_the_stage_would_write(
+    checkpoints: dict[str, str], images: Path
 ) -> None:
-    """The proposals that its grounder is shown are those that the stage would write."""
-    from dataclasses import asdict
-
-    from camground import pipeline as grounding
-    from camground.features.backbone import Backbone
-    from camground.features.config import BackboneConfig, FeaturesConfig
-    from camground.grounder.grounder import Grounder, GrounderConfig, TransformerConfig
-    from camground.matcher.matcher import Matcher, MatcherConfig
-    from camground.stages.matcher import MatcherStageConfig
-    from camground.training.loop import save_parameters
-
-    features = FeaturesConfig(backbone=BackboneConfig(image_size=64, grid=4))
-    channels, width = Backbone(features.backbone).channels, 384  # MiniLM's
-    wanted = GrounderConfig(width=16, map_boxes=[], transformer=TransformerConfig(grid=2))
-    resolved = {
-        "features": features.to_dict(),
-        "model": asdict(wanted),
-        "losses": {"distillation": {"threshold": 0.4}},
-    }
-    save_parameters(tmp_path / "grounder", Grounder(wanted, channels, width), resolved)
-    small = MatcherConfig(width=16)
-    matcher = {"matcher": asdict(MatcherStageConfig(model=small))}
-    save_parameters(tmp_path / "matcher", Matcher(small, channels, width), matcher)
-    base = load_config()
-    settings = {"gradcam": base["gradcam"], "predict": base["predict"]}
-    chosen = section(checkpoints["rt_detr"])
-    given = []
-    ground_batch = grounding.ground_batch
-
-    def heard(model, batch):
-        given.append(batch.proposals)
-        return ground_batch(model, batch)
-
-    monkeypatch.setattr(grounding, "ground_batch", heard)
-    folders = (tmp_path / "grounder", tmp_path / "matcher")
-    made = grounding.Grounding(*folders, {**settings, "proposals": chosen})
-    answers = [made.ground(images.with_name("1.png"), ["red boat"]) for _ in range(2)]
-    assert np.isfinite(answers[0].to_numpy()).all()
-    assert np.array_equal(*answers)
-    boxes, objectness = boxes_of(run(images, chosen), "1.png")
-    shown = given[0]
-    assert np.allclose(shown.boxes[0].numpy() * [40, 90, 40, 90], boxes, atol=1e-3)
-    assert np.allclose(shown.objectness[0].numpy(), objectness, atol=1e-5)
-    from_file = {**base["proposals"], "method": "boxes_file"}
-    from_file["boxes_file"] = {"path": "dets.json", "max_rejected_share": 0.0}
-    made = grounding.Grounding(*folders, {**settings, "proposals": from_file})
-    with pytest.raises(UserError, match=r"1\.png: .*boxes_file.*new photograph.*detector"):
-        made.ground(images.with_name("1.png"), ["red boat"])
+    config = section(checkpoints["rt_detr"])
+    boxes, scores, sources = boxes_of(run(images, config), "1.png")
+    for _ in range(2):
+        alone = propose_one_image(ProposalsConfig.parse(config), images.with_name("1.png"))
+        assert np.allclose(alone.boxes_xyxy, boxes, atol=1e-3)
+        assert np.allclose(alone.objectness, scores, atol=1e-5)
+        assert alone.sources == sources
 
 
 @pytest.mark.workflow
@@ -416,4 +344,4 @@ def test_the_workflow_hands_the_detector_on(workflow) -> None:
     assert "boxes_file" not in done.text
     refused = workflow.dry("proposals", "--config", "proposals={method: detector}")
     assert refused.status != 0
-    assert "proposals.detector.model: proposals.method is detector" in refused.text
+    assert "proposals: method is detector, so set detector.model" in refused.text

@@ -1,0 +1,253 @@
+"""Published object detectors of transformers, by hub name or folder, as finders of things of any kind.
+
+Two families: detectors of fixed categories (DETR, RT-DETR, Deformable DETR, YOLOS ...), and open-vocabulary
+ones that are told what to look for (OWL-ViT, OWLv2, Grounding DINO). The category is dropped; the score is
+kept. OWLv2 also scores how much of an object anything is, and needs no queries.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from PIL import Image
+from torch import Tensor
+
+from camground.data.photographs import read_reduced
+from camground.proposals.config import DetectorConfig, ProposalsConfig
+from camground.proposals.proposer import Photograph, Proposer
+from camground.proposals.thinning import Proposals, to_proposals
+from camground.study.devices import use_threads
+from camground.study.errors import UserError
+from camground.study.hub_or_folder import load_tokenizer, opening
+from camground.study.progress import log
+
+KEY = "proposals.detector"
+OWL, GROUNDING_DINO = ("owlvit", "owlv2"), ("grounding-dino", "mm-grounding-dino")
+THIN = 32  # a longer picture of one pixel more would have no width left in some image processors
+WINDOW = 2  # batches that photographs of one shape are gathered from
+EXAMPLES = (
+    "such as facebook/detr-resnet-50, PekingU/rtdetr_r50vd or google/owlv2-base-patch16-ensemble"
+)
+
+
+class DetectorProposer(Proposer):
+    """The detector of `proposals.detector`, on the GPU where there is one; threads read photographs ahead."""
+
+    def __init__(
+        self, config: ProposalsConfig, tables: Mapping[str, Path], threads: int | None
+    ) -> None:
+        super().__init__(config, tables, threads)
+        device = use_threads(threads)
+        self.detector = open_detector(config.detector, device)
+        log.info("%s on %s", self.detector.source, device)
+
+    def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
+        """A batch holds photographs that the image processor makes of one shape, so that none is padded:
+        what is found in a photograph does not depend on which ones are beside it."""
+        window = WINDOW * self.config.detector.batch_size
+        readers = Parallel(
+            min(self.threads or 1, 8), "threading", return_as="generator", pre_dispatch=2 * window
+        )
+        inputs = readers(delayed(self.detector.prepare)(each) for each in photographs)
+        while group := list(islice(inputs, window)):
+            yield from self._propose_group(group)
+
+    def _propose_group(self, group: list[Input]) -> list[Proposals]:
+        by_shape: dict[object, list[int]] = {}
+        for index, each in enumerate(group):
+            by_shape.setdefault(each.shape, []).append(index)
+        proposals: dict[int, Proposals] = {}
+        size = self.config.detector.batch_size
+        for indices in by_shape.values():
+            for start in range(0, len(indices), size):
+                batch = indices[start : start + size]
+                detections = self.detector.detect([group[index] for index in batch])
+                for index, (boxes, scores) in zip(batch, detections, strict=True):
+                    image_size = group[index].photograph.size
+                    proposals[index] = to_proposals(
+                        boxes, scores, self.detector.source, self.config, image_size
+                    )
+        return [proposals[index] for index in range(len(group))]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A photograph as the model takes it: named tensors with a batch dimension of 1; `size`: width and height
+    of what they are made from."""
+
+    photograph: Photograph
+    tensors: dict[str, Tensor]
+    size: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Equal for photographs that can share a batch without padding."""
+        return tuple((name, tuple(value.shape)) for name, value in self.tensors.items())
+
+
+class Detector:
+    """A frozen detector in evaluation mode. source: what the table `proposals` calls its boxes' origin."""
+
+    def __init__(
+        self, config: DetectorConfig, model: Any, processor: Any, queries: dict[str, Tensor]
+    ) -> None:
+        """`queries`: the encoded texts (Q, T) of one photograph; empty for a model without."""
+        self.config, self.model, self.processor, self.queries = config, model, processor, queries
+        name = str(config.model)
+        self.source = f"detector:{Path(name).resolve().name if Path(name).is_dir() else name}"
+        self._accepted = set(inspect.signature(model.forward).parameters)
+
+    def prepare(self, photograph: Photograph) -> Input:
+        """`UserError` for one that cannot be read, is of another size, or that the model cannot take."""
+        width, height = photograph.size
+        pixels = read_reduced(photograph.file, max(width, height), photograph.size)
+        picture = Image.fromarray(pixels)
+        least = -(-max(width, height) // THIN)
+        if min(width, height) < least:
+            picture = picture.resize((max(width, least), max(height, least)))
+        try:
+            processed = self.processor(images=picture, return_tensors="pt")
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{photograph.file}: the image processor of {self.config.model!r} cannot take it ({error})"
+            ) from None
+        names = {"pixel_values", "pixel_mask"} & self._accepted & processed.keys()
+        return Input(photograph, {name: processed[name] for name in sorted(names)}, picture.size)
+
+    @torch.inference_mode()
+    def detect(self, batch: Sequence[Input]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of photographs of one `shape`, each one's boxes xyxy (N, 4) in its pixels, not cut to it, and their
+        scores (N,) in [0, 1], all above `score`."""
+        device = next(self.model.parameters()).device
+        tensors = {
+            name: torch.cat([each.tensors[name] for each in batch]).to(device)
+            for name in batch[0].tensors
+        }
+        try:
+            outputs = self._forward(tensors, len(batch))
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"{KEY}.batch_size: the GPU has no room for {len(batch)} photographs at a time; lower it"
+            ) from None
+        detections = self.processor.post_process_object_detection(
+            outputs,
+            threshold=self.config.score,
+            target_sizes=[(height, width) for width, height in (each.size for each in batch)],
+        )
+        results = []
+        for each, detection in zip(batch, detections, strict=True):
+            boxes = detection["boxes"].float().cpu().numpy()
+            scores = detection["scores"].float().cpu().numpy()
+            if not np.isfinite(boxes).all():
+                raise UserError(
+                    f"{each.photograph.file}: {self.config.model!r} gives boxes that are not numbers; its"
+                    " weights are damaged: download it again"
+                )
+            scale = np.array(each.photograph.size) / np.array(each.size)
+            results.append((boxes * np.tile(scale, 2), np.clip(scores, 0, 1)))
+        return results
+
+    def _forward(self, tensors: dict[str, Tensor], count: int) -> Any:
+        texts = {
+            name: value.to(tensors["pixel_values"].device).repeat(count, 1)
+            for name, value in self.queries.items()
+        }
+        return self.model(**tensors, **texts)
+
+
+class ObjectnessDetector(Detector):
+    """OWLv2 without queries: how much of an object each of its boxes holds, whatever it is."""
+
+    def _forward(self, tensors: dict[str, Tensor], count: int) -> Any:
+        grid = self.model.image_embedder(tensors["pixel_values"])[0]
+        cells = grid.flatten(1, 2)
+        # the processor scales boxes of one class as it does those of many
+        return SimpleNamespace(
+            logits=self.model.objectness_predictor(cells).unsqueeze(-1),
+            pred_boxes=self.model.box_predictor(cells, grid),
+        )
+
+
+def open_detector(config: DetectorConfig, device: torch.device) -> Detector:
+    """The detector that `proposals.detector` names, ready on the device.
+
+    Raises `UserError` when there is none, it cannot be read, it is of another kind, it lacks weights
+    (transformers would fill them in at random), or the queries do not fit it.
+    """
+    import transformers
+
+    name = str(config.model)
+    files = "config.json, the weights and preprocessor_config.json (and a tokenizer's files)"
+    processors: Any = transformers.AutoImageProcessor
+    with opening(f"{KEY}.model", name, "an object detector", files):
+        settings = transformers.AutoConfig.from_pretrained(name)
+        if type(settings) in transformers.MODEL_FOR_OBJECT_DETECTION_MAPPING:
+            kind: Any = transformers.AutoModelForObjectDetection
+        elif settings.model_type in (*OWL, *GROUNDING_DINO):
+            kind = transformers.AutoModelForZeroShotObjectDetection
+        else:
+            raise UserError(
+                f"{KEY}.model: {name!r} is of type {settings.model_type!r}, which is no known object"
+                f" detector; choose one, {EXAMPLES}"
+            )
+        model, loading = kind.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        processor = processors.from_pretrained(name)
+        queries = _encode_queries(config, settings, model)
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise UserError(
+            f"{KEY}.model: {name!r} lacks {len(missing)} weights of {type(model).__name__}, such as"
+            f" {missing[0]}; choose a checkpoint that was trained to detect objects, {EXAMPLES}"
+        )
+    if not hasattr(processor, "post_process_object_detection"):
+        raise UserError(
+            f"{KEY}.model: the image processor of {name!r}, {type(processor).__name__}, makes no boxes of"
+            f" what the model gives; choose another detector, {EXAMPLES}"
+        )
+    model.requires_grad_(False).eval().to(device)
+    any_kind = config.queries is None and settings.model_type in OWL
+    return (ObjectnessDetector if any_kind else Detector)(config, model, processor, queries)
+
+
+def _encode_queries(config: DetectorConfig, settings: Any, model: Any) -> dict[str, Tensor]:
+    """The encoded queries; within `opening`. `UserError` where model and queries do not fit."""
+    name, kind, queries = str(config.model), settings.model_type, config.queries
+    if kind not in (*OWL, *GROUNDING_DINO):
+        if queries:
+            raise UserError(
+                f"{KEY}.queries: {name!r} is of type {kind!r}, which finds its own categories and takes no"
+                " queries; set them to null"
+            )
+        return {}
+    if queries is None:
+        if hasattr(model, "objectness_predictor"):
+            return {}
+        raise UserError(
+            f"{KEY}.queries: {name!r} is of type {kind!r}, which must be told what to look for; list phrases"
+            " such as [person, animal, vehicle], or take an OWLv2, which finds things of any kind"
+        )
+    tokenizer = load_tokenizer(name)
+    most = int(settings.text_config.max_position_embeddings)
+    texts = list(queries)
+    if kind in GROUNDING_DINO:
+        most = min(int(settings.max_text_len), most)
+        texts = [". ".join(query.strip().lower().rstrip(".") for query in queries) + "."]
+    lengths = [len(tokenizer(text)["input_ids"]) for text in texts]
+    if max(lengths) > most:
+        too_long = repr(queries[lengths.index(max(lengths))])
+        too_long = too_long if kind in OWL else "all of them together"
+        raise UserError(
+            f"{KEY}.queries: {too_long} are {max(lengths)} tokens, but {name!r} has room for {most};"
+            " shorten them"
+        )
+    padding = {"padding": "max_length", "max_length": most} if kind in OWL else {"padding": True}
+    return dict(tokenizer(texts, return_tensors="pt", **padding))
