@@ -51,8 +51,8 @@ OF_EXPRESSIONS: tuple[Metric[Measured], ...] = (
     Metric("cam_energy", "CAM energy", "own CAM", lambda m: m.cam["energy"], main=True),
     Metric("cam_spill", "CAM spill", "own CAM", lambda m: m.cam["spill"]),
     Metric("cam_entropy", "CAM entropy", "own CAM", lambda m: m.cam["entropy"]),
-    Metric("image_score", "Image score", "scores", lambda m: m.predicted.image_score),
-    Metric("erased_score", "Erased score", "scores", lambda m: m.predicted.erased_score),
+    Metric("image_score", "Image score", "scores", lambda m: m.image_score),
+    Metric("erased_score", "Erased score", "scores", lambda m: m.erased_score),
     Metric(
         "matcher_cam_coverage", "Matcher CAM coverage", "CAM", lambda m: m.truth.cam["coverage"]
     ),

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from camground.evaluation import metrics, word_swaps
 from camground.evaluation.ground_truth import GroundTruth
@@ -26,55 +25,48 @@ from camground.study.progress import log
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Predictions for the N expressions of a `GroundTruth`, in its order.
+class Measured:
+    """Predictions for the N expressions of `truth`, and the outcomes (N,), float64, of `metric_table`.
 
     present: (N,) bool. boxes_xyxy: (N, 4) float64. image_score, erased_score: (N,) float64, nan
     where unknown. maps: the method's own.
     """
 
+    truth: GroundTruth
     present: np.ndarray
     boxes_xyxy: np.ndarray
     image_score: np.ndarray
     erased_score: np.ndarray
     maps: Maps
 
-
-@dataclass(frozen=True)
-class Measured:
-    """Predictions beside the ground truth: the outcomes (N,), float64, that `metric_table` lists."""
-
-    truth: GroundTruth
-    predicted: Predictions
-
     @cached_property
     def iou(self) -> np.ndarray:
         """IoU with the best target box, 0 without a prediction."""
-        iou = metrics.best_iou(self.predicted.boxes_xyxy, self.truth.targets)
-        return np.where(self.predicted.present, iou, 0.0)
+        iou = metrics.best_iou(self.boxes_xyxy, self.truth.targets)
+        return np.where(self.present, iou, 0.0)
 
     def accuracy(self, threshold: float) -> np.ndarray:
         """1 where the IoU passes the threshold, else 0."""
-        hit = self.truth.hit(self.iou, threshold) & self.predicted.present
+        hit = self.truth.hit(self.iou, threshold) & self.present
         return np.where(hit, 1.0, 0.0)
 
     @cached_property
     def pointing(self) -> np.ndarray:
         """1 where the peak of the own map, or the box's centre without one, lies in a target box."""
-        maps, points = self.predicted.maps, np.full((len(self.truth), 2), np.nan)
+        maps, points = self.maps, np.full((len(self.truth), 2), np.nan)
         for rows in maps.batches(np.zeros((len(maps), 0), dtype=int), maps.sizes.prod(axis=1)):
             points[rows] = map_geometry.peaks(maps.stack(rows)) * self.truth.image_sizes[rows]
-        boxes = self.predicted.boxes_xyxy
-        points = np.where(np.isnan(points), (boxes[:, :2] + boxes[:, 2:]) / 2, points)
-        hit = metrics.pointing(points, self.truth.all_targets) & self.predicted.present
+        centres = (self.boxes_xyxy[:, :2] + self.boxes_xyxy[:, 2:]) / 2
+        points = np.where(np.isnan(points), centres, points)
+        hit = metrics.pointing(points, self.truth.all_targets) & self.present
         return np.where(hit, 1.0, 0.0)
 
     @cached_property
     def right_object(self) -> np.ndarray:
         """1 where the box overlaps the object meant more than any other, else 0; nan where unknown."""
-        truth, predicted = self.truth, self.predicted
-        right = metrics.right_object(predicted.boxes_xyxy, truth.objects, truth.object_index)
-        return np.where(predicted.present | np.isnan(right), right, 0.0)
+        truth = self.truth
+        right = metrics.right_object(self.boxes_xyxy, truth.objects, truth.object_index)
+        return np.where(self.present | np.isnan(right), right, 0.0)
 
     @cached_property
     def right_extent(self) -> np.ndarray:
@@ -84,7 +76,7 @@ class Measured:
     @cached_property
     def cam(self) -> dict[str, np.ndarray]:
         """`GroundTruth.map_statistics` of the own maps."""
-        return self.truth.map_statistics(self.predicted.maps)
+        return self.truth.map_statistics(self.maps)
 
 
 @dataclass(frozen=True)
@@ -96,7 +88,7 @@ class Run:
     seed: int
 
 
-def align(rows: pd.DataFrame, truth: GroundTruth, path: Path) -> Predictions:
+def align(rows: pd.DataFrame, truth: GroundTruth, path: Path) -> Measured:
     """Rows of a `predictions` table in the order of `truth`; those without a target are left out.
 
     Raises `UserError` for an unknown expression, one predicted twice, or a box that is not finite.
@@ -124,7 +116,7 @@ def align(rows: pd.DataFrame, truth: GroundTruth, path: Path) -> Predictions:
         values[index] = rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
     maps = absent(count)
     fill(maps.sizes, maps.data, rows, truth.ids, ("cam_height", "cam_width", "cam"), path)
-    return Predictions(present, boxes, maps=maps, **scores)
+    return Measured(truth, present, boxes, maps=maps, **scores)
 
 
 def outcome_rows(values: Mapping[str, np.ndarray], expressions: pd.DataFrame) -> pd.DataFrame:
@@ -165,14 +157,13 @@ def evaluate(
     truth: GroundTruth, rows: pd.DataFrame, path: Path, run: Run
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables `outcomes` and `metrics` of the rows of a `predictions` table read from `path`."""
-    predicted = align(rows, truth, path)
-    lost = truth.ids[~predicted.present]
+    measured = align(rows, truth, path)
+    lost = truth.ids[~measured.present]
     if len(lost):
         log.warning(
             "%s: %d of %d expressions have no prediction and count as wrong, such as %s",
             *(run.variant, len(lost), len(truth), lost[0]),
         )
-    measured = Measured(truth, predicted)
     values = {metric.name: metric.outcomes(measured) for metric in OF_EXPRESSIONS}
     outcomes = outcome_rows(values, truth.expressions)
     return outcomes.drop(columns="row"), mean_rows(outcomes, truth.groups, run)
@@ -181,10 +172,8 @@ def evaluate(
 def evaluate_swaps(
     truth: GroundTruth, rows: pd.DataFrame, path: Path, run: Run
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables `outcomes` and `metrics` of the rows of a `swap_scores` table read from `path`.
-
-    An outcome's expression_id is the swap's, its image and split are those of the swapped expression.
-    """
+    """The same of a `swap_scores` table. An outcome's expression_id is the swap's, its image and split are
+    those of the swapped expression."""
     measured = word_swaps.align(rows, truth, path)
     values = {metric.name: metric.outcomes(measured) for metric in OF_SWAPS}
     outcomes = outcome_rows(values, measured.rows)
@@ -202,15 +191,14 @@ def evaluate_files(
     """Evaluate the tables `predictions` and, where a method has one, `swap_scores`; write the tables
     `outcomes` and `metrics`."""
     parts = [evaluate(truth, tables.read("predictions", predictions), predictions, run)]
-    swap_rows = None if swaps is None else tables.read("swap_scores", swaps)
-    if swaps is not None and swap_rows is not None and len(swap_rows):
+    if swaps is not None and len(swap_rows := tables.read("swap_scores", swaps)):
         parts.append(evaluate_swaps(truth, swap_rows, swaps, run))
-    for name, path, rows in zip(
-        ("outcomes", "metrics"), (outcomes, metrics), zip(*parts, strict=True), strict=True
-    ):
-        table = pd.concat(rows, ignore_index=True)
-        tables.write(name, pa.Table.from_pandas(table, preserve_index=False), path)
-    log.info("%s seed %d: %s", run.variant, run.seed, summary(table))
+    of_expressions, means = (
+        pd.concat(rows, ignore_index=True) for rows in zip(*parts, strict=True)
+    )
+    tables.write("outcomes", of_expressions, outcomes)
+    tables.write("metrics", means, metrics)
+    log.info("%s seed %d: %s", run.variant, run.seed, summary(means))
 
 
 def summary(means: pd.DataFrame) -> str:

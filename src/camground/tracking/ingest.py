@@ -77,10 +77,7 @@ class Writer:
             tags["mlflow.parentRunId"] = parent
         run_id = self.client.create_run(self.experiment, started, tags, run.name).info.run_id
         params = [Param(key, value) for key, value in run.params.items()]
-        metrics = [
-            Metric(m.name, m.value, started + int((ended - started) * m.share), m.step)
-            for m in run.metrics
-        ]
+        metrics = [Metric(m.name, m.value, ended, m.step) for m in run.metrics]
         for first in range(0, max(len(params), len(metrics)), BATCH):
             batch = slice(first, first + BATCH)
             self.client.log_batch(run_id, metrics[batch], params[batch])

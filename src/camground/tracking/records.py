@@ -40,12 +40,11 @@ class Study:
 
 @dataclass(frozen=True)
 class Metric:
-    """One value of a curve; `share` in [0, 1] is when in the run's life it was measured."""
+    """One value of a curve, or the only one."""
 
     name: str
     value: float
     step: int = 0
-    share: float = 1.0
 
 
 @dataclass
@@ -106,11 +105,9 @@ def trained(run: Run, folder: Path) -> Run:
     run.tags["config_sha"] = config_digest(config)
     if isinstance(summary.get("git_sha"), str):
         run.tags["git_sha"] = summary["git_sha"]
-    history = tables.read_arrow("history", folder / "history.parquet").to_pylist()
-    last = max([1, *(row["step"] for row in history)])
-    for row in history:
+    for row in tables.read_arrow("history", folder / "history.parquet").to_pylist():
         name = row["name"] if "/" in row["name"] else f"{run.stage}/{row['name']}"
-        run.metrics.append(Metric(allowed(name), row["value"], row["step"], row["step"] / last))
+        run.metrics.append(Metric(allowed(name), row["value"], row["step"]))
     numbers = {k: float(v) for k, v in summary.items() if type(v) in (int, float)}
     run.metrics += [Metric(allowed(f"training/{name}"), value) for name, value in numbers.items()]
     run.files += [folder / "config.yaml", folder / "summary.json"]
