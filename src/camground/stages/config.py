@@ -134,7 +134,7 @@ class StudyConfig(Section):
     """Names of the variants in the study's table, in its order; null: all of them."""
     variants: Annotated[
         dict[VariantName, Annotated[dict[str, Any], _Difference]], Field(min_length=1)
-    ] = Field(VARIANTS)
+    ] = Field(default=VARIANTS)
     """Named differences; each may change grounder, losses and train alone, so that all variants share data,
     proposals, matcher and Grad-CAM."""
     data: DataConfig = DataConfig()
@@ -277,8 +277,8 @@ def config(
     from camground.study.config_documents import json_schema, markdown
 
     if action == "check":
-        for study in studies or [None]:
-            StudyConfig.load(*([study] if study else []))
+        for files in [[study] for study in studies] or [[]]:
+            StudyConfig.load(*files)
         text = "no error\n"
     elif action == "show":
         values = StudyConfig.load(*studies).to_dict()
