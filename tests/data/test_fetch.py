@@ -136,8 +136,8 @@ def test_a_plain_file_goes_to_its_folder(server: Server, tmp_path: Path) -> None
 
 
 def test_by_hand_says_what_to_do_and_takes_what_is_put_there(tmp_path: Path) -> None:
-    said = "Fill in the form, put {archive} there, or the files into {folder}."
-    one = source(by_hand=said)
+    message = "Fill in the form, put {archive} there, or the files into {folder}."
+    one = source(by_hand=message)
     archive, folder = tmp_path / "downloads/set.zip", tmp_path / "sets/set"
     words = f"Fill in the form, put {archive} there, or the files into {folder}."
     with pytest.raises(UserError, match=re.escape(words)):
@@ -187,16 +187,16 @@ def test_the_table_has_what_the_data_sets_need() -> None:
         assert re.search(r"/web/\d{14}id_/https?://", first)
         assert second == first.replace("id_/", "/")
     for name in ("flickr30k_images",):
-        said = table[name].by_hand.format(archive="A", folder="F")
-        assert "form" in said
-        assert "{" not in said
+        message = table[name].by_hand.format(archive="A", folder="F")
+        assert "form" in message
+        assert "{" not in message
     with pytest.raises(UserError, match="no source 'refcoc'; there are refcoco,"):
         table["refcoc"]
     assert table.needed("scenes") == ()
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"sha256": "abc"}, "sources.refcoco.sha256: must match ^[0-9a-f]{64}$, not 'abc'"),
         ({"bytes": "many"}, "sources.refcoco.bytes: must be a whole number, not 'many'"),
@@ -209,12 +209,12 @@ def test_the_table_has_what_the_data_sets_need() -> None:
         ({"file": "refcoco+.zip"}, "two archives have the same file name"),
     ],
 )
-def test_a_wrong_row_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_wrong_row_is_named(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     content = yaml.safe_load(TABLE.read_text())
     content["sources"]["refcoco"] |= change
     path = tmp_path / "sources.yaml"
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises(UserError, match=re.escape(said)):
+    with pytest.raises(UserError, match=re.escape(message)):
         read_sources(path)
 
 
@@ -231,7 +231,7 @@ def test_a_table_of_mirrors_is_laid_over_the_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "sources: {refcoko: {addresses: ['http://mirror.example/r.zip']}}",
@@ -248,10 +248,10 @@ def test_a_table_of_mirrors_is_laid_over_the_own(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_table_of_mirrors_is_named(text: str, said: str, tmp_path: Path) -> None:
+def test_a_wrong_table_of_mirrors_is_named(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "mirrors.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=re.escape(said)) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         read_sources(path)
     assert str(path) in str(caught.value)
 
@@ -322,14 +322,14 @@ def test_the_command_line(tmp_path: Path, own_table: Callable[[], Path]) -> None
 
 def test_an_archive_is_told_from_what_is_none(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
-    for content, said in (
+    for content, message in (
         (ARCHIVE, None),
         (b"", "it is empty"),
         (b"\n<!DOCTYPE html>", "it is a web page, not an archive"),
         (ARCHIVE[: len(ARCHIVE) // 2], "it is no whole zip or tar archive"),
     ):
         path.write_bytes(content)
-        assert archive_problem(path) == said
+        assert archive_problem(path) == message
 
 
 # The rule

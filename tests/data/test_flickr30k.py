@@ -72,8 +72,8 @@ def test_boxes_and_chains(tmp_path: Path) -> None:
 
 def test_the_tables(tmp_path: Path) -> None:
     small_flickr30k(tmp_path)
-    made = run(tmp_path, tmp_path / "out")
-    images, expressions = made["images"], made["expressions"]
+    written = run(tmp_path, tmp_path / "out")
+    images, expressions = written["images"], written["expressions"]
     assert dict(zip(images.image_id, images.split, strict=True)) == {
         "1000092795.jpg": "train",
         "10002456.jpg": "train",
@@ -96,7 +96,7 @@ def test_the_tables(tmp_path: Path) -> None:
     assert "two young guys" not in set(trained.text), "the same words of a photograph are one pair"
     assert len(trained) == len(phrases) - 1
 
-    targets = made["targets"].set_index("expression_id")
+    targets = written["targets"].set_index("expression_id")
     mine = targets.loc[[name for name in phrases.index if name in targets.index]]
     assert [phrases[name] for name in mine.index] == [
         *("Two young guys", "long hair", "Two friends", "a dog", "A man", "two young guys")
@@ -117,7 +117,7 @@ def test_a_line_with_wrong_brackets_is_a_rejected_row(tmp_path: Path) -> None:
     folder = small_flickr30k(tmp_path)
     text = folder / "Sentences" / "1007129816.txt"
     text.write_bytes((SENTENCES + "[/EN#7/people A boy runs .\n").encode() + b"caf\xe9 .\n")
-    made = run(tmp_path, tmp_path / "out", share=0.5)
+    written = run(tmp_path, tmp_path / "out", share=0.5)
     assert reasons(tmp_path / "out") == [
         (
             "1007129816.txt",
@@ -126,7 +126,7 @@ def test_a_line_with_wrong_brackets_is_a_rejected_row(tmp_path: Path) -> None:
         ),
         ("1007129816.txt", 5, "not UTF-8"),
     ]
-    expressions = made["expressions"]
+    expressions = written["expressions"]
     assert ((expressions.split == "test") & (expressions.kind == "sentence")).sum() == 3
     with pytest.raises(UserError, match=r"1007129816\.txt, line 4"):
         run(tmp_path, tmp_path / "other", share=0.01)
@@ -156,24 +156,24 @@ def test_files_of_a_photograph_that_cannot_be_used(tmp_path: Path) -> None:
     (folder / "Annotations" / "205.xml").write_text(
         XML.format(name="205", width=64, height=48, objects=objects)
     )
-    made = run(tmp_path, tmp_path / "out", share=1.0)
-    found = {(file, row): [] for file, row, _ in reasons(tmp_path / "out")}
+    written = run(tmp_path, tmp_path / "out", share=1.0)
+    reasons_of = {(file, row): [] for file, row, _ in reasons(tmp_path / "out")}
     for file, row, reason in reasons(tmp_path / "out"):
-        found[file, row].append(reason)
-    assert "truncated, or not XML" in found["200.xml", 0][0]
-    assert found["201.xml", 0] == found["202.txt", 0] == ["no such file"]
-    assert "unreadable" in found["203.jpg", 0][0]
-    assert found["204.xml", 0] == ["made for 64 x 48 pixels, but the photograph has 32 x 48"]
-    assert found["205.xml", 0] == [
+        reasons_of[file, row].append(reason)
+    assert "truncated, or not XML" in reasons_of["200.xml", 0][0]
+    assert reasons_of["201.xml", 0] == reasons_of["202.txt", 0] == ["no such file"]
+    assert "unreadable" in reasons_of["203.jpg", 0][0]
+    assert reasons_of["204.xml", 0] == ["made for 64 x 48 pixels, but the photograph has 32 x 48"]
+    assert reasons_of["205.xml", 0] == [
         "object 5: its box 30, 1, 20, 40 ends before it begins",
         "object 7: its <name> is no chain number",
         "object 8: <xmin> holds 'a', not a whole number",
         "box 0, 0, 200, 40: the box lies outside its image of 64 x 48 pixels",
     ]
-    images = made["images"]
+    images = written["images"]
     assert set(images[images.split == "train"].image_id) == {"1000092795.jpg", "205.jpg"}
-    texts = made["expressions"].set_index("expression_id").text
-    boxed = texts[[name for name in made["targets"].expression_id if name.startswith("205")]]
+    texts = written["expressions"].set_index("expression_id").text
+    boxed = texts[[name for name in written["targets"].expression_id if name.startswith("205")]]
     assert list(boxed) == ["long hair", "a dog"], "no box of chain 1 is left"
 
 

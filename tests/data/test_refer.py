@@ -17,10 +17,10 @@ from data_stage import rejected, table
 
 
 def test_splits_and_sentences_and_boxes(tmp_path: Path) -> None:
-    made = small_refer(tmp_path)
-    other = made.annotate(503, [1.0, 2.0, 10.0, 10.0], category_id=18)
-    made.annotate(503, [30.0, 2.0, 10.0, 10.0])
-    run_refer(made.write(), tmp_path / "out")
+    refer = small_refer(tmp_path)
+    other = refer.annotate(503, [1.0, 2.0, 10.0, 10.0], category_id=18)
+    refer.annotate(503, [30.0, 2.0, 10.0, 10.0])
+    run_refer(refer.write(), tmp_path / "out")
     images, expressions = table(tmp_path / "out", "images"), table(tmp_path / "out", "expressions")
     assert sorted(images.split) == ["testA", "testB", "train", "train", "train", "val"]
     assert list(images.image_id[:2]) == [f"COCO_train2014_{n:012d}.jpg" for n in (500, 501)]
@@ -47,13 +47,13 @@ def test_splits_and_sentences_and_boxes(tmp_path: Path) -> None:
 
 
 def test_referit_has_ids_of_text_and_photographs_in_folders(tmp_path: Path) -> None:
-    made = small_refer(tmp_path, "refclef", "berkeley").write()
-    assert all(isinstance(ref["ann_id"], str) for ref in made.refs)
+    refer = small_refer(tmp_path, "refclef", "berkeley").write()
+    assert all(isinstance(ref["ann_id"], str) for ref in refer.refs)
     encoded = coco_mask.encode(np.asfortranarray(np.ones((HEIGHT, WIDTH), dtype=np.uint8)))
-    made.annotations[0]["segmentation"] = [
+    refer.annotations[0]["segmentation"] = [
         {"size": [HEIGHT, WIDTH], "counts": encoded["counts"].decode()}
     ]
-    run_refer(made.write(), tmp_path / "out")
+    run_refer(refer.write(), tmp_path / "out")
     images = table(tmp_path / "out", "images")
     assert images.path[0].endswith("images/saiapr_tc-12/20/images/500.jpg")
     assert sorted(images.split) == ["test", "train", "train", "train", "val"]
@@ -64,34 +64,34 @@ def test_referit_has_ids_of_text_and_photographs_in_folders(tmp_path: Path) -> N
 
 
 def test_mixed_kinds_of_test_are_test(tmp_path: Path) -> None:
-    made = small_refer(tmp_path, "refclef", "unc")
+    refer = small_refer(tmp_path, "refclef", "unc")
     for number, split in enumerate(("testA", "testAB", "testC"), start=900):
-        made.add(split, number, ["the sky"])
-    run_refer(made.write(), tmp_path / "out")
+        refer.add(split, number, ["the sky"])
+    run_refer(refer.write(), tmp_path / "out")
     assert (table(tmp_path / "out", "images").split == "test").sum() == 4
-    made.add("validation", 950, ["the sea"])
-    assert "split 'validation' of 1 refs" in refer_refusal(made.write(), tmp_path / "other")
+    refer.add("validation", 950, ["the sea"])
+    assert "split 'validation' of 1 refs" in refer_refusal(refer.write(), tmp_path / "other")
 
 
 def test_refs_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
-    made = small_refer(tmp_path)
-    made.refs[0]["ann_id"] = 999
-    made.add("train", 510, ["?", "a dog"])
-    made.add("train", 511, ["far out"], [60.0, 40.0, 40.0, 30.0])
-    made.add("train", 512, ["no width"], [6.0, 4.0, 0.0, 30.0])
-    made.add("train", 513, ["gone"])
-    photograph(made.photographs / "COCO_train2014_000000000514.jpg", width=30)
-    made.add("train", 514, ["another size"])
-    photograph(made.photographs / "COCO_train2014_000000000514.jpg", width=30)
-    (made.photographs / "COCO_train2014_000000000513.jpg").unlink()
-    made.refs.append({"ref_id": 77})
-    made.refs.append(made.refs[1])
-    made.write()
-    run_refer(made, tmp_path / "out", share=1.0)
+    refer = small_refer(tmp_path)
+    refer.refs[0]["ann_id"] = 999
+    refer.add("train", 510, ["?", "a dog"])
+    refer.add("train", 511, ["far out"], [60.0, 40.0, 40.0, 30.0])
+    refer.add("train", 512, ["no width"], [6.0, 4.0, 0.0, 30.0])
+    refer.add("train", 513, ["gone"])
+    photograph(refer.photographs / "COCO_train2014_000000000514.jpg", width=30)
+    refer.add("train", 514, ["another size"])
+    photograph(refer.photographs / "COCO_train2014_000000000514.jpg", width=30)
+    (refer.photographs / "COCO_train2014_000000000513.jpg").unlink()
+    refer.refs.append({"ref_id": 77})
+    refer.refs.append(refer.refs[1])
+    refer.write()
+    run_refer(refer, tmp_path / "out", share=1.0)
     rows = rejected(tmp_path / "out")
-    assert [row for _, row, *_ in rows if row] == [len(made.refs) - 1, 1, 9, 13, 7, 8, 10, 11]
+    assert [row for _, row, *_ in rows if row] == [len(refer.refs) - 1, 1, 9, 13, 7, 8, 10, 11]
     text = "\n".join(f"{file} {row} {value}: {reason}" for file, row, value, reason in rows)
-    for said in (
+    for message in (
         "a ref is without ann_id, image_id, split, sentences",
         "refs(unc).p 1 ref 0: annotation 999: is not in instances.json",
         "refs(unc).p 9 ref 8: annotation 1000009: the box has no positive width and height",
@@ -102,59 +102,59 @@ def test_refs_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
         "its photograph cannot be used",
         "a sentence without a letter",
     ):
-        assert said in text
+        assert message in text
     expressions = table(tmp_path / "out", "expressions")
     assert not {"far out", "no width", "gone", "another size"} & set(expressions.text)
     assert "a dog" in set(expressions.text)
-    assert "rows were rejected" in refer_refusal(made, tmp_path / "other", share=0.1)
+    assert "rows were rejected" in refer_refusal(refer, tmp_path / "other", share=0.1)
 
 
 def test_a_truncated_or_harmful_file_stops_with_its_name(tmp_path: Path) -> None:
-    made = small_refer(tmp_path).write()
-    whole = made.refs_file.read_bytes()
-    made.refs_file.write_bytes(whole[: len(whole) // 2])
-    assert "refs(unc).p: truncated" in refer_refusal(made, tmp_path / "out")
-    made.refs_file.write_bytes(pickle.dumps([{"ref_id": print}]))
-    assert "may be harmful" in refer_refusal(made, tmp_path / "out")
-    made.refs_file.write_bytes(pickle.dumps({"refs": []}))
-    assert "holds no list of refs" in refer_refusal(made, tmp_path / "out")
-    made.refs_file.unlink()
-    (made.refs_file.parent / "refs(google).p").write_bytes(whole)
-    assert "refs files there: refs(google).p" in refer_refusal(made, tmp_path / "out")
+    refer = small_refer(tmp_path).write()
+    whole = refer.refs_file.read_bytes()
+    refer.refs_file.write_bytes(whole[: len(whole) // 2])
+    assert "refs(unc).p: truncated" in refer_refusal(refer, tmp_path / "out")
+    refer.refs_file.write_bytes(pickle.dumps([{"ref_id": print}]))
+    assert "may be harmful" in refer_refusal(refer, tmp_path / "out")
+    refer.refs_file.write_bytes(pickle.dumps({"refs": []}))
+    assert "holds no list of refs" in refer_refusal(refer, tmp_path / "out")
+    refer.refs_file.unlink()
+    (refer.refs_file.parent / "refs(google).p").write_bytes(whole)
+    assert "refs files there: refs(google).p" in refer_refusal(refer, tmp_path / "out")
 
-    made.write()
-    text = made.instances_file.read_text()
-    for broken, said in (
+    refer.write()
+    text = refer.instances_file.read_text()
+    for broken, message in (
         (text[: len(text) // 2], "instances.json: truncated, or not JSON"),
         ('{"images": []}', "has no list `categories`"),
         (text.replace('"bbox"', '"box"', 1), "annotations[0] lacks one of"),
     ):
-        made.instances_file.write_text(broken)
-        assert said in refer_refusal(made, tmp_path / "out")
+        refer.instances_file.write_text(broken)
+        assert message in refer_refusal(refer, tmp_path / "out")
 
 
 def test_counts_that_differ_are_told_by_split(tmp_path: Path) -> None:
-    made = small_refer(tmp_path).write()
-    said = refer_refusal(made, tmp_path / "out", check_counts=True)
-    assert "refcoco(unc), as read from" in said
-    assert "train refs: 42404 published, 3 here (-42401)" in said
-    assert "train expressions: 120624 published, 6 here (-120618)" in said
-    assert "testB refs: 1810 published, 1 here (-1809)" in said
-    assert "data.refer.check_counts: false" in said
+    refer = small_refer(tmp_path).write()
+    message = refer_refusal(refer, tmp_path / "out", check_counts=True)
+    assert "refcoco(unc), as read from" in message
+    assert "train refs: 42404 published, 3 here (-42401)" in message
+    assert "train expressions: 120624 published, 6 here (-120618)" in message
+    assert "testB refs: 1810 published, 1 here (-1809)" in message
+    assert "data.refer.check_counts: false" in message
 
 
 def test_counts_of_what_was_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file as published passes; when a ref of it cannot be used, the report says how many are left."""
     published = {"train": (3, 6), "val": (1, 2), "testA": (1, 2), "testB": (1, None)}
     monkeypatch.setitem(refer_counts.PUBLISHED, ("refcoco", "unc"), published)
-    made = small_refer(tmp_path)
-    run_refer(made.write(), tmp_path / "out", check_counts=True)
-    made.refs[-2]["ann_id"] = 999
-    said = refer_refusal(made.write(), tmp_path / "other", check_counts=True, share=1.0)
-    assert "refcoco(unc), prepared" in said
-    assert "testA refs: 1 published, 0 here (-1)" in said
-    assert "testA expressions: 2 published, 0 here (-2)" in said
-    assert "train" not in said.split("published data set:")[1].split("Fewer")[0]
+    refer = small_refer(tmp_path)
+    run_refer(refer.write(), tmp_path / "out", check_counts=True)
+    refer.refs[-2]["ann_id"] = 999
+    message = refer_refusal(refer.write(), tmp_path / "other", check_counts=True, share=1.0)
+    assert "refcoco(unc), prepared" in message
+    assert "testA refs: 1 published, 0 here (-1)" in message
+    assert "testA expressions: 2 published, 0 here (-2)" in message
+    assert "train" not in message.split("published data set:")[1].split("Fewer")[0]
 
 
 @pytest.mark.parametrize("key", PUBLISHED, ids="-".join)
@@ -173,8 +173,8 @@ def test_published_counts_sum_up() -> None:
 
 
 def test_what_the_config_cannot_name(tmp_path: Path) -> None:
-    made = small_refer(tmp_path).write()
-    assert "no such folder" in refer_refusal(made, tmp_path / "out", images="images/coco")
-    assert "no such file" in refer_refusal(made, tmp_path / "out", dataset="refcoco+")
+    refer = small_refer(tmp_path).write()
+    assert "no such folder" in refer_refusal(refer, tmp_path / "out", images="images/coco")
+    assert "no such file" in refer_refusal(refer, tmp_path / "out", dataset="refcoco+")
     default = ReferConfig()
     assert (default.check_counts, default.allow_leakage) == (True, False)

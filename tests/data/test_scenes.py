@@ -138,15 +138,15 @@ def test_more_scenes_keep_the_first_ones(written: Path, tmp_path: Path) -> None:
 def test_splits_share_no_picture_and_no_id(written: Path) -> None:
     images = tables.read("images", written / "images.parquet")
     texts = tables.read("expressions", written / "expressions.parquet")
-    said = texts[texts.kind == "phrase"]
+    phrases = texts[texts.kind == "phrase"]
     targets = tables.read("targets", written / "targets.parquet")
     assert images.split.value_counts().to_dict() == {"train": 66, "val": 6, "test": 10}
     pictures = [hashlib.sha256((written / path).read_bytes()).digest() for path in images.path]
     assert len(set(pictures)) == len(images)
     assert images.image_id.is_unique
     assert texts.expression_id.is_unique
-    assert said.expression_id.tolist() == targets.expression_id.tolist()
-    assert (said.groupby("image_id").size() == 6).all()
+    assert phrases.expression_id.tolist() == targets.expression_id.tolist()
+    assert (phrases.groupby("image_id").size() == 6).all()
     assert set(texts.kind) == {"phrase", "swap"}
     owner = images.set_index("image_id").split
     assert (owner[texts.image_id].to_numpy() == texts.split.to_numpy()).all()
@@ -155,9 +155,9 @@ def test_splits_share_no_picture_and_no_id(written: Path) -> None:
 def test_box_is_the_masks_box(written: Path) -> None:
     images = tables.read("images", written / "images.parquet").set_index("image_id")
     texts = tables.read("expressions", written / "expressions.parquet")
-    said = texts[texts.kind == "phrase"]
+    phrases = texts[texts.kind == "phrase"]
     targets = tables.read("targets", written / "targets.parquet")
-    for image_id, row in zip(said.image_id, targets.itertuples(), strict=True):
+    for image_id, row in zip(phrases.image_id, targets.itertuples(), strict=True):
         height, width = images.height[image_id], images.width[image_id]
         mask = coco_mask.decode({"size": [height, width], "counts": row.mask})
         rows, columns = np.nonzero(mask)
@@ -180,7 +180,7 @@ def test_masks_cover_what_is_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "says"),
+    ("keys", "key"),
     [
         ({"min_objects": 6, "max_objects": 4}, "min_objects"),
         ({"min_objects": 1}, "min_objects"),
@@ -197,8 +197,8 @@ def test_masks_cover_what_is_drawn() -> None:
         ({"flavours": ["ref", "ref"]}, "flavours"),
     ],
 )
-def test_impossible_configs_are_named(keys: dict, says: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"data\.scenes.*{says}"):
+def test_impossible_configs_are_named(keys: dict, key: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"data\.scenes.*{key}"):
         run_data(tmp_path, "scenes", **keys)
     assert not list(tmp_path.rglob("*.png"))
 

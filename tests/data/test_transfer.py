@@ -155,7 +155,7 @@ def test_a_part_that_is_already_whole_is_taken(server: Server, target: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"content": bytes(len(CONTENT))}, "its sha256 is"),
         ({"content": CONTENT + b"more"}, f"it has {len(CONTENT) + 4} bytes, not {len(CONTENT)}"),
@@ -170,10 +170,10 @@ def test_a_part_that_is_already_whole_is_taken(server: Server, target: Path) -> 
     ],
 )
 def test_a_bad_address_gives_way_and_alone_is_an_error(
-    wrong: dict[str, Any], said: str, server: Server, target: Path
+    wrong: dict[str, Any], message: str, server: Server, target: Path
 ) -> None:
     bad = server.add("/round", **deepcopy(wrong))
-    with pytest.raises(UserError, match=re.escape(said)):
+    with pytest.raises(UserError, match=re.escape(message)):
         transfer((bad,), target, KNOWN, QUICK)
     assert left(target) == []
     bad, good = server.add("/round", **deepcopy(wrong)), server.add("/good")

@@ -56,11 +56,11 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def expect_refused(archive: Path, said: str, limits: Limits | None = None) -> None:
+def expect_refused(archive: Path, message: str, limits: Limits | None = None) -> None:
     """`UserError`, and the place as it was: the archive alone."""
     place = archive.parent / "place"
     place.mkdir()
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         unpack(archive, place / "deep" / "folder", "proof", "set", limits=limits)
     assert [path for path in place.rglob("*") if path.name != "deep"] == []
     assert sorted(path.name for path in archive.parent.iterdir()) == [archive.name, "place"]
@@ -76,15 +76,15 @@ def test_a_good_archive_is_unpacked_without_its_top(mode: str, tmp_path: Path) -
         members = [tar_member("./set", tarfile.DIRTYPE), GOOD_TAR, tar_member("./set/in/a.jpg")]
         archive = make_tar(tmp_path / "a.tar", *members, mode=mode)
     unpack(archive, tmp_path / "out/folder", "proof", "set")
-    found = files(tmp_path / "out")
-    assert set(found) == {"folder/proof", "folder/in/a.jpg"}
-    assert found["folder/proof"] == b"p"
+    unpacked = files(tmp_path / "out")
+    assert set(unpacked) == {"folder/proof", "folder/in/a.jpg"}
+    assert unpacked["folder/proof"] == b"p"
     modes = {path.stat().st_mode & 0o7777 for path in (tmp_path / "out").rglob("*.jpg")}
     assert not any(mode & (stat.S_ISUID | stat.S_IXUSR) for mode in modes)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("../evil", "leads out"),
         ("set/../../evil", "leads out"),
@@ -94,16 +94,16 @@ def test_a_good_archive_is_unpacked_without_its_top(mode: str, tmp_path: Path) -
     ],
 )
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_a_path_that_climbs_out(kind: str, name: str, said: str, tmp_path: Path) -> None:
+def test_a_path_that_climbs_out(kind: str, name: str, message: str, tmp_path: Path) -> None:
     if kind == "zip":
         archive = make_zip(tmp_path / "a", GOOD, (name, b"evil"))
     else:
         archive = make_tar(tmp_path / "a", GOOD_TAR, tar_member(name))
-    expect_refused(archive, said)
+    expect_refused(archive, message)
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda p: make_zip(p, GOOD, (zip_mode("set/l", stat.S_IFLNK | 0o777), b"/etc")), "a link"),
         (lambda p: make_zip(p, GOOD, (zip_mode("set/d", stat.S_IFCHR | 0o666), b"")), "no plain"),
@@ -117,9 +117,9 @@ def test_a_path_that_climbs_out(kind: str, name: str, said: str, tmp_path: Path)
     ],
 )
 def test_links_devices_and_members_upon_members(
-    make: Callable[[Path], Path], said: str, tmp_path: Path
+    make: Callable[[Path], Path], message: str, tmp_path: Path
 ) -> None:
-    expect_refused(make(tmp_path / "a"), said)
+    expect_refused(make(tmp_path / "a"), message)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
