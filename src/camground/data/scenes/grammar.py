@@ -10,72 +10,36 @@ import numpy as np
 
 from camground.data.scenes.semantics import Description
 
+
+def _wordings(text: str) -> dict[str, tuple[str, ...]]:
+    """Concepts, parted by commas, each with its words; the concept bears the name of the first."""
+    return {words[0]: words for words in (tuple(part.split()) for part in text.split(","))}
+
+
 # The first wording of each concept is the most frequent.
 WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
-    "category": {
-        "house": ("house", "home", "cottage"),
-        "car": ("car", "automobile"),
-        "tree": ("tree",),
-        "boat": ("boat", "sailboat"),
-        "flower": ("flower", "blossom"),
-        "fish": ("fish",),
-        "cup": ("cup", "mug"),
-        "lamp": ("lamp",),
-        "umbrella": ("umbrella", "parasol"),
-        "rocket": ("rocket", "spaceship"),
-        "mushroom": ("mushroom", "toadstool"),
-        "snowman": ("snowman",),
-        "balloon": ("balloon",),
-        "guitar": ("guitar",),
-        "bird": ("bird",),
-        "butterfly": ("butterfly",),
-        "robot": ("robot", "android"),
-        "snail": ("snail",),
-        "teapot": ("teapot", "kettle"),
-        "kite": ("kite",),
-    },
-    "generic": {"thing": ("thing", "object", "one")},
-    "colour": {
-        "red": ("red", "scarlet"),
-        "orange": ("orange",),
-        "yellow": ("yellow",),
-        "green": ("green",),
-        "blue": ("blue",),
-        "purple": ("purple", "violet"),
-        "pink": ("pink",),
-        "brown": ("brown",),
-        "white": ("white",),
-        "grey": ("grey", "gray"),
-        "black": ("black",),
-    },
-    "pattern": {
-        "plain": ("plain", "solid"),
-        "striped": ("striped", "stripy"),
-        "dotted": ("dotted", "spotted", "polka-dot"),
-        "checked": ("checked", "checkered"),
-    },
+    "category": _wordings(
+        """house home cottage, car automobile, tree, boat sailboat, flower blossom, fish, cup mug, lamp,
+        umbrella parasol, rocket spaceship, mushroom toadstool, snowman, balloon, guitar, bird, butterfly,
+        robot android, snail, teapot kettle, kite"""
+    ),
+    "generic": _wordings("thing object one"),
+    "colour": _wordings(
+        """red scarlet, orange, yellow, green, blue, purple violet, pink, brown, white, grey gray, black"""
+    ),
+    "pattern": _wordings(
+        "plain solid, striped stripy, dotted spotted polka-dot, checked checkered"
+    ),
     "pattern_noun": {
         "striped": ("stripes",),
         "dotted": ("dots", "spots", "polka-dots"),
         "checked": ("checks", "squares"),
     },
-    "size": {
-        "small": ("small", "little", "tiny"),
-        "big": ("big", "large"),
-        "smallest": ("smallest", "tiniest"),
-        "biggest": ("biggest", "largest"),
-    },
-    "location": {
-        "left": ("left",),
-        "right": ("right",),
-        "top": ("top", "upper"),
-        "bottom": ("bottom", "lower"),
-        "middle": ("middle", "center"),
-        "leftmost": ("leftmost",),
-        "rightmost": ("rightmost",),
-        "highest": ("highest", "topmost"),
-        "lowest": ("lowest", "bottommost"),
-    },
+    "size": _wordings("small little tiny, big large, smallest tiniest, biggest largest"),
+    "location": _wordings(
+        """left, right, top upper, bottom lower, middle center, leftmost, rightmost, highest topmost,
+        lowest bottommost"""
+    ),
     "relation": {
         "left_of": ("to the left of", "left of", "on the left side of"),
         "right_of": ("to the right of", "right of", "on the right side of"),
