@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +22,10 @@ from camground.grounder.loading import load_grounder
 from camground.grounder.model_folder import GROUNDER, MATCHER, GroundingSettings, read_settings
 from camground.grounder.read_out import read_out
 from camground.grounder.regions import Proposals
-from camground.matcher.gradcam import MatcherCam
+from camground.matcher.cam import OwnNetworks, open_cam
+from camground.matcher.cam_sources import SOURCES
 from camground.matcher.loading import load_matcher
-from camground.matcher.pretrained import open_pretrained
 from camground.proposals.proposer import propose_one_image
-
-if TYPE_CHECKING:
-    from camground.matcher.pretrained_cam import PretrainedCam
 
 
 class GroundingPipeline:
@@ -41,13 +38,11 @@ class GroundingPipeline:
     def __init__(self, folder: Path, settings: GroundingSettings, device: torch.device) -> None:
         self.settings, self.device = settings, device
         self.trained = load_grounder(folder / GROUNDER, device)
-        self.matcher = load_matcher(folder / MATCHER).to(device)
         features = self.trained.features
         self.backbone = Backbone(features.backbone).to(device)
         self.language = LanguageEncoder(features.language).to(device)
-        self._pretrained: PretrainedCam | None = None
-        if settings.gradcam.source != "matcher":
-            self._pretrained = open_pretrained(settings.gradcam, device)
+        own = OwnNetworks(load_matcher(folder / MATCHER), self.language)
+        self.cam = open_cam(settings.gradcam, device, own)
 
     @classmethod
     def from_pretrained(
@@ -68,7 +63,9 @@ class GroundingPipeline:
         pixels = pixels.to(self.device).float()
         features, (tokens, mask) = self.backbone(pixels), self.language(list(texts))
         owner = torch.zeros(len(texts), dtype=torch.long, device=self.device)
-        matcher_cam = self._matcher_cam(photograph, texts, features, owner, tokens, mask)
+        reads_features = SOURCES[self.settings.gradcam.source].reads == "features"
+        images = features if reads_features else self.cam.read(photograph).unsqueeze(0)
+        matcher_cam = torch.from_numpy(self.cam(images, owner, list(texts))).to(self.device)
         tuned = self.trained.tuned
         if tuned is not None:
             # the matcher reads the frozen features, the grounder those it was trained with
@@ -94,24 +91,6 @@ class GroundingPipeline:
                 texts, output.scores.amax(-1).tolist(), in_pixels, strict=True
             )
         ]
-
-    def _matcher_cam(
-        self,
-        photograph: str | Path,
-        texts: Sequence[str],
-        features: torch.Tensor,
-        owner: torch.Tensor,
-        tokens: torch.Tensor,
-        mask: torch.Tensor,
-    ) -> torch.Tensor:
-        """The CAM (M, h, w) of each text, of the study's matcher or of its pretrained model."""
-        if self._pretrained is not None:
-            picture = self._pretrained.picture(photograph).unsqueeze(0)
-            maps = self._pretrained(picture, owner, list(texts))
-        else:
-            with torch.enable_grad(), MatcherCam(self.matcher, self.settings.gradcam.method) as cam:
-                maps = cam(features, owner, tokens, mask)
-        return torch.from_numpy(maps).to(self.device)
 
     def _propose(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (K, 4) xyxy in pixels, objectness (K,), and the photograph's width and height."""

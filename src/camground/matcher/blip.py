@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camground.matcher.checkpoints import load_checkpoint, tokens_of
-from camground.matcher.pretrained_cam import BlipCamConfig, PretrainedCam, layer_number
-from camground.study.errors import UserError
+from camground.matcher.cam import OwnNetworks, PretrainedCam
+from camground.matcher.config import GradcamConfig
 
 MATCH = 1  # which of the matching head's two outputs says that picture and text belong together
 
@@ -26,36 +25,27 @@ MATCH = 1  # which of the matching head's two outputs says that picture and text
 class BlipCam(PretrainedCam):
     """Maps of a checkpoint of transformers' BlipForImageTextRetrieval."""
 
+    kind = "blip"
+    model_class = "BlipForImageTextRetrieval"
+
     def __init__(
-        self,
-        name: str | None,
-        config: BlipCamConfig,
-        image_size: list[int] | None = None,
-        where: torch.device | None = None,
+        self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None = None
     ) -> None:
-        super().__init__(load_checkpoint(name, "blip", "BlipForImageTextRetrieval"), image_size)
-        self.model = self.checkpoint.model.to(where or torch.device("cpu"))
-        self.config = config
+        super().__init__(config, device)
         layers = self.model.text_encoder.encoder.layer
-        heads = int(self.model.config.text_config.num_attention_heads)
-        layer = _index(config.layer, len(layers), "gradcam.blip.layer", "layers", [])
-        self._head = _index(config.heads, heads, "gradcam.blip.heads", "heads", ["mean"])
-        try:
-            self._token = None if config.tokens in ("mean", "max") else int(config.tokens)
-        except ValueError:
-            raise UserError(
-                f"gradcam.blip.tokens: {config.tokens!r} is neither mean, max nor a number"
-            ) from None
+        head_count = int(self.model.config.text_config.num_attention_heads)
+        index = self.index("layer", len(layers), "layers")
+        self._head = self.index("heads", head_count, "heads", ("mean",))
         self._attention: Tensor | None = None
         # the graph begins at this layer: those before it keep nothing for the gradient
         self._handles = [
-            layers[layer].register_forward_pre_hook(_begin_graph),
-            layers[layer].crossattention.self.register_forward_hook(self._keep),
+            layers[index].register_forward_pre_hook(_begin_graph),
+            layers[index].crossattention.self.register_forward_hook(self._keep),
         ]
-        special = "with" if config.special_tokens else "without"
-        self.source = (
-            f"blip:{self.checkpoint.name}:layer={layer}:heads={config.heads}"
-            f":tokens={config.tokens}:{special} special tokens"
+        special = "with" if self.settings.special_tokens else "without"
+        self.name = (
+            f"blip:{self.checkpoint.name}:layer={index}:heads={self.settings.heads}"
+            f":tokens={self.settings.tokens}:{special} special tokens"
         )
 
     def release(self) -> None:
@@ -63,37 +53,36 @@ class BlipCam(PretrainedCam):
             handle.remove()
         self._attention = None
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        seen = self.model.vision_model(pixel_values=pictures, interpolate_pos_encoding=True)
-        hidden: Tensor = seen.last_hidden_state
+    def encode(self, photographs: Tensor) -> Tensor:
+        output = self.model.vision_model(pixel_values=photographs, interpolate_pos_encoding=True)
+        hidden: Tensor = output.last_hidden_state
         return hidden
 
     def maps(self, hidden: Tensor, texts: list[str]) -> np.ndarray:
-        tokens = tokens_of(self.checkpoint, texts, "longest")
-        attention, gradient = self.attention_and_gradient(hidden, tokens)
+        tokens = self.checkpoint.tokens(texts, "longest")
+        attention, gradient = self._attention_and_gradient(hidden, tokens)
         cells = hidden.shape[1] - self.grid[0] * self.grid[1]  # the class token comes first
         weighted = (attention * gradient.relu())[..., cells:]  # (M, heads, T, cells)
         by_token = weighted.mean(1) if self._head is None else weighted[:, self._head]
-        found = self._pool(by_token, self._counted(tokens)).unflatten(-1, self.grid)
-        scaled: np.ndarray = found.cpu().numpy()
-        top = scaled.max((1, 2), keepdims=True)
-        return np.divide(scaled, top, out=np.zeros_like(scaled), where=top > 0)
+        pooled = self._pool(by_token, self._counted(tokens)).unflatten(-1, self.grid)
+        maps: np.ndarray = pooled.cpu().numpy()
+        top = maps.max((1, 2), keepdims=True)
+        maps = np.divide(maps, top, out=np.zeros_like(maps), where=top > 0)
+        return maps
 
-    def attention_and_gradient(
+    def _attention_and_gradient(
         self, hidden: Tensor, tokens: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """The layer's cross-attention (M, heads, T, class token + cells) and, of the same shape, the
         gradient to it of the score that picture and text match."""
         with torch.enable_grad():
-            read = self.model.text_encoder(
+            output = self.model.text_encoder(
                 input_ids=tokens["input_ids"],
                 attention_mask=tokens["attention_mask"],
                 encoder_hidden_states=hidden,
-                encoder_attention_mask=torch.ones(
-                    hidden.shape[:2], dtype=torch.long, device=hidden.device
-                ),
+                encoder_attention_mask=hidden.new_ones(hidden.shape[:2], dtype=torch.long),
             )
-            score = self.model.itm_head(read.last_hidden_state[:, 0])[:, MATCH].sum()
+            score = self.model.itm_head(output.last_hidden_state[:, 0])[:, MATCH].sum()
         attention, self._attention = self._attention, None
         if attention is None:
             raise RuntimeError("the layer's cross-attention has not run")
@@ -105,43 +94,29 @@ class BlipCam(PretrainedCam):
 
     def _counted(self, tokens: dict[str, Tensor]) -> Tensor:
         """(M, T) bool: the tokens that count."""
-        there = tokens["attention_mask"].bool()
-        if self.config.special_tokens:
-            return there
-        counted = there & ~tokens["special_tokens_mask"].bool()
+        present = tokens["attention_mask"].bool()
+        if self.settings.special_tokens:
+            return present
+        counted = present & ~tokens["special_tokens_mask"].bool()
         # an empty text has no other tokens
-        return torch.where(counted.any(1, keepdim=True), counted, there)
+        return torch.where(counted.any(1, keepdim=True), counted, present)
 
     def _pool(self, by_token: Tensor, counted: Tensor) -> Tensor:
         """(M, cells) of (M, T, cells), over the tokens that count."""
-        if self._token is None:
-            kept = by_token * counted.unsqueeze(-1)  # none of it is negative, so 0 is no maximum
-            if self.config.tokens == "max":
-                return kept.amax(1)
-            return kept.sum(1) / counted.sum(1, keepdim=True)
-        number = counted.sum(1)
-        wanted = torch.full_like(number, self._token)
-        wanted = torch.where(wanted < 0, number + wanted, wanted)
-        wanted = wanted.clamp(min=0).minimum(number - 1)
-        # the place of the wanted-th token that counts
-        place = ((counted.cumsum(1) == (wanted + 1).unsqueeze(1)) & counted).int().argmax(1)
-        return by_token[torch.arange(len(place), device=place.device), place]
+        wanted = self.settings.tokens
+        kept = by_token * counted.unsqueeze(-1)  # none of it is negative, so 0 is no maximum
+        if wanted == "max":
+            return kept.amax(1)
+        count = counted.sum(1, keepdim=True)
+        if wanted == "mean":
+            return kept.sum(1) / count
+        # the wanted-th token that counts, or the nearest
+        from_start = wanted + count if wanted < 0 else torch.full_like(count, wanted)
+        number = from_start.clamp(min=0).minimum(count - 1)
+        index = ((counted.cumsum(1) == number + 1) & counted).int().argmax(1)
+        return by_token[torch.arange(len(index), device=index.device), index]
 
 
 def _begin_graph(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Hook before a layer: its hidden states are where the graph begins, the parameters being frozen."""
     return (inputs[0].detach().requires_grad_(), *inputs[1:])
-
-
-def _index(value: int | str, count: int, key: str, what: str, words: list[str]) -> int | None:
-    """`value` as an index below `count`, None for one of `words`; `UserError` otherwise."""
-    if value in words:
-        return None
-    number = layer_number(value, count)
-    if number is None:
-        also = "".join(f", or {word}" for word in words)
-        raise UserError(
-            f"{key}: {value!r}; the model has {count} {what}: 0 to {count - 1}, or -{count} to -1"
-            f" from the end{also}"
-        )
-    return number

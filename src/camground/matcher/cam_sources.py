@@ -1,7 +1,7 @@
 """The one registry of CAM sources, the image-text matchers whose Grad-CAM enters the grounder.
 
 The stage `gradcam`, its rule, the config and inference all read it. To add a matcher, write a module with a
-subclass of `camground.matcher.cam_source.CamSource` and enter it in `SOURCES`. Settings of its own are a
+subclass of `camground.matcher.cam.CamSource` and enter it in `SOURCES`. Settings of its own are a
 section of `GradcamConfig` under the source's name.
 """
 

@@ -8,35 +8,22 @@ without the text tower that they were trained with, which is published in OpenCL
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from camground.matcher.checkpoints import load_checkpoint
-from camground.matcher.pretrained_cam import ClipCamConfig
 from camground.matcher.token_grid import TokenGridCam
 
 
 class ClipCam(TokenGridCam):
     """Maps of a checkpoint of transformers' CLIPModel."""
 
+    kind = "clip"
+    model_class = "CLIPModel"
     class_tokens = 1
-    pooled = False
-    padding = "longest"
 
-    def __init__(
-        self,
-        name: str | None,
-        config: ClipCamConfig,
-        image_size: list[int] | None = None,
-        where: torch.device | None = None,
-    ) -> None:
-        checkpoint = load_checkpoint(name, "clip", "CLIPModel")
-        super().__init__(checkpoint, "clip", config.method, config.layer, image_size, where)
-
-    def embed(self, pictures: Tensor) -> Tensor:
+    def embed(self, photographs: Tensor) -> Tensor:
         vision = self.model.vision_model
         hidden: Tensor = vision.pre_layrnorm(
-            vision.embeddings(pictures, interpolate_pos_encoding=True)
+            vision.embeddings(photographs, interpolate_pos_encoding=True)
         )
         return hidden
 
@@ -45,11 +32,12 @@ class ClipCam(TokenGridCam):
         vectors: Tensor = self.model.visual_projection(vision.post_layernorm(hidden[:, 0]))
         return vectors
 
-    def read(self, tokens: dict[str, Tensor]) -> Tensor:
+    def text_vectors(self, tokens: dict[str, Tensor]) -> Tensor:
         vectors: Tensor = self.model.get_text_features(
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
         ).pooler_output
         return vectors
 
     def logit(self, cosine: Tensor) -> Tensor:
-        return cosine * self.model.logit_scale.exp()
+        logits: Tensor = cosine * self.model.logit_scale.exp()
+        return logits

@@ -7,33 +7,24 @@ vector therefore does not depend on the others of its batch.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from camground.matcher.checkpoints import load_checkpoint
-from camground.matcher.pretrained_cam import SiglipCamConfig
-from camground.matcher.token_grid import TokenGridCam
+from camground.matcher.token_grid import OUTPUT, TokenGridCam
 
 
 class SiglipCam(TokenGridCam):
     """Maps of a checkpoint of transformers' SiglipModel."""
 
-    class_tokens = 0
-    pooled = True
+    kind = "siglip"
+    model_class = "SiglipModel"
     padding = "max_length"
+    class_tokens = 0
+    layer_words = (OUTPUT,)
 
-    def __init__(
-        self,
-        name: str | None,
-        config: SiglipCamConfig,
-        image_size: list[int] | None = None,
-        where: torch.device | None = None,
-    ) -> None:
-        checkpoint = load_checkpoint(name, "siglip", "SiglipModel")
-        super().__init__(checkpoint, "siglip", config.method, config.layer, image_size, where)
-
-    def embed(self, pictures: Tensor) -> Tensor:
-        hidden: Tensor = self.model.vision_model.embeddings(pictures, interpolate_pos_encoding=True)
+    def embed(self, photographs: Tensor) -> Tensor:
+        hidden: Tensor = self.model.vision_model.embeddings(
+            photographs, interpolate_pos_encoding=True
+        )
         return hidden
 
     def pool(self, hidden: Tensor) -> Tensor:
@@ -41,10 +32,11 @@ class SiglipCam(TokenGridCam):
         vectors: Tensor = vision.head(vision.post_layernorm(hidden))
         return vectors
 
-    def read(self, tokens: dict[str, Tensor]) -> Tensor:
+    def text_vectors(self, tokens: dict[str, Tensor]) -> Tensor:
         # no attention mask: the model was trained to see the padding
         vectors: Tensor = self.model.get_text_features(input_ids=tokens["input_ids"]).pooler_output
         return vectors
 
     def logit(self, cosine: Tensor) -> Tensor:
-        return cosine * self.model.logit_scale.exp() + self.model.logit_bias
+        logits: Tensor = cosine * self.model.logit_scale.exp() + self.model.logit_bias
+        return logits
