@@ -59,7 +59,7 @@ def test_means_are_of_outcomes_and_groups_part_them(paths: dict[str, Path], tmp_
     assert value(means, "iou") == pytest.approx(test["value"].mean())
     rows = means[(means["split"] == "test") & (means["metric"] == "iou")].set_index("group")
     assert set(means["split"]) == {"val", "test"}
-    for key in set(GROUPINGS) - {"said"}:
+    for key in set(GROUPINGS) - {"word_class"}:
         parts = rows[[group.startswith(f"{key}=") for group in rows.index]]
         assert parts["n"].sum() == rows.loc["all", "n"] == len(test)
         mean = (parts["value"] * parts["n"]).sum() / parts["n"].sum()
@@ -74,14 +74,14 @@ def test_an_expression_counts_in_every_class_of_words_that_it_says(
     outcomes, means = results(paths, predictions(paths, tmp_path, offset=6.0))
     outcomes = outcomes[(outcomes["split"] == "test") & (outcomes["name"] == "iou")]
     texts = tables.read("expressions", paths["expressions"]).set_index("expression_id")["text"]
-    said = texts.loc[outcomes["expression_id"]].to_numpy()
+    words = texts.loc[outcomes["expression_id"]].to_numpy()
     rows = means[(means["split"] == "test") & (means["metric"] == "iou")].set_index("group")
     for name, word in (("colour", "red"), ("size", "small"), ("relation", "left of")):
-        of_class = outcomes["value"][[word in text for text in said]]
-        assert rows.loc[f"said={name}", "n"] == len(of_class) > 0
-        assert rows.loc[f"said={name}", "value"] == pytest.approx(of_class.mean())
-    assert rows.loc["said=colour", "n"] == rows.loc["all", "n"]
-    assert not {"said=location", "said=pattern"} & {*rows.index}
+        of_class = outcomes["value"][[word in text for text in words]]
+        assert rows.loc[f"word_class={name}", "n"] == len(of_class) > 0
+        assert rows.loc[f"word_class={name}", "value"] == pytest.approx(of_class.mean())
+    assert rows.loc["word_class=colour", "n"] == rows.loc["all", "n"]
+    assert not {"word_class=location", "word_class=pattern"} & {*rows.index}
 
 
 def test_without_a_map_the_box_points(paths: dict[str, Path], tmp_path: Path) -> None:

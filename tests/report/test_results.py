@@ -64,13 +64,13 @@ def test_the_anatomy_divides_the_expressions_by_each_grouping(root: Path) -> Non
 
 def test_an_expression_is_in_the_anatomy_of_each_class_that_it_says(root: Path) -> None:
     results = fake_study.results(root)
-    assert not [part for part in anatomy(results, EvaluateConfig()) if part.key == "said"]
+    assert not [part for part in anatomy(results, EvaluateConfig()) if part.key == "word_class"]
     path = root / "data" / "expressions.parquet"
     texts = tables.read("expressions", path)
     first = texts["expression_id"].str.endswith("-0")
     texts["text"] = texts["text"].mask(first, "the small red block").mask(~first, "a red block")
     tables.write("expressions", texts, path)
-    parts = {p.value: p for p in anatomy(results, EvaluateConfig()) if p.key == "said"}
+    parts = {p.value: p for p in anatomy(results, EvaluateConfig()) if p.key == "word_class"}
     test = texts["split"] == "test"
     assert {name: part.n for name, part in parts.items()} == {
         "colour": test.sum(),

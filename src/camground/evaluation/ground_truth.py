@@ -16,6 +16,7 @@ from camground.data.box_lists import BoxLists, boxes_of
 from camground.data.boxes import area
 from camground.evaluation import cam_metrics, metrics
 from camground.evaluation.config import EvaluateConfig
+from camground.evaluation.metric_table import WORD_CLASS
 from camground.evaluation.word_classes import word_classes
 from camground.matcher import map_geometry
 from camground.matcher import maps as cam_maps
@@ -138,8 +139,8 @@ class GroundTruth:
         where unknown.
 
         size: of the largest target box, by its share of the image. words: by the words of the text
-        between white space. said: a tuple, the classes of words in the text, since an expression may be
-        in several of these groups or in none.
+        between white space. word_class: a tuple, the classes of words in the text, since an expression may
+        be in several of these groups or in none.
         """
         image_area = self.image_sizes.prod(axis=1)
         share = self.all_targets.maximum(area(self.all_targets.boxes_xyxy)) / image_area
@@ -158,7 +159,7 @@ class GroundTruth:
                     lambda n: "2+" if n >= 2 else str(n), na_action="ignore"
                 ).astype(object),
                 "words": lengths[np.searchsorted(WORD_EDGES, words, side="left")],
-                "said": pd.Series([word_classes(text) for text in texts], dtype=object),
+                WORD_CLASS: pd.Series([word_classes(text) for text in texts], dtype=object),
             }
         )
 

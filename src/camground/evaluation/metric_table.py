@@ -34,6 +34,7 @@ class Metric(Generic[MeasuredType]):
     main: bool = False
 
 
+WORD_CLASS = "word_class"
 # The metric that the tests, the charts and the differences are of.
 PRIMARY = "acc@0.5"
 
@@ -70,11 +71,12 @@ OF_SWAPS: tuple[Metric[MeasuredSwaps], ...] = (
 METRICS: dict[str, Metric[Any]] = {metric.name: metric for metric in OF_EXPRESSIONS}
 METRICS |= {metric.name: metric for metric in OF_SWAPS}
 MAIN = tuple(name for name, metric in METRICS.items() if metric.main)
-# Key of the column `group`: what it groups the expressions by.
+# Key in the column `group`: its heading, after "by". Of word swaps the key `word_class` is the class of the
+# changed word; an expression may be in several of its groups.
 GROUPINGS = {
-    "flavour": "flavour of the expression",
+    "flavour": "flavour",
     "size": "size of the object",
-    "distractors": "other objects of its category",
+    "distractors": "distractors of its category",
     "words": "number of words",
-    "said": "class of words, which the expression may have several of",
+    WORD_CLASS: "class of words",
 }

@@ -16,7 +16,7 @@ import pandas as pd
 
 from camground.evaluation import metrics, word_swaps
 from camground.evaluation.ground_truth import GroundTruth
-from camground.evaluation.metric_table import OF_EXPRESSIONS, OF_SWAPS, PRIMARY
+from camground.evaluation.metric_table import OF_EXPRESSIONS, OF_SWAPS, PRIMARY, WORD_CLASS
 from camground.matcher import map_geometry
 from camground.matcher.maps import Maps, absent, fill
 from camground.study import tables
@@ -177,7 +177,7 @@ def evaluate_swaps(
     measured = word_swaps.align(rows, truth, path)
     values = {metric.name: metric.outcomes(measured) for metric in OF_SWAPS}
     outcomes = outcome_rows(values, measured.rows)
-    return outcomes.drop(columns="row"), mean_rows(outcomes, measured.rows[["word_class"]], run)
+    return outcomes.drop(columns="row"), mean_rows(outcomes, measured.rows[[WORD_CLASS]], run)
 
 
 def evaluate_files(

@@ -40,16 +40,16 @@ def compare_choices(
         chosen = int(json.loads((train_dir / "summary.json").read_text())["best_epoch"])
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{train_dir}/summary.json: {error}; rerun its training") from None
-    rows = {}
+    by_epoch = {}
     with tempfile.TemporaryDirectory() as folder:
         predictions = Path(folder) / "predictions.parquet"
         for checkpoint in epochs:
             predict(checkpoint, predictions, Path(folder) / "swaps.parquet")
-            found = tables.read("predictions", predictions)
-            _, means = evaluate(truth, found, predictions, Run("selection", checkpoint.name, 0))
+            rows = tables.read("predictions", predictions)
+            _, means = evaluate(truth, rows, predictions, Run("selection", checkpoint.name, 0))
             means = means[(means["metric"] == PRIMARY) & (means["group"] == "all")]
-            rows[int(checkpoint.name)] = means.set_index("split")["value"]
-    accuracy = pd.DataFrame(rows).T
+            by_epoch[int(checkpoint.name)] = means.set_index("split")["value"]
+    accuracy = pd.DataFrame(by_epoch).T
     return {**gap(accuracy, chosen, split), "epochs": accuracy.to_dict("index")}
 
 

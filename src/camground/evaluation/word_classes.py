@@ -1,5 +1,4 @@
-"""Which classes of words an expression says, from the words alone: colour, pattern, size, location,
-relation.
+"""Which classes of words an expression has, from the words alone: colour, pattern, size, location, relation.
 
 The words are those of the scenes' grammar; in a photograph's phrase they match as they happen to occur.
 """
@@ -11,8 +10,8 @@ from collections.abc import Iterable
 
 from camground.data.scenes.grammar import WORD_CLASSES
 
-# Where these are found they are taken out before the next are looked for, so that the "left" of "to the
-# left of" is a relation and not also a place.
+# The words of a class are taken out before the next are looked for, so that the "left" of "to the left of" is
+# a relation and not also a location.
 CLASSES = ("relation", "location", "size", "pattern", "colour")
 _MORE = {"pattern": "pattern_noun"}
 
@@ -32,10 +31,10 @@ _PATTERNS = {
 
 def word_classes(text: str) -> tuple[str, ...]:
     """The classes that `text` has words of, in the order of `CLASSES`; () where it has none."""
-    found = []
+    classes = []
     for name, pattern in _PATTERNS.items():
         # something stands in the gap, or the words around it could read as one phrase
         text, count = pattern.subn("|", text)
         if count:
-            found.append(name)
-    return tuple(found)
+            classes.append(name)
+    return tuple(classes)

@@ -11,7 +11,7 @@ from camground.evaluation.ground_truth import load
 from camground.report.ablation_table import in_order
 from camground.report.results import ANSWERS, Results
 
-KEYS = ("flavour", "size", "distractors", "said")
+KEYS = ("flavour", "size", "distractors", "word_class")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Part:
 
 def anatomy(results: Results, evaluate: EvaluateConfig) -> list[Part]:
     """The groups in the order of `KEYS`, each key's in a reader's order. A key with one group is left out,
-    but not `said`, since an expression may be in none of its groups."""
+    but not `word_class`, since an expression may be in none of its groups."""
     data = results.root / "data"
     truth = load(
         evaluate.model_copy(update={"splits": (results.table.split,)}),
@@ -42,7 +42,7 @@ def anatomy(results: Results, evaluate: EvaluateConfig) -> list[Part]:
     for key in KEYS:
         label = truth.groups[key].explode().dropna()
         values = in_order(set(label))
-        if len(values) < (1 if key == "said" else 2):
+        if len(values) < (1 if key == "word_class" else 2):
             continue
         for value in values:
             group = answers[:, label.index[label == value]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from camground.evaluation.metric_table import METRICS, PRIMARY
+from camground.evaluation.metric_table import GROUPINGS, METRICS, PRIMARY
 from camground.report.ablation_table import BOUND, AblationTable
 from camground.report.results import ANSWERS, Results
 from camground.report.theme import ANSWER_COLOURS, MARKERS, NEUTRAL, bare_rows, colours
@@ -166,7 +166,7 @@ def by_group(table: AblationTable, keys: Iterable[str]) -> Figure | None:
         axes.set_xlim(-0.5, len(groups) - 0.5)
         axes.grid(False, axis="x")
         axes.set_ylim(bottom=0)
-        axes.set_title(f"{HEADING} by {key}, per cent")
+        axes.set_title(f"{HEADING} by {GROUPINGS[key]}, per cent")
     _legend(figure, panels)
     return figure
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from camground.study.section import Section
 
-Grouping = Literal["flavour", "size", "distractors", "words", "said"]
+Grouping = Literal["flavour", "size", "distractors", "words", "word_class"]
 
 
 class GalleryConfig(Section):
@@ -23,8 +23,8 @@ class GalleryConfig(Section):
 class ReportConfig(Section):
     """What the report shows; its split and its reference variant are those of section `ablation`."""
 
-    groups: tuple[Grouping, ...] = ("flavour", "size", "distractors", "words", "said")
-    """Groupings of the expressions that get a chart. `said` groups by the classes of words in the text;
+    groups: tuple[Grouping, ...] = ("flavour", "size", "distractors", "words", "word_class")
+    """Groupings of the expressions that get a chart. `word_class` groups by the classes of words in the text;
     an expression may be in several of them."""
     gallery: GalleryConfig = GalleryConfig()
     """The expressions shown with photograph, boxes and maps."""

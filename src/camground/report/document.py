@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from camground.evaluation.metric_table import MAIN, METRICS, PRIMARY
+from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report.ablation_table import ABSENT, AblationTable, percent
 from camground.report.leakage import leakage
 from camground.report.method_tables import by_group, by_metric, by_split
@@ -37,7 +37,7 @@ def document(root: Path, command: str, commit: str) -> str:
     results = finished(root)
     table = results.table
     recall = table.mean(table.reference, "recall@0.5")
-    grouped = [_by_group(table, key) for key in ("flavour", "said")]
+    grouped = [_by_group(table, key) for key in ("flavour", "word_class")]
     parts = [
         _facts(results, command, commit),
         _main_table(table),
@@ -151,7 +151,7 @@ def _differences(table: AblationTable) -> str:
 
 def _by_group(table: AblationTable, key: str) -> str:
     found = by_group(table, key)
-    title = f"\n## {METRICS[PRIMARY].heading} by {key}\n\n"
+    title = f"\n## {METRICS[PRIMARY].heading} by {GROUPINGS[key]}\n\n"
     return title + found.to_markdown() if found else ""
 
 
