@@ -63,7 +63,7 @@ def test_the_oracle_bounds_every_choice_of_a_proposal(root: Path) -> None:
         best = tables.read("outcomes", root / "oracle" / "seed0" / "outcomes.parquet")
         mine, bound = (t[t["name"] == "iou"]["value"].to_numpy() for t in (rows, best))
         assert (mine <= bound).all()
-    # The made-up maps lie on the targets.
+    # The invented maps lie on the targets.
     assert accuracy(root, "gradcam_box") > 0.5
     assert accuracy(root, "gradcam_ranking") > accuracy(root, "random") + 0.2
 

@@ -242,7 +242,7 @@ def test_outside_git_the_sha_is_unknown(tmp_path: Path) -> None:
 
 
 def test_the_headline_seed_is_chosen_by_captions(root: Path) -> None:
-    # the made-up best_score grows with the seed
+    # the invented best_score grows with the seed
     assert records.headline_checkpoint(study_in(root)) == root / "full" / "seed1" / "train"
 
 
