@@ -119,7 +119,6 @@ def _read_photograph(
     except ValueError as error:
         rejected.add(source, 0, name, error)
         return None
-    boxes.cut_to_photograph()
     for problem in boxes.problems:
         rejected.add(box_path, 0, name, problem)
     return Flickr30kPhotograph(f"{name}.jpg", path, split, captions, boxes)

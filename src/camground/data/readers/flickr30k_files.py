@@ -93,8 +93,9 @@ class Caption:
 class Boxes:
     """The boxes of a photograph of `size` (width, height) in pixels.
 
-    objects: all boxes; of_chain: for each chain the indices of its boxes in `objects`; problems: what was
-    wrong with the objects that were left out. A scene, or a thing that is not to be seen, has no box.
+    objects: all boxes, cut to the photograph; of_chain: for each chain the indices of its boxes in
+    `objects`; problems: what was wrong with the objects that were left out. A scene, or a thing that is not
+    to be seen, has no box.
     """
 
     size: tuple[int, int]
@@ -105,24 +106,6 @@ class Boxes:
     def boxes_of(self, chain: str) -> list[Box]:
         """The distinct boxes of a chain, in the file's order; none for a scene or an unseen thing."""
         return list(dict.fromkeys(self.objects[index] for index in self.of_chain.get(chain, [])))
-
-    def cut_to_photograph(self) -> None:
-        """Cut the objects to the photograph in place; those outside it are left out of `objects`, belong
-        to no chain any more, and are named in `problems`."""
-        new_index: dict[int, int] = {}
-        cut: list[Box] = []
-        for index, box in enumerate(self.objects):
-            try:
-                cut.append(fit_box(box, *self.size))
-                new_index[index] = len(cut) - 1
-            except ValueError as error:
-                values = ", ".join(f"{value:g}" for value in box)
-                self.problems.append(f"box {values}: {error}")
-        self.objects = cut
-        self.of_chain = {
-            chain: [new_index[index] for index in indices if index in new_index]
-            for chain, indices in self.of_chain.items()
-        }
 
 
 def parse_caption(line: str) -> Caption:
@@ -176,12 +159,12 @@ def _number(element: ET.Element, path: str) -> int:
         raise ValueError(f"<{path}> holds {text!r}, not a whole number") from None
 
 
-def _box(bndbox: ET.Element) -> Box:
+def _box(bndbox: ET.Element, size: tuple[int, int]) -> Box:
     x1, y1, x2, y2 = (_number(bndbox, name) for name in ("xmin", "ymin", "xmax", "ymax"))
     if x2 < x1 or y2 < y1:
         raise ValueError(f"its box {x1}, {y1}, {x2}, {y2} ends before it begins")
     # from the first pixel's number to that after the last one, counted from 0
-    return x1 - 1, y1 - 1, x2, y2
+    return fit_box((x1 - 1, y1 - 1, x2, y2), *size)
 
 
 def read_boxes(path: Path) -> Boxes:
@@ -205,7 +188,7 @@ def read_boxes(path: Path) -> Boxes:
             continue
         for bndbox in element.findall("bndbox"):
             try:
-                box = _box(bndbox)
+                box = _box(bndbox, boxes.size)
             except ValueError as error:
                 boxes.problems.append(f"object {number}: {error}")
                 continue

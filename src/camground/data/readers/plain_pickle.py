@@ -3,12 +3,14 @@
 A pickle is a program. What makes one dangerous is that it may name any function and call it; here every
 name is refused, even a harmless-looking one, so there is nothing to call. What is left is what REFER's
 files are made of: dict, list, tuple, str, numbers, truth values and None. Python 2 wrote its strings
-as bytes; they become `str`, as UTF-8 where they are that, else as Latin-1.
+as bytes; they become `str`: what is no UTF-8 in them is read as Latin-1.
 """
 
 from __future__ import annotations
 
+import codecs
 import pickle
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,46 +35,27 @@ class _PlainUnpickler(pickle.Unpickler):
         raise _NotPlain("it names an object outside the file")
 
 
-class _PlainCopy:
-    """Rebuilds an object from plain types, each container once however often it occurs."""
+def _check(value: Any, above: tuple[int, ...], checked: set[int]) -> None:
+    """`_NotPlain` for anything but plain data. above: ids of the containers around `value`; checked: of
+    those that need no second look, however often they occur."""
+    if type(value) in ATOMS or id(value) in checked:
+        return
+    if type(value) not in (dict, list, tuple):
+        raise _NotPlain(f"it holds a {type(value).__name__}")
+    if id(value) in above or len(above) >= DEEPEST:
+        raise _NotPlain(f"its containers hold themselves, or are nested over {DEEPEST} deep")
+    for item in chain.from_iterable(value.items()) if isinstance(value, dict) else value:
+        _check(item, (*above, id(value)), checked)
+    checked.add(id(value))
 
-    def __init__(self) -> None:
-        self._copies: dict[int, Any] = {}
-        self._open: set[int] = set()
-        self._texts: dict[bytes, str] = {}
 
-    def of(self, value: Any, depth: int = 0) -> Any:
-        if type(value) is bytes:
-            return self._text(value)
-        if type(value) in ATOMS:
-            return value
-        if type(value) not in (dict, list, tuple):
-            raise _NotPlain(f"it holds a {type(value).__name__}")
-        key = id(value)  # unique: `value` lives as long as the whole object
-        if key not in self._copies:
-            if key in self._open or depth >= DEEPEST:
-                raise _NotPlain(
-                    f"its containers hold themselves, or are nested over {DEEPEST} deep"
-                )
-            self._open.add(key)
-            copy: Any
-            if isinstance(value, dict):
-                pairs = value.items()
-                copy = {self.of(name, depth + 1): self.of(item, depth + 1) for name, item in pairs}
-            else:
-                copy = type(value)(self.of(item, depth + 1) for item in value)
-            self._copies[key] = copy
-            self._open.remove(key)
-        return self._copies[key]
+def _as_latin1(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
 
-    def _text(self, raw: bytes) -> str:
-        # keys and words come back a million times: one str for each
-        if raw not in self._texts:
-            try:
-                self._texts[raw] = raw.decode("utf-8")
-            except UnicodeDecodeError:
-                self._texts[raw] = raw.decode("latin-1")
-        return self._texts[raw]
+
+codecs.register_error("camground.latin-1", _as_latin1)
 
 
 def load_plain_pickle(path: Path) -> Any:
@@ -84,11 +67,12 @@ def load_plain_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as stream:
-            # "bytes": Python 2's str as it stands, decoded by `_PlainCopy` where no error can arise
-            content = _PlainUnpickler(stream, encoding="bytes").load()
+            unpickler = _PlainUnpickler(stream, encoding="utf-8", errors="camground.latin-1")
+            content = unpickler.load()
             if stream.read(1):
                 raise UserError(f"{path}: has bytes after its pickle's end; get the file again")
-        return _PlainCopy().of(content)
+        _check(content, (), set())
+        return content
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except _NotPlain as error:
