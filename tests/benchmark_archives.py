@@ -68,33 +68,33 @@ def photographs(splits: tuple[str, ...]) -> list[tuple[int, str, tuple[int, int]
 def drawn_refer(root: Path, config: str) -> Refer:
     """The data set that configs/`config`.yaml reads, written in `root` as it is unpacked."""
     dataset, split_by, splits = REFER[config]
-    made = Refer(root, dataset, split_by)
+    refer = Refer(root, dataset, split_by)
     for number, split, size, colours in photographs(splits):
         image_id = 500 + number
         for side, colour, box in zip(("left", "right"), colours, boxes(size), strict=True):
             texts = [f"{colour} thing", f"the {colour} box on the {side}"]
-            made.add(split, image_id, texts, [float(value) for value in box], size)
-        path = next(made.photographs.rglob(f"*{image_id}.jpg"))
+            refer.add(split, image_id, texts, [float(value) for value in box], size)
+        path = next(refer.photographs.rglob(f"*{image_id}.jpg"))
         draw(path, size, colours, number)
-    crowd = made.annotate(500, [0.0, 0.0, 9.0, 9.0], category_id=18)
+    crowd = refer.annotate(500, [0.0, 0.0, 9.0, 9.0], category_id=18)
     width, height = SIZES[0]
     counts = {"counts": [0, 9, width * height - 9], "size": [height, width]}
-    next(one for one in made.annotations if one["id"] == crowd).update(
+    next(one for one in refer.annotations if one["id"] == crowd).update(
         iscrowd=1, segmentation=counts
     )
-    return made.write()
+    return refer.write()
 
 
-def write_sibling(made: Refer) -> None:
+def write_sibling(refer: Refer) -> None:
     """The other split of the same photographs: two of our training are in one that it evaluates."""
-    if made.dataset not in SIBLINGS:
+    if refer.dataset not in SIBLINGS:
         return
-    split_by, split = SIBLINGS[made.dataset]
-    refs = [dict(ref, split="train") for ref in made.refs]
+    split_by, split = SIBLINGS[refer.dataset]
+    refs = [dict(ref, split="train") for ref in refer.refs]
     for ref in refs:
         if ref["image_id"] in (500, 501):
             ref["split"] = split
-    (made.refs_file.parent / f"refs({split_by}).p").write_bytes(python2_pickle(refs))
+    (refer.refs_file.parent / f"refs({split_by}).p").write_bytes(python2_pickle(refs))
 
 
 def zip_folder(folder: Path, top: str) -> bytes:
@@ -134,13 +134,13 @@ class Site:
 
 def serve_refer(site: Site, folder: Path, config: str) -> Refer:
     """Pack and serve a data set, its photographs with a connection that breaks off once."""
-    made = drawn_refer(folder, config)
-    write_sibling(made)
-    site.put(made.dataset, zip_folder(made.refs_file.parent, made.dataset))
-    images = "coco_train2014" if made.of_coco else "saiapr_tc-12"
-    packed = zip_folder(made.photographs, made.photographs.name)
+    refer = drawn_refer(folder, config)
+    write_sibling(refer)
+    site.put(refer.dataset, zip_folder(refer.refs_file.parent, refer.dataset))
+    images = "coco_train2014" if refer.of_coco else "saiapr_tc-12"
+    packed = zip_folder(refer.photographs, refer.photographs.name)
     site.put(images, packed, known=False, breaks=[len(packed) // 2])
-    return made
+    return refer
 
 
 def drawn_flickr30k(root: Path) -> Path:
@@ -172,19 +172,19 @@ def drawn_flickr30k(root: Path) -> Path:
 
 def serve_flickr30k(site: Site, folder: Path, data_root: Path) -> None:
     """Serve the annotations and splits; the photographs' archive is put there as if by hand."""
-    made = drawn_flickr30k(folder)
+    drawn = drawn_flickr30k(folder)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("Annotations", "Sentences"):
-            for path in sorted((made / name).iterdir()):
+            for path in sorted((drawn / name).iterdir()):
                 archive.write(path, f"{name}/{path.name}")
     site.put("flickr30k_annotations", buffer.getvalue(), known=False)
     for split in ("train", "val", "test"):
-        site.put(f"flickr30k_{split}", (made / f"{split}.txt").read_bytes())
+        site.put(f"flickr30k_{split}", (drawn / f"{split}.txt").read_bytes())
     archive_path = data_root / "downloads" / "flickr30k-images.tar.gz"
     archive_path.parent.mkdir(parents=True)
     with tarfile.open(archive_path, "w:gz") as tar:
-        tar.add(made / "flickr30k-images", "flickr30k-images")
+        tar.add(drawn / "flickr30k-images", "flickr30k-images")
 
 
 def tiny(

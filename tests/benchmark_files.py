@@ -37,42 +37,42 @@ def python2_pickle(value: Any) -> bytes:
 
     def text(raw: bytes) -> bytes:
         if raw in memo:
-            place = memo[raw]
-            return b"h" + bytes([place]) if place < 256 else b"j" + struct.pack("<I", place)
+            number = memo[raw]
+            return b"h" + bytes([number]) if number < 256 else b"j" + struct.pack("<I", number)
         code = b"U" + bytes([len(raw)]) if len(raw) < 256 else b"T" + struct.pack("<i", len(raw))
-        made = code + raw + put()
+        encoded = code + raw + put()
         memo[raw] = count - 1
-        return made
+        return encoded
 
-    def dump(one: Any) -> bytes:
-        if one is None:
+    def dump(value: Any) -> bytes:
+        if value is None:
             return b"N"
-        if isinstance(one, bool):
-            return b"\x88" if one else b"\x89"
-        if isinstance(one, int):
-            if 0 <= one < 256:
-                return b"K" + bytes([one])
+        if isinstance(value, bool):
+            return b"\x88" if value else b"\x89"
+        if isinstance(value, int):
+            if 0 <= value < 256:
+                return b"K" + bytes([value])
             return (
-                b"J" + struct.pack("<i", one)
-                if abs(one) < 2**31
-                else b"\x8a\x08" + struct.pack("<q", one)
+                b"J" + struct.pack("<i", value)
+                if abs(value) < 2**31
+                else b"\x8a\x08" + struct.pack("<q", value)
             )
-        if isinstance(one, float):
-            return b"G" + struct.pack(">d", one)
-        if isinstance(one, bytes):
-            return text(one)
-        if isinstance(one, str):
+        if isinstance(value, float):
+            return b"G" + struct.pack(">d", value)
+        if isinstance(value, bytes):
+            return text(value)
+        if isinstance(value, str):
             try:
-                return text(one.encode("latin-1"))
+                return text(value.encode("latin-1"))
             except UnicodeEncodeError:
-                raw = one.encode()
+                raw = value.encode()
                 return b"X" + struct.pack("<I", len(raw)) + raw + put()
-        if isinstance(one, list):
-            return b"]" + put() + b"(" + b"".join(dump(item) for item in one) + b"e"
-        if isinstance(one, dict):
-            pairs = b"".join(dump(key) + dump(item) for key, item in one.items())
+        if isinstance(value, list):
+            return b"]" + put() + b"(" + b"".join(dump(item) for item in value) + b"e"
+        if isinstance(value, dict):
+            pairs = b"".join(dump(key) + dump(item) for key, item in value.items())
             return b"}" + put() + b"(" + pairs + b"u"
-        raise TypeError(type(one))
+        raise TypeError(type(value))
 
     return b"\x80\x02" + dump(value) + b"."
 
@@ -132,7 +132,7 @@ class Refer:
         box_xywh: list[float] | None = None,
         size: tuple[int, int] = (WIDTH, HEIGHT),
     ) -> dict:
-        """A ref of an object of its own, in a photograph that is made where it is not there yet."""
+        """A ref of an object of its own, in a photograph that is made where it is missing."""
         stem = f"COCO_train2014_{image_id:012d}" if self.of_coco else str(image_id)
         if image_id not in self.images:
             folder = "" if self.of_coco else f"{image_id % 40:02d}/images/"
@@ -196,23 +196,23 @@ def small_refer(root: Path, dataset: str = "refcoco", split_by: str = "unc") -> 
     )
     if dataset == "refclef":
         splits = ("train", "val", "test")
-    made = Refer(root, dataset, split_by)
+    refer = Refer(root, dataset, split_by)
     for number, split in enumerate(("train", "train", *splits), start=500):
-        made.add(split, number, ["man in a red shirt", f"left person {number}"])
-    return made
+        refer.add(split, number, ["man in a red shirt", f"left person {number}"])
+    return refer
 
 
-def run_refer(made: Refer, out: Path, share: float = 0.0, **keys: Any) -> None:
+def run_refer(refer: Refer, out: Path, share: float = 0.0, **keys: Any) -> None:
     """The stage `data` on a data set, without the published counts unless asked."""
-    images = str(made.photographs.relative_to(made.root))
-    own = {"dataset": made.dataset, "split_by": made.split_by, "images": images}
-    run_data(out, "refer", made.root, share, **own | {"check_counts": False} | keys)
+    images = str(refer.photographs.relative_to(refer.root))
+    own = {"dataset": refer.dataset, "split_by": refer.split_by, "images": images}
+    run_data(out, "refer", refer.root, share, **own | {"check_counts": False} | keys)
 
 
-def refer_refusal(made: Refer, out: Path, **keys: Any) -> str:
+def refer_refusal(refer: Refer, out: Path, **keys: Any) -> str:
     """The message with which the stage refuses the data set; none of its tables may be left."""
     with pytest.raises(UserError) as caught:
-        run_refer(made, out, **keys)
+        run_refer(refer, out, **keys)
     assert not [
         name for name in ("images", "expressions", "targets") if (out / f"{name}.parquet").exists()
     ]

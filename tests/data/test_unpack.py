@@ -88,7 +88,7 @@ def test_a_good_archive_is_unpacked_without_its_top(mode: str, tmp_path: Path) -
     [
         ("../evil", "leads out"),
         ("set/../../evil", "leads out"),
-        ("/tmp/evil", "absolute path"),
+        ("/evil", "absolute path"),
         ("C:/evil", "absolute path"),
         ("..\\evil", "absolute path"),
     ],

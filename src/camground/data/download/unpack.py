@@ -30,7 +30,7 @@ CHUNK = 1 << 20
 LITTER = frozenset({"__MACOSX", ".DS_Store"})
 DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
-    *(EOFError, NotImplementedError, RuntimeError),
+    *(EOFError, RuntimeError),
 )
 
 

@@ -242,7 +242,7 @@ def _spacy_extractor(model: str) -> Extractor:
         for document in pipeline.pipe(texts, batch_size=256):
             try:
                 phrases = _chunk_phrases(document)
-            except (ValueError, NotImplementedError):
+            except (ValueError, RuntimeError):
                 raise UserError(
                     f"{key}: the pipeline {model!r} finds no noun chunks; it needs a tagger and a"
                     f" dependency parser (it has {pipeline.pipe_names}); name another one, or set"
