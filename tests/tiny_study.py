@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import tiny_models
 from camground.features.config import FeaturesConfig
 from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher
@@ -83,6 +84,34 @@ def make_study(folder: Path) -> dict[str, Path]:
         "features": features,
         "matcher": write_matcher(folder / "matcher", CHANNELS, TEXT_WIDTH),
     }
+
+
+def make_photograph_study(folder: Path) -> dict[str, Path]:
+    """A study of four photographs of each split, 64 pixels a side, with a random ResNet and a random BERT of
+    two layers, a phrase, three proposals and a CAM each; paths by name."""
+    tiny_models.study(folder, images=4)
+    tiny_models.text_encoder("bert", folder / "bert")
+    section = {
+        "backbone": {"name": "timm/resnet10t", "image_size": 64, "levels": [2, 3], "grid": None},
+        "language": {"name": str(folder / "bert"), "max_tokens": 8},
+    }
+    store = tiny_models.run_features(folder, section)
+    rng = np.random.default_rng(0)
+    proposals, cams = [], []
+    for image in tables.read("images", folder / "images.parquet")["image_id"]:
+        corners = rng.uniform(0, 30, (3, 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(10, 30, (3, 2))], 1)
+        for rank, box in enumerate(boxes):
+            row = {"image_id": image, "rank": rank, "box_xyxy": box.tolist()}
+            proposals.append({**row, "objectness": 0.5, "source": "made"})
+        cells = rng.integers(0, 256, (8, 8), dtype=np.uint8).tobytes()
+        row = {"expression_id": image, "height": 8, "width": 8, "map": cells}
+        cams.append({**row, "source": "made"})
+    tables.write("proposals", proposals, folder / "proposals.parquet")
+    tables.write("cams", cams, folder / "cams.parquet")
+    paths = {name: folder / f"{name}.parquet" for name in TABLES}
+    matcher = write_matcher(folder / "matcher", store.visual_channels, store.text_width)
+    return {**paths, "features": folder / "features", "matcher": matcher}
 
 
 def run_train(

@@ -58,6 +58,8 @@ class GroundingPipeline:
         `label`: the text; `score`: that of the chosen candidate, a logit; `box`: xmin, ymin, xmax, ymax in
         pixels of the photograph. Raises `UserError` for a file that is no photograph.
         """
+        if not texts:
+            return []
         boxes, objectness, size = self._propose(Path(photograph))
         pixels = read_square(photograph, self.backbone.config.image_size).unsqueeze(0)
         pixels = pixels.to(self.device).float()
@@ -79,8 +81,9 @@ class GroundingPipeline:
             torch.from_numpy(objectness.astype(np.float32)).unsqueeze(0),
             torch.ones(1, len(boxes), dtype=torch.bool),
         ).to(self.device)
-        shown = cam_control.shown_alone(model.config.cam_encoder.control, matcher_cam)
-        output = model(features, proposals, tokens, mask, owner, shown)
+        if model.cam_encoder is not None:
+            matcher_cam = cam_control.shown_alone(model.cam_encoder.config.control, matcher_cam)
+        output = model(features, proposals, tokens, mask, owner, matcher_cam)
         voting = self.settings.predict.voting
         chosen = read_out(voting, output.candidates, output.scores, output.proposal_count)
         in_pixels = (chosen.cpu().numpy() * np.tile(size, 2)).tolist()

@@ -1,51 +1,188 @@
-"""Attention mining that erases pixels: the frozen backbone runs in the loop and passes the gradient."""
+"""Training the grounder: the stage from end to end, every variant of the study, and erased pixels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from camground.features.cache import write_features
-from camground.features.config import BackboneConfig, FeaturesConfig
 from camground.features.store import FeatureStore
-from camground.stages.train import pixel_eraser
+from camground.grounder.grounder import Grounder
+from camground.grounder.loading import load_grounder
+from camground.matcher.loading import load_matcher
+from camground.stages.config import StudyConfig
 from camground.study import tables
+from camground.study.checkpoints import load_checkpoint
+from camground.study.errors import UserError
+from camground.training import grounder as training
+from camground.training.grounder import EPOCHS, image_eraser
+from camground.training.objective import Objective
+from conftest import REPOSITORY
+from tiny_grounder import tiny_batch, tiny_matcher
+from tiny_study import make_photograph_study, make_study, run_train
+
+CPU = torch.device("cpu")
+STUDY = StudyConfig.load(REPOSITORY / "configs" / "study.yaml")
 
 
-@pytest.fixture
-def store(tmp_path):
-    rng = np.random.default_rng(0)
-    images, expressions = [], []
-    for n in range(2):
-        pixels = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{n}.png")
-        row = {"image_id": str(n), "path": f"{n}.png", "width": 64, "height": 64, "split": "train"}
-        images.append(row)
-        text = {"expression_id": str(n), "image_id": str(n), "text": "a thing", "kind": "phrase"}
-        no_swap = dict.fromkeys(("swap_of", "word_class", "false_of_image"))
-        expressions.append({**text, **no_swap, "split": "train"})
-    tables.write("images", images, tmp_path / "images.parquet")
-    tables.write("expressions", expressions, tmp_path / "expressions.parquet")
-    config = FeaturesConfig(backbone=BackboneConfig(image_size=64, grid=4))
-    write_features(
-        config, tmp_path / "images.parquet", tmp_path / "expressions.parquet", tmp_path, threads=1
-    )
-    return FeatureStore(tmp_path)
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_study(tmp_path_factory.mktemp("study"))
 
 
-def test_nothing_erased_gives_the_cached_features(store, tmp_path):
-    erased = pixel_eraser(store, tmp_path / "images.parquet", "mean", torch.device("cpu"))
+@pytest.mark.parametrize("name", STUDY.variant_names)
+def test_every_variant_of_the_study_trains_and_grounds(name: str) -> None:
+    variant = STUDY.variant(name)
+    torch.manual_seed(0)
+    model = Grounder(tiny_matcher(), variant.grounder).double().train()
+    objective = Objective(model, variant.losses).double()
+    batch = tiny_batch(swapped=(0, 1, 2), false=(True, True, False))
+    values = objective(batch, 1, 2)
+    values["loss"].backward()
+    assert torch.isfinite(values["loss"])
+    stem = model.matcher.trunk.stem.weight
+    assert stem.grad is not None
+    assert stem.grad.any()
+    if name in ("region_contrastive", "reconstruction"):
+        assert values["loss"] == values[name.removeprefix("region_")]
+    arguments = (batch.features, batch.proposals, batch.tokens, batch.mask, batch.owner)
     with torch.no_grad():
-        found = erased(np.array([1, 0]), torch.zeros(2, 4, 4))
-    assert torch.allclose(found, store.images([1, 0]), atol=5e-3)
+        scores = model.eval()(*arguments, batch.matcher_cam, batch.cam_known).scores
+    assert torch.isfinite(scores).all()
+    assert (scores.std(-1) > 0).all()
 
 
-def test_erasing_changes_the_features_and_the_mask_has_a_gradient(store, tmp_path):
-    erased = pixel_eraser(store, tmp_path / "images.parquet", "mean", torch.device("cpu"))
+def test_the_stage_starts_from_the_matcher_and_trains_it_along(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    matcher = load_matcher(paths["matcher"])
+    still = load_grounder(run_train(paths, tmp_path / "still", learning_rate=1e-12)).model
+    for name, value in matcher.state_dict().items():
+        assert torch.allclose(still.matcher.state_dict()[name], value, atol=1e-8)
+    trained = load_grounder(run_train(paths, tmp_path / "trained")).model
+    assert not torch.equal(trained.matcher.trunk.stem.weight, matcher.trunk.stem.weight)
+    history = tables.read("history", tmp_path / "trained" / "history.parquet")
+    assert {"train/loss", "train/erased_score", "val/score", "val/matching"} <= set(history["name"])
+    assert "val/erased_score" not in set(history["name"])
+    summary = json.loads((tmp_path / "trained" / "summary.json").read_text())
+    assert summary["train_images"] == 3
+    assert summary["train_expressions"] == 9
+    assert summary["parameters"] == sum(value.numel() for value in trained.parameters())
+
+
+def test_the_seed_alone_decides_what_is_random(paths: dict[str, Path], tmp_path: Path) -> None:
+    one, same, other = (
+        load_checkpoint(run_train(paths, tmp_path / name, seed=seed, epochs=1))[1]
+        for name, seed in (("one", 0), ("same", 0), ("other", 1))
+    )
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["region.weight"], other["region.weight"])
+
+
+def test_an_interrupted_training_goes_on_to_the_very_parameters(
+    paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout, withheld CAMs, sampled negatives and mining."""
+
+    class Interrupted(Exception):
+        pass
+
+    losses = {"attention_mining": {"warmup": 0.5, "every": 2}}
+    whole = run_train(paths, tmp_path / "whole", losses=losses, epochs=3, batch_size=2)
+    scores, count = training.mean_scores, iter(range(9))
+
+    def stop(parts: list[dict[str, float]]) -> dict[str, float]:
+        if next(count) == 2:
+            raise Interrupted
+        return scores(parts)
+
+    options = {"losses": losses, "epochs": 3, "batch_size": 2, "resume": tmp_path / "resume"}
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "mean_scores", stop)
+        with pytest.raises(Interrupted):
+            run_train(paths, tmp_path / "two", **options)
+    assert torch.load(tmp_path / "resume" / "resume.pt", weights_only=True)["epoch"] == 1
+    two = run_train(paths, tmp_path / "two", **options)
+    assert not list((tmp_path / "resume").iterdir())
+    expected, resumed = (load_checkpoint(folder)[1] for folder in (whole, two))
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+def test_every_epoch_is_kept_where_the_config_says_so(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = run_train(paths, tmp_path / "out", keep_epochs=True, epochs=3)
+    kept = sorted(path.name for path in (folder / EPOCHS).iterdir())
+    assert kept == ["001", "002", "003"]
+    best = json.loads((folder / "summary.json").read_text())["best_epoch"]
+    chosen = load_checkpoint(folder / EPOCHS / f"{best:03d}")[1]
+    assert all(
+        torch.equal(chosen[name], value) for name, value in load_checkpoint(folder)[1].items()
+    )
+    assert not (run_train(paths, tmp_path / "plain", epochs=1) / EPOCHS).exists()
+
+
+def test_a_split_of_one_image_is_refused(paths: dict[str, Path], tmp_path: Path) -> None:
+    expressions = tables.read("expressions", paths["expressions"])
+    few = expressions[(expressions["split"] != "val") | (expressions["image_id"] == "i0")]
+    tables.write("expressions", few, tmp_path / "expressions.parquet")
+    with pytest.raises(UserError, match="split 'val' has 1 images with phrases; training needs"):
+        run_train({**paths, "expressions": tmp_path / "expressions.parquet"}, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_photograph_study(tmp_path_factory.mktemp("photographs"))
+
+
+def test_nothing_erased_gives_the_cached_features(photographs: dict[str, Path]) -> None:
+    store = FeatureStore(photographs["features"])
+    erased = image_eraser(store, photographs["images"], CPU)
+    with torch.no_grad():
+        features = erased(np.array([1, 0]), torch.zeros(2, 4, 4))
+    assert torch.allclose(features, store.images([1, 0]), atol=5e-3)
+
+
+def test_erasing_changes_the_features_and_the_mask_has_a_gradient(
+    photographs: dict[str, Path],
+) -> None:
+    store = FeatureStore(photographs["features"])
+    erased = image_eraser(store, photographs["images"], CPU)
     mask = torch.zeros(1, 4, 4, requires_grad=True)
     half = torch.zeros(1, 4, 4)
     half[:, :, :2] = 1
     changed = erased(np.array([0]), mask + half)
     assert not torch.allclose(changed, store.images([0]), atol=0.1)
     changed.square().sum().backward()
-    assert mask.grad.abs().sum() > 0
+    assert mask.grad is not None
+    assert mask.grad.any()
+
+
+def test_pixels_of_each_texts_own_photograph_are_erased(photographs: dict[str, Path]) -> None:
+    """The rows of the images table, not of the batch."""
+    rows = []
+
+    def spy(image_rows: np.ndarray, mask: torch.Tensor) -> torch.Tensor:
+        rows.append(image_rows.tolist())
+        return torch.zeros(len(mask), *batch.features.shape[1:]).double() + mask.mean()
+
+    batch = replace(tiny_batch(owner=(0, 1, 1)), image_rows=np.array([7, 5]))
+    losses = STUDY.losses.to_dict()
+    losses["attention_mining"] |= {"erase": "image", "every": 1}
+    objective = Objective(
+        Grounder(tiny_matcher(), STUDY.grounder).double(), type(STUDY.losses).parse(losses), spy
+    )
+    objective(batch, 1, 2)
+    assert rows == [[7, 5, 5]]
+
+
+def test_a_training_may_erase_pixels(photographs: dict[str, Path], tmp_path: Path) -> None:
+    losses = {"attention_mining": {"erase": "image", "every": 1, "warmup": 0.0}}
+    run_train(photographs, tmp_path / "out", losses=losses, epochs=2)
+    history = tables.read("history", tmp_path / "out" / "history.parquet")
+    assert "train/erased_score" in set(history["name"])
