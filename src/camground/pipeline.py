@@ -13,19 +13,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from camground.data.photographs import open_photograph, read_square
 from camground.features.backbone import Backbone
 from camground.features.language import LanguageEncoder
 from camground.grounder import cam_control
 from camground.grounder.loading import load_grounder
-from camground.grounder.model_folder import GROUNDER, MATCHER, GroundingSettings, read_settings
+from camground.grounder.model_folder import (
+    GROUNDER,
+    MATCHER,
+    SETTINGS,
+    GroundingSettings,
+    read_settings,
+)
 from camground.grounder.read_out import read_out
 from camground.grounder.regions import Proposals
 from camground.matcher.cam import OwnNetworks, open_cam
 from camground.matcher.cam_sources import SOURCES
 from camground.matcher.loading import load_matcher
 from camground.proposals.proposer import propose_one_image
+from camground.study.errors import UserError
 
 
 class GroundingPipeline:
@@ -56,18 +64,23 @@ class GroundingPipeline:
         """One dict per text, as transformers' detection pipelines give them.
 
         `label`: the text; `score`: that of the chosen candidate, a logit; `box`: xmin, ymin, xmax, ymax in
-        pixels of the photograph. Raises `UserError` for a file that is no photograph.
+        pixels of the photograph. Raises `UserError` for a file that is no photograph or has no proposals.
         """
         if not texts:
             return []
         boxes, objectness, size = self._propose(Path(photograph))
+        if not len(boxes):
+            raise UserError(
+                f"{photograph}: no proposals; in the model folder's {SETTINGS} set proposals.whole_image: true"
+            )
         pixels = read_square(photograph, self.backbone.config.image_size).unsqueeze(0)
         pixels = pixels.to(self.device).float()
         features, (tokens, mask) = self.backbone(pixels), self.language(list(texts))
         owner = torch.zeros(len(texts), dtype=torch.long, device=self.device)
-        reads_features = SOURCES[self.settings.gradcam.source].reads == "features"
-        images = features if reads_features else self.cam.read(photograph).unsqueeze(0)
-        matcher_cam = torch.from_numpy(self.cam(images, owner, list(texts))).to(self.device)
+        model, matcher_cam = self.trained.model, None
+        if model.cam_encoder is not None:
+            matcher_cam = self._matcher_cam(photograph, texts, features, owner)
+            matcher_cam = cam_control.shown_alone(model.cam_encoder.config.control, matcher_cam)
         tuned = self.trained.tuned
         if tuned is not None:
             # the matcher reads the frozen features, the grounder those it was trained with
@@ -75,14 +88,11 @@ class GroundingPipeline:
                 features = tuned.backbone(pixels)
             if tuned.language is not None:
                 tokens, mask = tuned.language(list(texts))
-        model = self.trained.model
         proposals = Proposals(
             torch.from_numpy((boxes / np.tile(size, 2)).astype(np.float32)).unsqueeze(0),
             torch.from_numpy(objectness.astype(np.float32)).unsqueeze(0),
             torch.ones(1, len(boxes), dtype=torch.bool),
         ).to(self.device)
-        if model.cam_encoder is not None:
-            matcher_cam = cam_control.shown_alone(model.cam_encoder.config.control, matcher_cam)
         output = model(features, proposals, tokens, mask, owner, matcher_cam)
         voting = self.settings.predict.voting
         chosen = read_out(voting, output.candidates, output.scores, output.proposal_count)
@@ -94,6 +104,14 @@ class GroundingPipeline:
                 texts, output.scores.amax(-1).tolist(), in_pixels, strict=True
             )
         ]
+
+    def _matcher_cam(
+        self, photograph: str | Path, texts: Sequence[str], features: Tensor, owner: Tensor
+    ) -> Tensor:
+        """The CAM (M, h, w) of each text, of the study's matcher or of its pretrained model."""
+        if SOURCES[self.settings.gradcam.source].reads == "photographs":
+            features = self.cam.read(photograph).unsqueeze(0)
+        return torch.from_numpy(self.cam(features, owner, list(texts))).to(self.device)
 
     def _propose(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (K, 4) xyxy in pixels, objectness (K,), and the photograph's width and height."""

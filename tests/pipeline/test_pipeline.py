@@ -131,6 +131,14 @@ def test_texts_together_are_grounded_as_alone(paths: dict[str, Path], tmp_path: 
     assert pipeline(photograph, []) == []
 
 
+def test_a_photograph_without_proposals_is_refused(paths: dict[str, Path], tmp_path: Path) -> None:
+    pipeline = open_model(paths, make_model(paths, tmp_path, epochs=1))
+    nothing = np.zeros((0, 4)), np.zeros(0), np.array([64.0, 64.0])
+    pipeline._propose = lambda photograph: nothing  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"val0\.png: no proposals; .*proposals\.whole_image: true"):
+        pipeline(paths["images"].parent / "val0.png", ["boat"])
+
+
 def test_a_model_of_a_control_is_shown_the_controls_map(
     paths: dict[str, Path], tmp_path: Path
 ) -> None:
