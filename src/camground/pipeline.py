@@ -71,7 +71,7 @@ class GroundingPipeline:
         boxes, objectness, size = self._propose(Path(photograph))
         if not len(boxes):
             raise UserError(
-                f"{photograph}: no proposals; in the model folder's {SETTINGS} set proposals.whole_image: true"
+                f"{photograph}: no proposals; set proposals.whole_image: true in {SETTINGS}"
             )
         pixels = read_square(photograph, self.backbone.config.image_size).unsqueeze(0)
         pixels = pixels.to(self.device).float()
