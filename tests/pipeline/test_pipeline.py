@@ -135,7 +135,9 @@ def test_a_photograph_without_proposals_is_refused(paths: dict[str, Path], tmp_p
     pipeline = open_model(paths, make_model(paths, tmp_path, epochs=1))
     nothing = np.zeros((0, 4)), np.zeros(0), np.array([64.0, 64.0])
     pipeline._propose = lambda photograph: nothing  # type: ignore[method-assign]
-    with pytest.raises(UserError, match=r"val0\.png: no proposals; set proposals\.whole_image: true"):
+    with pytest.raises(
+        UserError, match=r"val0\.png: no proposals; set proposals\.whole_image: true"
+    ):
         pipeline(paths["images"].parent / "val0.png", ["boat"])
 
 
