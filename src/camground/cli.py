@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import runpy
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,21 +69,9 @@ def _imported(name: str) -> TyperCommand:
     from camground.stages.command import to_command
 
     module, function = COMMANDS[name]
-    imported = importlib.import_module(f"camground.stages.{module}")
-    if hasattr(imported, "main"):  # a stage that parses its command line by itself
-        return _unconverted(name, module)
-    return to_command(name, getattr(imported, function))
-
-
-def _unconverted(name: str, module: str) -> TyperCommand:
-    def run(ctx: typer.Context) -> None:
-        sys.argv = [name, *ctx.args]
-        runpy.run_module(f"camground.stages.{module}", run_name="__main__", alter_sys=False)
-
-    app = typer.Typer(add_completion=False)
-    settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-    app.command(name, context_settings=settings)(run)
-    return typer.main.get_command(app)  # type: ignore[return-value]
+    return to_command(
+        name, getattr(importlib.import_module(f"camground.stages.{module}"), function)
+    )
 
 
 app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)

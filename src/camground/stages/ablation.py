@@ -8,7 +8,6 @@ from camground.stages.command import (
     OutputFile,
     ResultsFolder,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 
@@ -59,7 +58,3 @@ def ablation(
         with tables.atomic(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     log.info("%d methods compared with %s", len(methods) - 1, task.ablation.reference)
-
-
-if __name__ == "__main__":
-    run_stage(ablation)

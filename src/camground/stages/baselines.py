@@ -13,7 +13,6 @@ from camground.stages.command import (
     ProposalsFile,
     TargetsFile,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 
@@ -45,7 +44,3 @@ def baselines(
     truth = load(task.evaluate, images, expressions, targets, proposals, cams)
     threshold = task.gradcam.box_threshold
     evaluate_baselines(truth, task.dataset, task.seeds, threshold, output_root)
-
-
-if __name__ == "__main__":
-    run_stage(baselines)

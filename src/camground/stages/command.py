@@ -79,8 +79,3 @@ def to_command(name: str, function: Callable[..., None]) -> TyperCommand:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(logged)
     return cast(TyperCommand, typer.main.get_command(app))
-
-
-def run_stage(function: Callable[..., None]) -> None:
-    """The command line of `python -m camground.stages.<name>`, `function` being named as the stage."""
-    to_command(function.__name__, function)()

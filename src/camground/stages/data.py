@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from camground.data.config import DataConfig
-from camground.stages.command import ConfigText, OutputFile, read_config, run_stage
+from camground.stages.command import ConfigText, OutputFile, read_config
 from camground.study.section import Section
 
 
@@ -34,7 +34,3 @@ def data(
     stage_input = read_config(config, DataInput)
     outputs = Outputs(images, expressions, targets, rejected, pictures)
     write_data(stage_input.data, stage_input.data_root, outputs)
-
-
-if __name__ == "__main__":
-    run_stage(data)

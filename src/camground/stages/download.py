@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from camground.stages.command import run_stage
-
 
 def download(
     names: Annotated[list[str] | None, typer.Argument(help="Sources of the table.")] = None,
@@ -37,7 +35,3 @@ def download(
         typer.echo(listing(table))
     else:
         fetch_all(names or (), dataset, root, table)
-
-
-if __name__ == "__main__":
-    run_stage(download)

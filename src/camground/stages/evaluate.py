@@ -18,7 +18,6 @@ from camground.stages.command import (
     ProposalsFile,
     TargetsFile,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 
@@ -55,7 +54,3 @@ def evaluate(
     truth = load(task.evaluate, images, expressions, targets, proposals, cams)
     run = Run(task.dataset, task.variant, task.seed)
     evaluate_files(truth, run, predictions, swaps, outcomes, metrics)
-
-
-if __name__ == "__main__":
-    run_stage(evaluate)

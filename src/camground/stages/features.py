@@ -10,7 +10,6 @@ from camground.stages.command import (
     OutputFolder,
     Threads,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 
@@ -35,7 +34,3 @@ def features(
 
     settings = read_config(config, FeaturesInput).features
     write_features(settings, images, expressions, output_dir, threads)
-
-
-if __name__ == "__main__":
-    run_stage(features)

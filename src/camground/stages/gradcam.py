@@ -15,7 +15,6 @@ from camground.stages.command import (
     OutputFile,
     Threads,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 
@@ -46,7 +45,3 @@ def gradcam(
 
     settings = read_config(config, GradcamInput).gradcam
     write_cams(settings, images, expressions, output, features, matcher, threads)
-
-
-if __name__ == "__main__":
-    run_stage(gradcam)

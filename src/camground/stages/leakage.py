@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from camground.stages.command import Folder, OutputFile, run_stage
+from camground.stages.command import Folder, OutputFile
 
 
 def leakage(
@@ -25,7 +25,3 @@ def leakage(
     from camground.data.leakage import list_leakage
 
     list_leakage(data_root, dataset, split_by, allow, output)
-
-
-if __name__ == "__main__":
-    run_stage(leakage)

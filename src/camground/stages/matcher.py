@@ -13,7 +13,6 @@ from camground.stages.command import (
     ResumeFolder,
     Threads,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 
@@ -39,7 +38,3 @@ def matcher(
 
     options = read_config(config, MatcherInput)
     train_matcher(options.matcher, images, expressions, features, output_dir, resume_dir, threads)
-
-
-if __name__ == "__main__":
-    run_stage(matcher)

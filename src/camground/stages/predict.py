@@ -15,7 +15,6 @@ from camground.stages.command import (
     ProposalsFile,
     Threads,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 
@@ -60,7 +59,3 @@ def predict(
         swaps,
         prepare(0, threads),
     )
-
-
-if __name__ == "__main__":
-    run_stage(predict)

@@ -14,7 +14,6 @@ from camground.stages.command import (
     OutputFile,
     Threads,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 
@@ -58,7 +57,3 @@ def objectness(
     from camground.proposals.objectness_fit import fitted_weights
 
     typer.echo(fitted_weights(seed, pictures))
-
-
-if __name__ == "__main__":
-    run_stage(proposals)

@@ -15,7 +15,6 @@ from camground.stages.command import (
     OutputFile,
     ResultsFolder,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 
@@ -70,7 +69,3 @@ def published(
     from camground.report.published import TABLE, check_published
 
     check_published(table or TABLE)
-
-
-if __name__ == "__main__":
-    run_stage(report)

@@ -21,7 +21,6 @@ from camground.stages.command import (
     TargetsFile,
     Threads,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 
@@ -73,7 +72,3 @@ def selection(
     with tables.atomic(output) as temporary:
         temporary.write_text(json.dumps(choices, indent=1))
     log.info("by captions %s, by boxes %s", choices["by_captions"], choices["by_boxes"])
-
-
-if __name__ == "__main__":
-    run_stage(selection)

@@ -16,7 +16,6 @@ from camground.stages.command import (
     OutputFile,
     ResultsFolder,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 from camground.tracking.config import TrackingConfig
@@ -82,7 +81,3 @@ def ui(
     from camground.tracking.store import serve
 
     serve(results, host, port)
-
-
-if __name__ == "__main__":
-    run_stage(tracking)

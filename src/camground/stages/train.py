@@ -16,7 +16,6 @@ from camground.stages.command import (
     ResumeFolder,
     Threads,
     read_config,
-    run_stage,
 )
 from camground.study.section import Section
 from camground.training.config import LossesConfig, TrainConfig
@@ -64,7 +63,3 @@ def train(
         resume_dir,
         threads,
     )
-
-
-if __name__ == "__main__":
-    run_stage(train)
