@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tiny_models import DEVIATION, MEAN, clip_tokenizer, randomised, write_json
+
 WORDS = ["a", "the", "red", "blue", "boat", "house", "dog", "cat", "person", "tree"]
-MEAN, DEVIATION = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
-
-
-def randomised(model: Any, scale: float = 0.3, seed: int = 0) -> Any:
-    """The model with weights large enough that photographs, places and queries differ."""
-    make = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for value in model.parameters():
-            if value.ndim > 1:
-                value.copy_(torch.randn(value.shape, generator=make) * scale)
-    return model
-
-
-def write_json(folder: Path, name: str, value: Any) -> None:
-    (folder / name).write_text(json.dumps(value))
 
 
 def detr(folder: Path, **changes: Any) -> None:
@@ -84,32 +70,6 @@ def rt_detr(folder: Path) -> None:
     RTDetrImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
 
 
-def clip_tokenizer(folder: Path) -> dict[str, int]:
-    """CLIP's byte-pair tokenizer of whole words; returns the ids that the text tower must know."""
-    letters = sorted(set("".join(WORDS)))
-    start, end = "<|startoftext|>", "<|endoftext|>"
-    vocabulary = ["!", *letters, *(f"{letter}</w>" for letter in letters)]
-    merges = []
-    for word in WORDS:
-        parts = [*word[:-1], f"{word[-1]}</w>"]
-        while len(parts) > 1:
-            merges.append(f"{parts[0]} {parts[1]}")
-            parts = [parts[0] + parts[1], *parts[2:]]
-            vocabulary.append(parts[0])
-    vocabulary = [*dict.fromkeys(vocabulary), start, end]
-    ids = {token: number for number, token in enumerate(vocabulary)}
-    write_json(folder, "vocab.json", ids)
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(dict.fromkeys(merges)) + "\n")
-    names = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": "!"}
-    write_json(
-        folder,
-        "tokenizer_config.json",
-        {"tokenizer_class": "CLIPTokenizer", "model_max_length": 8, **names},
-    )
-    special = {"bos_token_id": ids[start], "eos_token_id": ids[end], "pad_token_id": 0}
-    return {"vocab_size": len(vocabulary), **special}
-
-
 def owl(kind: str, folder: Path) -> None:
     """OWL-ViT or OWLv2."""
     import transformers as t
@@ -118,7 +78,11 @@ def owl(kind: str, folder: Path) -> None:
     size: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24}
     layers: dict[str, Any] = {**size, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = getattr(t, f"{name}Config")(
-        text_config={**layers, **clip_tokenizer(folder), "max_position_embeddings": 8},
+        text_config={
+            **layers,
+            **clip_tokenizer(folder, WORDS, pad="!", model_max_length=8),
+            "max_position_embeddings": 8,
+        },
         vision_config={**layers, "image_size": 64, "patch_size": 16},
         projection_dim=16,
     )

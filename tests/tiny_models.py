@@ -19,14 +19,48 @@ TEXTS = ["red boat", "the small blue house left of the tree", "boat"]
 MEAN, DEVIATION = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 
 
-def randomised(model: Any, seed: int = 0) -> Any:
+def randomised(model: Any, scale: float = 0.3, bias_scale: float = 0.0) -> Any:
     """The model with weights large enough that pictures, words and places differ."""
-    make = torch.Generator().manual_seed(seed)
+    make = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for value in model.parameters():
+        for name, value in model.named_parameters():
             if value.ndim > 1:
-                value.copy_(torch.randn(value.shape, generator=make) * 0.3)
+                value.copy_(torch.randn(value.shape, generator=make) * scale)
+            elif bias_scale and name.endswith(("bias", "class_embedding")):
+                value.copy_(torch.randn(value.shape, generator=make) * bias_scale)
     return model
+
+
+def write_json(folder: Path, name: str, value: Any) -> None:
+    (folder / name).write_text(json.dumps(value))
+
+
+def clip_tokenizer(
+    folder: Path, words: list[str], pad: str | None = None, **settings: Any
+) -> dict[str, int]:
+    """CLIP's byte-pair tokenizer, to which each word is one token; returns what a text tower must know of it.
+
+    pad: a token of its own to pad with, number 0; None: the last token pads too.
+    """
+    letters = sorted(set("".join(words)))
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    vocabulary = [*([pad] if pad else []), *letters, *(f"{letter}</w>" for letter in letters)]
+    merges = []
+    for word in words:  # merges from the left until a word is one token
+        parts = [*word[:-1], f"{word[-1]}</w>"]
+        while len(parts) > 1:
+            merges.append(f"{parts[0]} {parts[1]}")
+            parts = [parts[0] + parts[1], *parts[2:]]
+            vocabulary.append(parts[0])
+    vocabulary = [*dict.fromkeys(vocabulary), start, end]
+    ids = {token: number for number, token in enumerate(vocabulary)}
+    write_json(folder, "vocab.json", ids)
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(dict.fromkeys(merges)) + "\n")
+    names = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": pad or end}
+    kind = {"tokenizer_class": "CLIPTokenizer", **settings, **names}
+    write_json(folder, "tokenizer_config.json", kind)
+    special = {f"{role}_token_id": ids[names[f"{role}_token"]] for role in ("bos", "eos", "pad")}
+    return {"vocab_size": len(vocabulary), **special}
 
 
 def image_processor(folder: Path) -> None:
