@@ -243,7 +243,7 @@ def test_a_box_may_overhang_by_a_pixel(box: tuple, expected: tuple | None) -> No
 def test_what_is_missing_is_named(folder: Folder) -> None:
     folder.run()
     for kind in ("folder", "refer", "flickr30k"):
-        with pytest.raises(UserError, match=rf"data\.kind is {kind}, but data_root is not set"):
+        with pytest.raises(UserError, match=rf"data_root: is not set; data\.kind is {kind}"):
             run_data(folder.out, kind)
         with pytest.raises(UserError, match=r"data_root: no folder .*nowhere"):
             run_data(folder.out, kind, folder.root / "nowhere")

@@ -20,7 +20,6 @@ SECTION = '''class ToyConfig(KindSection):
     """Photographs named in a list."""
 
     module: ClassVar[str] = "readers.toy"
-    example: ClassVar[str] = "configs/toy.yaml"
 
     names: str = "names.txt"
     """File in data_root with the names of the photographs, one per line."""
@@ -98,7 +97,6 @@ def test_every_kind_has_a_module_and_says_which_files_to_watch(repository: Path)
     for name, section in DataConfig.kinds().items():
         path = repository / "src" / section.full_module().replace(".", "/")
         assert path.with_suffix(".py").is_file(), name
-        assert section.makes_pictures or (repository / section.example).is_file(), name
     chosen = DataConfig.parse({"kind": "folder", "folder": {"phrases": None}}).chosen
     assert chosen.source_files() == ["captions.csv"]
     names = DataConfig(kind="refer").chosen.source_files()

@@ -15,9 +15,10 @@ from pycocotools import mask as coco_mask
 
 from camground.data.scenes.grammar import CONCEPTS, WORD_CLASSES
 from camground.data.scenes.scene import Scene, make_scene
+from camground.stages.data import data
 from camground.study import tables
 from camground.study.errors import UserError
-from data_stage import run_data
+from data_stage import NAMES, run_data
 from scene_reader import SEED, Reader, digests, make_scenes, scenes_config, write_scenes
 
 
@@ -201,6 +202,13 @@ def test_impossible_configs_are_named(keys: dict, key: str, tmp_path: Path) -> N
     with pytest.raises(UserError, match=rf"data\.scenes.*{key}"):
         run_data(tmp_path, "scenes", **keys)
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_pictures_need_a_folder(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.parquet" for name in NAMES]
+    with pytest.raises(UserError, match=r"data\.kind is scenes: give --pictures"):
+        data('{"data": {}}', *paths)
+    assert not list(tmp_path.iterdir())
 
 
 def test_extreme_but_possible_configs() -> None:

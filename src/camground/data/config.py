@@ -30,9 +30,6 @@ class KindSection(Section):
     makes_pictures: ClassVar[bool] = False
     """Whether it draws its pictures itself instead of reading photographs below `data_root`."""
 
-    example: ClassVar[str] = ""
-    """A study of this kind, for the message when `data_root` is not set."""
-
     @classmethod
     def full_module(cls) -> str:
         """The full name of `module`. Spelled out nowhere, so that a stage that reads the config alone does
@@ -102,7 +99,6 @@ class FolderConfig(KindSection):
     """A folder of one's own photographs."""
 
     module: ClassVar[str] = "readers.folder"
-    example: ClassVar[str] = "configs/photos.yaml"
 
     captions: Name = "captions.csv"
     """CSV file in data_root with the columns image and caption."""
@@ -137,7 +133,6 @@ class ReferConfig(KindSection):
     """RefCOCO, RefCOCO+, RefCOCOg or ReferItGame in REFER's own files."""
 
     module: ClassVar[str] = "readers.refer"
-    example: ClassVar[str] = "configs/refcoco.yaml"
 
     dataset: Name = "refcoco"
     """Folder in data_root with refs(<split_by>).p and instances.json."""
@@ -167,7 +162,6 @@ class Flickr30kConfig(KindSection):
     """Flickr30k Entities."""
 
     module: ClassVar[str] = "readers.flickr30k"
-    example: ClassVar[str] = "configs/flickr30k.yaml"
 
     annotations: Name = "flickr30k_entities"
     """Folder in data_root with Sentences, Annotations, train.txt, val.txt and test.txt."""

@@ -46,18 +46,15 @@ def write_data(config: DataConfig, data_root: str | Path | None, outputs: Output
     Raises:
         UserError: no folder for pictures or photographs, or what the kind's own reader refuses.
     """
-    section = config.chosen
+    kind, section = config.kind, config.chosen
     root = Path(data_root or "").expanduser().absolute()
-    if section.makes_pictures:
-        if outputs.pictures is None:
-            raise UserError(f"data.kind {config.kind} needs --pictures, the folder of its pictures")
-    elif not data_root:
+    if section.makes_pictures and outputs.pictures is None:
+        raise UserError(f"data.kind is {kind}: give --pictures, the folder for its pictures")
+    if not section.makes_pictures and not (data_root and root.is_dir()):
+        problem = f"no folder {root}" if data_root else "is not set"
         raise UserError(
-            f"data.kind is {config.kind}, but data_root is not set; give the folder of the data, for"
-            f" example: snakemake --configfile {section.example} --config data_root=DIR"
+            f"data_root: {problem}; data.kind is {kind}, so set it to the data's folder"
         )
-    elif not root.is_dir():
-        raise UserError(f"data_root: no folder {root}; set it to the folder of the data")
     import_module(section.full_module()).write(config, root, outputs)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from camground.data.config import DataConfig
-from camground.stages.command import ConfigText, OutputFile, read_config
+from camground.stages.command import ConfigText, read_config
 from camground.study.section import Section
 
 
@@ -20,10 +20,10 @@ class DataInput(Section):
 
 def data(
     config: ConfigText,
-    images: OutputFile,
-    expressions: OutputFile,
-    targets: OutputFile,
-    rejected: OutputFile,
+    images: Annotated[Path, typer.Option(help="Table of images to write.")],
+    expressions: Annotated[Path, typer.Option(help="Table of expressions to write.")],
+    targets: Annotated[Path, typer.Option(help="Table of true boxes and masks to write.")],
+    rejected: Annotated[Path, typer.Option(help="Table of refused input rows to write.")],
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for the pictures of a kind that makes them.")
     ] = None,

@@ -24,8 +24,8 @@ def download(
 ) -> None:
     """Download, check and unpack public data sets, or say what to do by hand.
 
-    Archives, receipts and the table of what was first downloaded are kept in downloads/ below the root; data
-    that is already in its folder is taken as it is.
+    Archives and receipts are kept in downloads/ below the root.
+    Data that is already in its folder is taken as it is.
     """
     from camground.data.download.fetch import fetch_all, listing
     from camground.data.download.sources import TABLE, read_sources
