@@ -23,20 +23,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_gallery_takes_the_first_in_hash_order_and_nothing_else(root: Path) -> None:
     results = fake_study.results(root)
-    cards, counts = gallery.choose(results, CONFIG)
+    found = gallery.choose(results, CONFIG)
     outcomes = results.outcomes("full", 0)
     order = gallery.hash_order(outcomes, 0)
     assert gallery.hash_order(reversed(order), 0) == order
     right = [name for name in order if outcomes[name]["iou"] >= 0.5]
     wrong = [name for name in order if outcomes[name]["iou"] < 0.5]
-    assert [card.expression_id for card in cards] == right[:3] + wrong[:2]
-    assert counts == {"right": len(right), "wrong": len(wrong)}
+    assert [card.expression_id for card in found.cards] == right[:3] + wrong[:2]
+    assert (found.right_count, found.wrong_count) == (len(right), len(wrong))
     assert gallery.hash_order(order, 1) != order
 
 
 def test_cards_show_the_boxes_of_the_tables(root: Path, tmp_path: Path) -> None:
     results = fake_study.results(root)
-    cards, _ = gallery.choose(results, CONFIG)
+    cards = gallery.choose(results, CONFIG).cards
     gallery.fill(results, cards)
     predictions = tables.read("predictions", root / "full" / "seed0" / "predictions.parquet")
     boxes = dict(zip(predictions["expression_id"], predictions["box_xyxy"], strict=True))

@@ -13,7 +13,7 @@ import yaml
 
 import fake_study
 from camground.data.config import DataConfig
-from camground.report.published import SPLITS, TABLE, Method, benchmark, read_published
+from camground.report.published import BENCHMARKS, TABLE, Method, benchmark, read_published
 from camground.report.published_table import published
 from camground.stages import report as stage
 from camground.study.errors import UserError
@@ -163,7 +163,7 @@ def test_each_benchmark_has_a_section_of_its_own_numbers(
     for part, metric in zip(found.parts, ["acc@0.5", "pointing"], strict=False):
         expected = [method.name for method in read_published() if method.on(name, metric)]
         assert sorted(line.name for line in part.lines if line.method) == sorted(expected)
-        assert set(part.splits) <= set(SPLITS[name])
+        assert set(part.splits) <= set(BENCHMARKS[name].splits)
     text = write(root, data, tmp_path / "report.html")
     lines = Page(text, "published").lines
     assert len(lines) == sum(len(part.lines) + 1 for part in found.parts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from camground.report.gallery import Card, heat_rgba, picture
+from camground.report.gallery import Card, Gallery, heat_rgba, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,13 +17,12 @@ TRUE, CHOSEN = "#18e0c8", "#ff6a1a"
 RIGHT, WRONG = "#0b7a5c", "#9a5a00"
 
 
-def contact_sheet(cards: list[Card], rows: int = 4) -> Figure:
+def contact_sheet(gallery: Gallery, rows: int = 4) -> Figure:
     """At most `rows` right cards on the left and `rows` wrong ones on the right, in their order."""
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
 
-    right = [card for card in cards if card.right][:rows]
-    wrong = [card for card in cards if not card.right][:rows]
+    right, wrong = gallery.right[:rows], gallery.wrong[:rows]
     height = max(len(right), len(wrong), 1)
     figure, grid = plt.subplots(
         height, 6, figsize=(12, 2.45 * height + 0.7), squeeze=False, layout="constrained"
@@ -48,10 +47,9 @@ def _draw(axes: list[Axes], card: Card) -> None:
     photograph = np.asarray(picture(card, 480))
     extent = (0, card.width, card.height, 0)
     grey = np.repeat(photograph.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
-    maps = (None, card.matcher_map, card.own_map)
-    iou = f"IoU {card.outcomes.get('iou', 0.0):.2f}"
-    titles = (iou if card.right else f"{iou}, {card.answer}", "matcher's CAM", "own CAM")
-    for panel, heat, title in zip(axes, maps, titles, strict=True):
+    right = card.answer == "right"
+    iou = f"IoU {card.outcomes.get('iou', 0.0):.2f}" + ("" if right else f", {card.answer}")
+    for panel, (title, heat, _) in zip(axes, [(iou, None, None), *card.maps], strict=True):
         panel.set_axis_on()
         panel.set(xticks=[], yticks=[], xlim=(0, card.width), ylim=(card.height, 0))
         panel.grid(False)
@@ -73,7 +71,7 @@ def _draw(axes: list[Axes], card: Card) -> None:
         textcoords="offset points",
         fontsize=9,
         fontweight="bold",
-        color=RIGHT if card.right else WRONG,
+        color=RIGHT if right else WRONG,
     )
     label.set_in_layout(False)
 

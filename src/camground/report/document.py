@@ -11,7 +11,7 @@ import pandas as pd
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report.ablation_table import ABSENT, AblationTable, percent
 from camground.report.leakage import leakage
-from camground.report.method_tables import by_group, by_metric, by_split
+from camground.report.method_tables import MethodTable, by_group, by_metric, by_split
 from camground.report.mining import COLUMNS, HEADINGS, mined
 from camground.report.results import Results
 from camground.report.text_tables import markdown
@@ -35,22 +35,63 @@ def write_document(root: Path, output: Path, command: str, commit: str) -> None:
 def document(root: Path, command: str, commit: str) -> str:
     """The whole document. `UserError` names the file that is missing or of another run."""
     results = finished(root)
-    table = results.table
+    table, heading = results.table, METRICS[PRIMARY].heading
+    row = table.row(table.reference) or {}
+    metrics = [name for name in MAIN if METRICS[name].needs in ("boxes", "objects")]
     recall = table.mean(table.reference, "recall@0.5")
-    grouped = [_by_group(table, key) for key in ("flavour", "word_class")]
+    bound = "" if recall is None else f"\nProposal recall@0.5: {percent(recall)}.\n"
+    others = {n: table.difference(n) for n in table.kinds if n != table.reference and table.row(n)}
+    differences = [[name, str(difference), difference.p] for name, difference in others.items()]
+    verdicts = "".join(f"- {sentence}\n" for sentence in table.verdicts(others))
     parts = [
         _facts(results, command, commit),
-        _main_table(table),
-        "" if recall is None else f"\nProposal recall@0.5: {percent(recall)}.\n",
-        _splits(table),
-        _differences(table),
-        *grouped,
-        _own_cam(results),
-        _word_swaps(table),
+        _section(
+            "Results",
+            f"Split {table.split}, {row['n']:,} expressions of {table.images.get(table.split, 0):,}"
+            " images; per cent, mean ± sample deviation over seeds. The oracle knows the true box and"
+            " takes the best proposal.",
+            by_metric(table, metrics).to_markdown() + bound,
+        ),
+        _section(
+            f"{heading} on every evaluated split", f"{MEANS} n: expressions.", by_split(table)
+        ),
+        _section(
+            f"Difference from {table.reference} in {heading}",
+            "Points, with the 95 % interval of the paired bootstrap by image (seeds averaged); p is"
+            " two-sided, adjusted by Holm for all methods of this table.",
+            f"{markdown(['Method', 'Difference [95 %]', 'p (Holm)'], differences)}\n{verdicts}",
+        ),
+        *(
+            _section(f"{heading} by {GROUPINGS[key]}", "", by_group(table, key))
+            for key in ("flavour", "word_class")
+        ),
+        _section(
+            "The model's own Grad-CAM and attention mining",
+            f"{MEANS} The erased score S(I*) is what is left of the image score S(I) once the own map is"
+            " erased. Mask share and size penalty are those at the end of training.",
+            _own_cam(results),
+        ),
+        _section(
+            "Word-swap accuracy by class of the changed word",
+            MEANS,
+            by_group(table, "word_class", "word_swap", overall=True),
+        ),
         leakage(results).to_markdown(),
-        _wall_clock(results),
+        _section(
+            "Wall-clock",
+            "Minutes, summed over jobs; jobs run side by side, so the study took less.",
+            _wall_clock(results),
+        ),
     ]
     return "".join(parts)
+
+
+def _section(title: str, introduction: str, content: MethodTable | str | None) -> str:
+    """A heading with what is below it; "" without content."""
+    if not content:
+        return ""
+    text = content if isinstance(content, str) else content.to_markdown()
+    return "\n\n".join(part for part in (f"\n## {title}", introduction, text) if part)
 
 
 def finished(root: Path) -> Results:
@@ -115,46 +156,6 @@ def _facts(results: Results, command: str, commit: str) -> str:
     )
 
 
-def _main_table(table: AblationTable) -> str:
-    row = table.row(table.reference)
-    metrics = [name for name in MAIN if METRICS[name].needs in ("boxes", "objects")]
-    return (
-        f"\n## Results\n\nSplit {table.split}, {row['n'] if row else 0:,} expressions of"
-        f" {table.images.get(table.split, 0):,} images; per cent, mean ± sample deviation over seeds."
-        " The oracle knows the true box and takes the best proposal.\n\n"
-        + by_metric(table, metrics).to_markdown()
-    )
-
-
-def _splits(table: AblationTable) -> str:
-    found = by_split(table)
-    if found is None:
-        return ""
-    title = f"\n## {METRICS[PRIMARY].heading} on every evaluated split\n\n"
-    return f"{title}{MEANS} n: expressions.\n\n{found.to_markdown()}"
-
-
-def _differences(table: AblationTable) -> str:
-    """Each method minus the reference, with interval and p."""
-    names = [name for name in table.kinds if name != table.reference and table.row(name)]
-    differences = {name: table.difference(name) for name in names}
-    rows = [[name, str(found), found.p] for name, found in differences.items()]
-    return (
-        f"\n## Difference from {table.reference} in {METRICS[PRIMARY].heading}\n\nPoints, with the 95 %"
-        " interval of the paired bootstrap by image (seeds averaged); p is two-sided, adjusted by Holm"
-        " for all methods of this table.\n\n"
-        + markdown(["Method", "Difference [95 %]", "p (Holm)"], rows)
-        + "\n"
-        + "".join(f"- {sentence}\n" for sentence in table.verdicts(table.kinds))
-    )
-
-
-def _by_group(table: AblationTable, key: str) -> str:
-    found = by_group(table, key)
-    title = f"\n## {METRICS[PRIMARY].heading} by {GROUPINGS[key]}\n\n"
-    return title + found.to_markdown() if found else ""
-
-
 def _own_cam(results: Results) -> str:
     """The own CAM's metrics with attention mining and without; "" where no variant compares them."""
     table = results.table
@@ -167,18 +168,7 @@ def _own_cam(results: Results) -> str:
     matcher = [str(table.cell(table.reference, f"matcher_{metric}")) for metric in COLUMNS]
     absent = [ABSENT] * (len(HEADINGS) - len(COLUMNS) + 1)
     rows.append(["matcher's CAM", "not trained here", *matcher, *absent])
-    return (
-        f"\n## The model's own Grad-CAM and attention mining\n\n{MEANS} The erased score S(I*) is what is"
-        " left of the image score S(I) once the own map is erased. Mask share and size penalty are those"
-        " at the end of training.\n\n"
-        + markdown(["Variant", "Differs in", *HEADINGS, "Collapse"], rows)
-    )
-
-
-def _word_swaps(table: AblationTable) -> str:
-    found = by_group(table, "word_class", "word_swap", overall=True)
-    title = f"\n## Word-swap accuracy by class of the changed word\n\n{MEANS}\n\n"
-    return title + found.to_markdown() if found else ""
+    return markdown(["Variant", "Differs in", *HEADINGS, "Collapse"], rows)
 
 
 def _wall_clock(results: Results) -> str:
@@ -197,7 +187,4 @@ def _wall_clock(results: Results) -> str:
     longest = dict(sorted(jobs.items(), key=lambda item: -sum(item[1])))
     longest["all"] = [seconds for listed in jobs.values() for seconds in listed]
     rows = [[name, str(len(times)), f"{sum(times) / 60:,.1f}"] for name, times in longest.items()]
-    return (
-        "\n## Wall-clock\n\nMinutes, summed over jobs; jobs run side by side, so the study took"
-        " less.\n\n" + markdown(["Stage", "Jobs", "Minutes"], rows)
-    )
+    return markdown(["Stage", "Jobs", "Minutes"], rows)

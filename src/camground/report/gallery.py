@@ -53,8 +53,27 @@ class Card:
         return answer(self.outcomes)
 
     @property
-    def right(self) -> bool:
-        return self.answer == "right"
+    def maps(self) -> list[tuple[str, np.ndarray | None, float | None]]:
+        """Title, map, and the map's IoU with the object where it was measured."""
+        return [
+            ("matcher's CAM", self.matcher_map, self.outcomes.get("matcher_cam_iou")),
+            ("own CAM", self.own_map, self.outcomes.get("cam_iou")),
+        ]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The cards of right and of wrong answers, and how many answers there are of each in all."""
+
+    right: list[Card]
+    wrong: list[Card]
+    right_count: int
+    wrong_count: int
+
+    @property
+    def cards(self) -> list[Card]:
+        """All, right ones first."""
+        return self.right + self.wrong
 
 
 def hash_order(ids: Iterable[str], seed: int = ORDER_SEED) -> list[str]:
@@ -62,15 +81,13 @@ def hash_order(ids: Iterable[str], seed: int = ORDER_SEED) -> list[str]:
     return sorted(ids, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
-def choose(results: Results, config: GalleryConfig) -> tuple[list[Card], dict[str, int]]:
-    """The cards in hash order, right ones first, without their contents; and how many there are of
-    `right` and `wrong` in all."""
+def choose(results: Results, config: GalleryConfig) -> Gallery:
+    """The cards in hash order, without their contents."""
     outcomes = results.outcomes(results.table.reference, results.table.seeds[0])
     cards = [Card(name, outcomes[name]) for name in hash_order(outcomes)]
-    right = [card for card in cards if card.right]
-    wrong = [card for card in cards if not card.right]
-    counts = {"right": len(right), "wrong": len(wrong)}
-    return right[: config.successes] + wrong[: config.failures], counts
+    right = [card for card in cards if card.answer == "right"]
+    wrong = [card for card in cards if card.answer != "right"]
+    return Gallery(right[: config.successes], wrong[: config.failures], len(right), len(wrong))
 
 
 def fill(results: Results, cards: list[Card]) -> None:
@@ -148,9 +165,17 @@ def heat_rgba(heat: np.ndarray) -> np.ndarray:
     return rgba
 
 
-def data_uri(image: Image.Image) -> str:
-    """A picture as a `data:` address: JPEG, or PNG where it has an alpha channel."""
+def picture_uri(card: Card) -> str:
+    """The photograph as a JPEG `data:` address."""
+    return _data_uri(picture(card), "jpeg", quality=88)
+
+
+def heat_uri(heat: np.ndarray) -> str:
+    """A map as a PNG `data:` address, to be stretched over the photograph."""
+    return _data_uri(Image.fromarray(heat_rgba(heat)), "png")
+
+
+def _data_uri(image: Image.Image, form: str, **options: Any) -> str:
     buffer = io.BytesIO()
-    form = "PNG" if image.mode == "RGBA" else "JPEG"
-    image.save(buffer, form, optimize=True, **({"quality": 88} if form == "JPEG" else {}))
-    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    image.save(buffer, form, optimize=True, **options)
+    return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from camground.data.config import DataConfig
 from camground.evaluation.config import AblationConfig, EvaluateConfig
-from camground.evaluation.metric_table import MAIN, METRICS, PRIMARY
+from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report import charts, gallery, mining
 from camground.report.ablation_table import AblationTable, Cell, percent
 from camground.report.anatomy import anatomy
 from camground.report.config import ReportConfig
 from camground.report.contact_sheet import contact_sheet
-from camground.report.gallery import Card
 from camground.report.leakage import leakage
 from camground.report.method_tables import Line, MethodTable, by_metric, by_split, word_swaps
 from camground.report.published_table import published
@@ -72,8 +70,9 @@ def write_report(
             f"{file}: no {PRIMARY} of the reference variant {ablation.reference!r} on split"
             f" {ablation.split!r}; check config keys ablation.reference and ablation.split"
         )
-    cards, counts = gallery.choose(results, report.gallery)
-    gallery.fill(results, cards)
+    shown = gallery.choose(results, report.gallery)
+    gallery.fill(results, shown.cards)
+    by_image = {card.image_id: card for card in shown.cards}
     mined = mining.mined(results)
     drawn: dict[str, Callable[[], Figure | None]] = {
         "ablation": partial(charts.accuracy, results),
@@ -82,7 +81,7 @@ def write_report(
         "causes": partial(charts.causes, results),
         "groups": partial(charts.by_group, results.table, report.groups),
         "cam": partial(charts.cam_quality, results.table),
-        "gallery": partial(contact_sheet, cards),
+        "gallery": partial(contact_sheet, shown),
     }
     page = (
         _environment()
@@ -93,8 +92,10 @@ def write_report(
             mined=mined,
             published=published(results.table, data),
             multiple_boxes=evaluate.multiple_boxes,
-            **_gallery(cards),
-            counts=counts,
+            gallery=shown,
+            pictures={
+                name: (f"picture{i}", card) for i, (name, card) in enumerate(by_image.items())
+            },
         )
     )
     for name in track(["ablation", "curves", "gallery", "mining"], "figures"):
@@ -116,7 +117,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["count"] = "{:,}".format
+    made.filters |= {
+        "count": "{:,}".format,
+        "picture": gallery.picture_uri,
+        "heat": gallery.heat_uri,
+    }
     return made
 
 
@@ -186,7 +191,7 @@ def _tiles(table: AblationTable) -> list[tuple[str, str, str]]:
 def _anatomy(results: Results, evaluate: EvaluateConfig) -> MethodTable | None:
     lines = [
         Line(
-            f"{part.key}: {part.value}",
+            f"{GROUPINGS[part.key]}: {part.value}",
             part.key,
             [Cell(f"{part.n:,}"), *(Cell(percent(share)) for share in part.shares.values())],
         )
@@ -195,49 +200,3 @@ def _anatomy(results: Results, evaluate: EvaluateConfig) -> MethodTable | None:
     return (
         MethodTable("Group", [(name, None) for name in ("n", *ANSWERS)], lines) if lines else None
     )
-
-
-def _gallery(cards: list[Card]) -> dict[str, Any]:
-    """The cards for the template, and each photograph once, however many cards use it."""
-    by_image = {card.image_id: card for card in cards}
-    symbols = {image_id: f"picture{index}" for index, image_id in enumerate(by_image)}
-    pictures = [
-        (symbols[image_id], gallery.data_uri(gallery.picture(card)), card.width, card.height)
-        for image_id, card in by_image.items()
-    ]
-    shown = [_card(card, symbols[card.image_id]) for card in cards]
-    right = [card for card in shown if card["answer"] == "right"]
-    return {"pictures": pictures, "right": right, "wrong": [c for c in shown if c not in right]}
-
-
-def _card(card: Card, symbol: str) -> dict[str, Any]:
-    """A card for the template; rectangles as x, y, width, height."""
-
-    def rectangle(box: list[float]) -> tuple[float, float, float, float]:
-        x1, y1, x2, y2 = (round(value, 1) for value in box)
-        return x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)
-
-    maps = []
-    for title, heat, outcome in (
-        ("matcher's CAM", card.matcher_map, "matcher_cam_iou"),
-        ("own CAM", card.own_map, "cam_iou"),
-    ):
-        uri = None
-        if heat is not None:
-            uri = gallery.data_uri(Image.fromarray(gallery.heat_rgba(heat)))
-        iou = card.outcomes.get(outcome)
-        maps.append({"title": title, "uri": uri, "iou": None if iou is None else f"{iou:.2f}"})
-    return {
-        "text": card.text,
-        "id": card.expression_id,
-        "iou": f"{card.outcomes.get('iou', 0.0):.2f}",
-        "answer": card.answer,
-        "flavour": card.flavour,
-        "width": card.width,
-        "height": card.height,
-        "symbol": symbol,
-        "chosen": rectangle(card.chosen) if card.chosen else None,
-        "true": [rectangle(box) for box in card.true],
-        "proposals": [rectangle(box) for box in card.proposals],
-        "maps": maps,
-    }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -17,30 +17,24 @@ from camground.study.errors import UserError
 from camground.study.progress import log
 
 TABLE = Path(__file__).with_name("published.yaml")
-# The data sets' names in the table and for readers, and those of their splits that have numbers, in order.
-TITLES = {
-    "refcoco": "RefCOCO",
-    "refcoco+": "RefCOCO+",
-    "refcocog-google": "RefCOCOg, google split",
-    "refcocog-umd": "RefCOCOg, umd split",
-    "referit": "ReferItGame",
-    "flickr30k": "Flickr30k Entities",
-}
-SPLITS = {
-    "refcoco": ("val", "testA", "testB"),
-    "refcoco+": ("val", "testA", "testB"),
-    "refcocog-google": ("val",),
-    "refcocog-umd": ("val", "test"),
-    "referit": ("val", "test"),
-    "flickr30k": ("val", "test"),
-}
-# REFER's folder and split to those names; nobody publishes weakly supervised numbers on other splits.
-REFER = {
-    ("refcoco", "unc"): "refcoco",
-    ("refcoco+", "unc"): "refcoco+",
-    ("refcocog", "google"): "refcocog-google",
-    ("refcocog", "umd"): "refcocog-umd",
-    ("refclef", "berkeley"): "referit",
+
+
+class Benchmark(NamedTuple):
+    """A data set of the table: its name for readers, those of its splits that have numbers, in order, and
+    REFER's folder and split_by. Nobody publishes weakly supervised numbers on other splits of REFER."""
+
+    title: str
+    splits: tuple[str, ...]
+    refer: tuple[str, str] | None = None
+
+
+BENCHMARKS = {
+    "refcoco": Benchmark("RefCOCO", ("val", "testA", "testB"), ("refcoco", "unc")),
+    "refcoco+": Benchmark("RefCOCO+", ("val", "testA", "testB"), ("refcoco+", "unc")),
+    "refcocog-google": Benchmark("RefCOCOg, google split", ("val",), ("refcocog", "google")),
+    "refcocog-umd": Benchmark("RefCOCOg, umd split", ("val", "test"), ("refcocog", "umd")),
+    "referit": Benchmark("ReferItGame", ("val", "test"), ("refclef", "berkeley")),
+    "flickr30k": Benchmark("Flickr30k Entities", ("val", "test")),
 }
 
 Address = Annotated[str, Field(pattern=r"^https?://\S+$")]
@@ -67,12 +61,11 @@ class Result(_Entry):
     @classmethod
     def _of_known_splits(cls, numbers: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         for dataset, by_split in numbers.items():
-            if dataset not in SPLITS:
-                raise ValueError(f"data set {dataset!r} is none of {', '.join(SPLITS)}")
-            for split in by_split.keys() - SPLITS[dataset]:
-                raise ValueError(
-                    f"{dataset} has the splits {', '.join(SPLITS[dataset])}, not {split!r}"
-                )
+            if dataset not in BENCHMARKS:
+                raise ValueError(f"data set {dataset!r} is none of {', '.join(BENCHMARKS)}")
+            splits = BENCHMARKS[dataset].splits
+            for split in by_split.keys() - splits:
+                raise ValueError(f"{dataset} has the splits {', '.join(splits)}, not {split!r}")
         return numbers
 
 
@@ -125,9 +118,10 @@ class _Table(_Entry):
 
 def benchmark(data: DataConfig) -> str | None:
     """The table's name of a study's data set; None where the table has no numbers of it."""
-    if data.kind == "refer":
-        return REFER.get((data.refer.dataset, data.refer.split_by))
-    return "flickr30k" if data.kind == "flickr30k" else None
+    if data.kind == "flickr30k":
+        return "flickr30k"
+    refer = (data.refer.dataset, data.refer.split_by) if data.kind == "refer" else ()
+    return next((name for name, known in BENCHMARKS.items() if known.refer == refer), None)
 
 
 def read_published(table: Path = TABLE) -> list[Method]:
@@ -154,7 +148,7 @@ def read_published(table: Path = TABLE) -> list[Method]:
 def check_published(table: Path = TABLE) -> None:
     """Check a table and log what it holds and lacks."""
     methods = read_published(table)
-    for dataset in SPLITS:
+    for dataset in BENCHMARKS:
         for metric in get_args(MetricName):
             names = [method.name for method in methods if method.on(dataset, metric)]
             if names:

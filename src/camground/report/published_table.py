@@ -6,7 +6,6 @@ The published are not measured here and are marked so; the study's ablation tabl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
@@ -14,9 +13,8 @@ from camground.data.config import DataConfig
 from camground.evaluation.metric_table import METRICS
 from camground.report.ablation_table import AblationTable, Cell
 from camground.report.published import (
-    SPLITS,
+    BENCHMARKS,
     TABLE,
-    TITLES,
     Method,
     MetricName,
     Result,
@@ -47,66 +45,58 @@ class Part:
 
 @dataclass(frozen=True)
 class Published:
-    """What the section shows of a study on `dataset`, a name of the table of published numbers."""
+    """The section of a study on `dataset`, a name of the table of published numbers. notes: what a reader
+    must know of the methods shown; missing: why others have no number; both by the method's name."""
 
-    table: AblationTable
     dataset: str
-    methods: list[Method]
-
-    @property
-    def title(self) -> str:
-        """The data set's name for readers."""
-        return TITLES[self.dataset]
-
-    @cached_property
-    def parts(self) -> list[Part]:
-        """A table for each metric that somebody published."""
-        return [
-            self._part(metric)
-            for metric in get_args(MetricName)
-            if any(method.on(self.dataset, metric) for method in self.methods)
-        ]
-
-    @property
-    def notes(self) -> list[tuple[str, str]]:
-        """What a reader must know of the methods shown: name, note."""
-        shown = {line.name for part in self.parts for line in part.lines if line.method}
-        return [(m.name, m.note) for m in self.methods if m.note and m.name in shown]
-
-    @property
-    def missing(self) -> list[tuple[str, str]]:
-        """Methods of which no number could be read: name, why."""
-        return [(method.name, method.missing) for method in self.methods if method.missing]
-
-    def _part(self, metric: str) -> Part:
-        table, numbers = self.table, {m.name: self._numbers(m, metric) for m in self.methods}
-        known = {split for by_split in numbers.values() for split in by_split}
-        known |= {s for s in table.splits if table.row(table.reference, metric, split=s)}
-        splits = [split for split in SPLITS[self.dataset] if split in known]
-        main = table.split if table.split in splits else splits[0]
-        published = [method for method in self.methods if numbers[method.name]]
-        published.sort(key=lambda m: (-numbers[m.name].get(main, -1.0), m.name.lower()))
-        own = [(table.reference, "this study")]
-        strongest = table.ranked(table.baselines, metric, main)[:1]
-        own += [(name, "this study, best baseline") for name in strongest]
-        lines = [
-            Line(name, label, [table.cell(name, metric, split=split) for split in splits])
-            for name, label in own
-        ]
-        for method in published:
-            found = numbers[method.name]
-            cells = [Cell(f"{found[split]:.2f}") if split in found else Cell() for split in splits]
-            results = tuple(method.on(self.dataset, metric))
-            lines.append(Line(method.name, method.venue, cells, method, results))
-        return Part(METRICS[metric].heading, splits, lines)
-
-    def _numbers(self, method: Method, metric: str) -> dict[str, float]:
-        """A method's per cent by split."""
-        rows = method.on(self.dataset, metric)
-        return {split: value for row in rows for split, value in row.numbers[self.dataset].items()}
+    title: str
+    parts: list[Part]
+    notes: dict[str, str]
+    missing: dict[str, str]
 
 
 def published(table: AblationTable, data: DataConfig, file: Path = TABLE) -> Published | None:
     """The section's content; None where the study is on no benchmark of the table."""
     dataset = benchmark(data)
-    return None if dataset is None else Published(table, dataset, read_published(file))
+    if dataset is None:
+        return None
+    methods = read_published(file)
+    parts = [_part(table, dataset, methods, metric) for metric in get_args(MetricName)]
+    parts = [part for part in parts if any(line.method for line in part.lines)]
+    shown = {line.name for part in parts for line in part.lines if line.method}
+    notes = {method.name: method.note for method in methods if method.note and method.name in shown}
+    missing = {method.name: method.missing for method in methods if method.missing}
+    return Published(dataset, BENCHMARKS[dataset].title, parts, notes, missing)
+
+
+def _part(table: AblationTable, dataset: str, methods: list[Method], metric: str) -> Part:
+    numbers = {
+        method.name: {
+            split: value
+            for result in method.on(dataset, metric)
+            for split, value in result.numbers[dataset].items()
+        }
+        for method in methods
+    }
+    known = {split for by_split in numbers.values() for split in by_split}
+    known |= {split for split in table.splits if table.row(table.reference, metric, split=split)}
+    splits = [split for split in BENCHMARKS[dataset].splits if split in known]
+    main = table.split if table.split in splits else splits[0]
+    own = {table.reference: "this study"}
+    own |= dict.fromkeys(
+        table.ranked(table.baselines, metric, main)[:1], "this study, best baseline"
+    )
+    lines = [
+        Line(name, label, [table.cell(name, metric, split=split) for split in splits])
+        for name, label in own.items()
+    ]
+    with_numbers = [method for method in methods if numbers[method.name]]
+    with_numbers.sort(key=lambda m: (-numbers[m.name].get(main, -1.0), m.name.lower()))
+    for method in with_numbers:
+        by_split = numbers[method.name]
+        cells = [
+            Cell(f"{by_split[split]:.2f}") if split in by_split else Cell() for split in splits
+        ]
+        results = tuple(method.on(dataset, metric))
+        lines.append(Line(method.name, method.venue, cells, method, results))
+    return Part(METRICS[metric].heading, splits, lines)
