@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import grimp
@@ -20,6 +21,7 @@ ROOMS = (
     *("study", "data", "proposals", "features", "matcher", "grounder", "training", "evaluation"),
     *("tracking", "report", "pipeline", "stages", "cli"),
 )
+TOP = "top"  # the modules at the top, taken as one
 
 
 def room(module: str) -> str:
@@ -54,58 +56,59 @@ def mermaid(between: Counter[tuple[str, str]], packages: set[str]) -> str:
     return "\n".join(lines)
 
 
-TOP = "top"
+def imports_of(**options: bool) -> list[tuple[str, str]]:
+    """All imports within the package, as (importer, imported)."""
+    graph = grimp.build_graph("camground", cache_dir=None, **options)
+    return [
+        (importer, imported)
+        for importer in sorted(graph.modules)
+        for imported in sorted(graph.find_modules_directly_imported_by(importer))
+    ]
+
+
+def circles(imports: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Groups whose members can all be reached from one another."""
+    parts = networkx.strongly_connected_components(networkx.DiGraph(list(imports)))
+    return [sorted(part) for part in parts if len(part) > 1]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="the folder that holds the package camground")
     parser.add_argument("--mermaid", action="store_true", help="print the drawing")
-    parser.add_argument("--join-top", action="store_true", help="draw modules at the top as one")
+    parser.add_argument(
+        "--join-top", action="store_true", help="take the modules at the top as one"
+    )
     arguments = parser.parse_args()
     sys.path.insert(0, str(arguments.source.resolve()))
-    package = grimp.build_graph("camground", cache_dir=None)
-    modules = sorted(package.modules)
-    imports = [
-        (a, b) for a in modules for b in sorted(package.find_modules_directly_imported_by(a))
-    ]
-    entries = {room(module) for module in modules if "." in module}
-    folders = {room(module) for module in modules if module.count(".") > 1}
-    folders |= {entry for entry in entries if (arguments.source / "camground" / entry).is_dir()}
+    top = [path for path in (arguments.source / "camground").iterdir() if path.name[0] not in "_."]
+    packages = {path.name for path in top if path.is_dir()}
+    modules = {path.stem for path in top if path.suffix == ".py"}
 
     def node(module: str) -> str:
-        name = room(module)
-        return TOP if arguments.join_top and name not in folders else name
+        return TOP if arguments.join_top and room(module) in modules else room(module)
 
+    imports = imports_of()
     between = Counter(
         (node(a), node(b))
         for a, b in imports
         if node(a) != node(b) and "camground" not in (node(a), node(b))
     )
     if arguments.mermaid:
-        print(mermaid(between, folders))
+        print(mermaid(between, packages))
         return
-    circles = [
-        c for c in networkx.strongly_connected_components(networkx.DiGraph(imports)) if len(c) > 1
-    ]
-    rooms = [
-        c
-        for c in networkx.strongly_connected_components(networkx.DiGraph(list(between)))
-        if len(c) > 1
-    ]
-    print(f"modules: {len(modules)}")
+    print(f"modules: {sum(1 for _ in (arguments.source / 'camground').rglob('*.py'))}")
     print(f"imports between them: {len(imports)}")
+    print(f"modules at the top: {len(modules)}; packages: {len(packages)}")
+    print(f"imports from one of these to another: {sum(between.values())} (arrows: {len(between)})")
+    executed = circles(imports_of(exclude_type_checking_imports=True))
     print(
-        f"entries at the top: {len(entries)} ({len(entries - folders)} modules, {len(folders)} packages)"
+        f"circles of modules: {len(executed)}; with imports for type checkers: {len(circles(imports))}"
     )
-    print(f"imports from one entry to another: {sum(between.values())}, over {len(between)} arrows")
-    print(f"circles of modules: {len(circles)}", *(sorted(c) for c in circles))
-    print(f"circles of entries: {len(rooms)}", *(sorted(c) for c in rooms))
-    if "stages" in entries:
+    print(f"circles of rooms: {len(circles(between))}", *circles(between))
+    if "stages" in packages:
         against = upward(imports)
-        print(f"upward imports: {len(against)}")
-        for importer, imported in against:
-            print(f"  {importer} -> {imported}")
+        print(f"upward imports: {len(against)}", *(f"{a} -> {b}" for a, b in against), sep="\n  ")
 
 
 if __name__ == "__main__":
