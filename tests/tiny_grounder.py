@@ -16,6 +16,8 @@ from camground.grounder.regions import Proposals
 from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher, Texts
 
+torch.set_num_threads(1)  # tensors so small lose time to more
+
 CHANNELS, TEXT_WIDTH, GRID, COUNT, PAIRS = 6, 10, 8, 5, 3
 OFF: dict[str, Any] = {"enabled": False}
 # differences of the grounder's config, each of which takes another way through the forward pass

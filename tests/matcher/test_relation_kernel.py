@@ -72,8 +72,8 @@ def test_a_side_is_learnt_from_images_and_texts_alone() -> None:
     tokens = torch.eye(4)[torch.tensor([[0, 1, 3], [0, 2, 3]])] * 4
     mask = torch.ones(2, 3, dtype=torch.bool)
     # positions are hidden from the trunk, so that the relation alone can tell
-    model.trunk.place.weight.data.zero_()
-    model.trunk.place.requires_grad_(False)
+    model.trunk.position.weight.data.zero_()
+    model.trunk.position.requires_grad_(False)
 
     def logits() -> torch.Tensor:
         return model.logits_per_image(features, model.read(tokens, mask))

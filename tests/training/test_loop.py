@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from camground.study import tables
+from camground.study.devices import prepare_torch
 from camground.study.errors import UserError
 from camground.study.optimiser import OptimiserConfig
-from camground.training.loop import Fit, fit, prepare, write_results
+from camground.training.loop import Fit, fit, write_results
 
 
 class Interrupted(Exception):
@@ -28,7 +29,7 @@ def run(
 ) -> tuple[nn.Module, Fit]:
     """A small training with dropout, which keeps `name`.pt to go on from; interrupted before epoch
     `stop_after` is saved."""
-    prepare(3, 1)
+    prepare_torch(1, seed=3)
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 1))
     x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
     y = x.sum(1, keepdim=True)

@@ -31,11 +31,13 @@ class CamEncoder(nn.Module):
         )
         self.score = nn.Linear(4, 1)
         self.token = nn.Linear(channels + 1, width)
-        self.place = nn.Parameter(torch.randn(config.tokens**2, width) * 0.02)
+        self.position = nn.Parameter(torch.randn(config.tokens**2, width) * 0.02)
         self.withheld = nn.Parameter(torch.randn(width) * 0.02)
 
-    def forward(self, cam: Tensor, known: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """cam (P, H, W) in [0, 1], known (P,) bool, boxes (P, K, 4) xyxy in [0, 1].
+    def forward(
+        self, cam: Tensor, cam_known: Tensor, boxes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """cam (P, H, W) in [0, 1], cam_known (P,) bool: False withholds it, boxes (P, K, 4) xyxy in [0, 1].
 
         Returns region features (P, K, width), a plain score (P, K) and tokens (P, tokens ** 2, width).
         """
@@ -46,10 +48,10 @@ class CamEncoder(nn.Module):
         region = self.region(torch.cat([inside @ flat, around @ flat, numbers], -1))
         side = self.config.tokens
         coarse = functional.adaptive_avg_pool2d(torch.cat([maps, cam.unsqueeze(1)], 1), side)
-        tokens = self.token(coarse.flatten(2).transpose(1, 2)) + self.place
-        shown = known[:, None, None]
+        tokens = self.token(coarse.flatten(2).transpose(1, 2)) + self.position
+        known = cam_known[:, None, None]
         return (
-            torch.where(shown, region, self.withheld),
-            self.score(numbers).squeeze(-1) * known[:, None],
-            torch.where(shown, tokens, self.withheld + self.place),
+            torch.where(known, region, self.withheld),
+            self.score(numbers).squeeze(-1) * cam_known[:, None],
+            torch.where(known, tokens, self.withheld + self.position),
         )

@@ -46,10 +46,10 @@ class Fusion(nn.Module):
         if cam_regions is not None and cam_tokens is not None:
             x = x + cam_regions
             memory.append(cam_tokens + self.kind[2])
-        seen = torch.ones(
+        always = torch.ones(
             len(x), sum(part.shape[1] for part in memory[1:]), dtype=torch.bool, device=x.device
         )
-        mask = torch.cat([words_mask, seen], 1)
+        mask = torch.cat([words_mask, always], 1)
         joined = torch.cat(memory, 1)
         for block in self.blocks:
             x = block(x, proposals.valid, joined, mask)

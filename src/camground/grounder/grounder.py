@@ -89,7 +89,7 @@ class Grounder(nn.Module):
         self.matcher, self.config = matcher, config
         self.region = nn.Linear(2 * width, width)
         self.geometry = nn.Sequential(nn.Linear(10, width), nn.GELU(), nn.Linear(width, width))
-        self.place = nn.Parameter(torch.randn(config.transformer.grid**2, width) * 0.02)
+        self.grid_position = nn.Parameter(torch.randn(config.transformer.grid**2, width) * 0.02)
         self.blocks = nn.ModuleList(
             Block(width, config.transformer.heads, dropout, cross=False)
             for _ in range(config.transformer.layers if config.transformer.enabled else 0)
@@ -171,7 +171,10 @@ class Grounder(nn.Module):
         shape = torch.cat([geometry(proposals.boxes), proposals.objectness.unsqueeze(-1)], dim=-1)
         regions = self.region(torch.cat([content, content - context], -1)) + self.geometry(shape)
         side = self.config.transformer.grid
-        grid = functional.adaptive_avg_pool2d(visual, side).flatten(2).transpose(1, 2) + self.place
+        grid = (
+            functional.adaptive_avg_pool2d(visual, side).flatten(2).transpose(1, 2)
+            + self.grid_position
+        )
         if self.blocks:
             mask = torch.cat([proposals.valid, proposals.valid.new_ones(grid.shape[:2])], 1)
             tokens = torch.cat([regions, grid], 1)  # (B, K + N, width)

@@ -57,9 +57,9 @@ def predict(
                 if rows:
                     predictions.append(rows)
             swap_batches = list(in_chunks(pairs, config.batch_size))
-            for which in track(swap_batches, f"swaps of {split} (batches)"):
+            for chunk in track(swap_batches, f"swaps of {split} (batches)"):
                 swap_scores.append(
-                    swap_rows(trained, pairs, store, table, image_ids, which, device)
+                    swap_rows(trained, pairs, store, table, image_ids, chunk, device)
                 )
     if without:
         log.info("%d expressions of images without proposals get no prediction", without)
@@ -137,30 +137,30 @@ def swap_rows(
     store: FeatureStore,
     proposals: ProposalTable,
     image_ids: list[str],
-    which: np.ndarray,
+    chunk: np.ndarray,
     device: torch.device,
 ) -> list[dict[str, Any]]:
-    """Rows of the `swap_scores` table of swaps `which` (S,), rows of `pairs.swaps`.
+    """Rows of the `swap_scores` table of the swaps at the rows `chunk` (S,) of `pairs.swaps`.
 
     Each swap stands beside the expression that it was made from, both scored without the matcher's CAM,
     which belongs to the true expression alone, and before the own map speaks: the two differ in their words
     and in nothing else. `image_ids`: of the `images` table, in its order.
     """
     swaps, model = pairs.swaps, trained.model
-    origins, origin = np.unique(swaps.origin[which], return_inverse=True)
-    texts = [pairs.texts[row] for row in origins] + [swaps.texts[row] for row in which]
-    image_rows = np.concatenate([pairs.image_rows[origins], pairs.image_rows[swaps.origin[which]]])
+    origins, origin = np.unique(swaps.origin[chunk], return_inverse=True)
+    texts = [pairs.texts[row] for row in origins] + [swaps.texts[row] for row in chunk]
+    image_rows = np.concatenate([pairs.image_rows[origins], pairs.image_rows[swaps.origin[chunk]]])
     images, owner = np.unique(image_rows, return_inverse=True)
     tokens, mask = store.texts(texts)
     visual = model.matcher.trunk(store.images(images).to(device))
-    seen = model.see(visual, proposals.take(images).to(device))
+    tokens_of_images = model.see(visual, proposals.take(images).to(device))
     score = model.image_score(
-        seen.take(torch.from_numpy(owner).to(device)),
+        tokens_of_images.take(torch.from_numpy(owner).to(device)),
         model.matcher.read(tokens.to(device), mask.to(device)),
     )
     logits, scores = score.logit.cpu().numpy(), score.proposal_scores.cpu().numpy()
     rows = []
-    for number, swap in enumerate(which):
+    for number, swap in enumerate(chunk):
         text_rows = (int(origin[number]), len(origins) + number)  # the expression, its swap
         image = int(image_rows[text_rows[0]])
         valid = proposals.valid[image]

@@ -89,11 +89,11 @@ def geometry(boxes: Tensor) -> Tensor:
 
 def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """IoU (B, M, K) of boxes (B, M, 4) with others (B, K, 4)."""
-    one, two = boxes.unsqueeze(2), others.unsqueeze(1)
-    low = torch.maximum(one[..., :2], two[..., :2])
-    high = torch.minimum(one[..., 2:], two[..., 2:])
+    boxes, others = boxes.unsqueeze(2), others.unsqueeze(1)
+    low = torch.maximum(boxes[..., :2], others[..., :2])
+    high = torch.minimum(boxes[..., 2:], others[..., 2:])
     inter = (high - low).clamp(min=0).prod(-1)
-    areas = [(b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1) for b in (one, two)]
+    areas = [(b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1) for b in (boxes, others)]
     return inter / (areas[0] + areas[1] - inter).clamp(min=1e-6)
 
 

@@ -43,12 +43,12 @@ class VisualTrunk(nn.Module):
     def __init__(self, channels: int, width: int, blocks: int, dropout: float) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, width, 1)
-        self.place = nn.Conv2d(6, width, 1)
+        self.position = nn.Conv2d(6, width, 1)
         self.blocks = nn.ModuleList(ResidualConv(width, dropout) for _ in range(blocks))
 
     def forward(self, features: Tensor) -> Tensor:
         grid = coordinates(*features.shape[-2:]).to(features)
-        x = self.stem(features) + self.place(grid)
+        x = self.stem(features) + self.position(grid)
         for block in self.blocks:
             x = block(x)
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)

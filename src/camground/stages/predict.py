@@ -43,7 +43,7 @@ def predict(
     Writes the tables predictions (--output) and swap_scores (--swaps).
     """
     from camground.grounder.predict import predict as ground
-    from camground.training.loop import prepare
+    from camground.study.devices import prepare_torch
 
     options = read_config(config, PredictInput)
     ground(
@@ -57,5 +57,5 @@ def predict(
         checkpoint,
         output,
         swaps,
-        prepare(0, threads),
+        prepare_torch(threads),
     )

@@ -56,11 +56,11 @@ def selection(
     from camground.evaluation.selection import compare_choices
     from camground.grounder.predict import predict
     from camground.study import tables
+    from camground.study.devices import prepare_torch
     from camground.study.progress import log
-    from camground.training.loop import prepare
 
     task = read_config(config, SelectionInput)
-    device = prepare(0, threads)
+    device = prepare_torch(threads)
     inputs = images, expressions, proposals, cams
 
     def predict_with(checkpoint: Path, predictions: Path, swaps: Path) -> None:

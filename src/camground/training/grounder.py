@@ -31,11 +31,12 @@ from camground.grounder.grounder import Grounder
 from camground.matcher.loading import load_matcher
 from camground.study import tables
 from camground.study.checkpoints import save_checkpoint
+from camground.study.devices import prepare_torch
 from camground.study.errors import UserError
 from camground.study.progress import log
 from camground.training.attention_mining import EraseImage
 from camground.training.config import LossesConfig, TrainConfig
-from camground.training.loop import fit, identity_of, prepare, write_results
+from camground.training.loop import fit, identity_of, write_results
 from camground.training.matcher import mean_scores
 from camground.training.objective import Objective
 
@@ -93,7 +94,7 @@ def train_grounder(
     box_threshold: of the CAM's box for the teacher, a share of the map's maximum. resume: the folder that an
     interrupted training goes on from, emptied at the end.
     """
-    device = prepare(seed, threads)
+    device = prepare_torch(threads, seed)
     store, networks = open_features(inputs, train, device)
     control = grounder_config.cam_encoder.control
     proposals = ProposalTable(inputs.images, inputs.proposals)

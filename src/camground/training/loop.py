@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from camground.study import tables
 from camground.study.code_closure import code_files
+from camground.study.devices import use_threads
 from camground.study.errors import UserError
 from camground.study.optimiser import OptimiserConfig
 from camground.study.progress import log
@@ -30,21 +31,6 @@ from camground.study.provenance import config_digest, file_digest
 WEIGHT_DECAY = 0.01  # of matrices; vectors do not decay
 WARMUP_SHARE = 0.1  # of all steps
 CLIP_NORM = 1.0
-
-
-def best_device() -> torch.device:
-    """The GPU when there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def prepare(seed: int, threads: int) -> torch.device:
-    """Fix the seed and the number of threads of this process; returns the device to work on."""
-    torch.manual_seed(seed)
-    torch.set_num_threads(threads)
-    # the math kernel alone has a double backward, which exact attention mining needs
-    torch.backends.cuda.enable_flash_sdp(False)
-    torch.backends.cuda.enable_mem_efficient_sdp(False)
-    return best_device()
 
 
 @dataclass
@@ -82,7 +68,7 @@ def fit(
     n-th epoch, from 1, with the model as it then is. `slow`: beginnings of parameters' names, and the share
     of the learning rate at which those learn. `UserError` when a loss or gradient is not finite.
     """
-    device = best_device()
+    device = use_threads(None)
     model.to(device)
     groups = _groups(model, config.learning_rate, slow or {})
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=WEIGHT_DECAY)

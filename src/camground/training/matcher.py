@@ -17,9 +17,10 @@ from camground.features.store import FeatureStore
 from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher
 from camground.study.checkpoints import save_checkpoint
+from camground.study.devices import prepare_torch
 from camground.study.errors import UserError
 from camground.training.contrastive import info_nce, positives, recall_at_1
-from camground.training.loop import fit, identity_of, prepare, write_results
+from camground.training.loop import fit, identity_of, write_results
 
 
 def train_matcher(
@@ -35,7 +36,7 @@ def train_matcher(
 
     resume: the folder that an interrupted training goes on from, emptied at the end.
     """
-    prepare(config.seed, threads)
+    prepare_torch(threads, config.seed)
     store = FeatureStore(features)
     train, val = (Pairs(images, expressions, split, config.kinds) for split in ("train", "val"))
     for pairs in (train, val):
