@@ -168,7 +168,7 @@ def test_artifacts_survive_moving_the_folder(root: Path, tmp_path: Path) -> None
     # In a process of its own: SQLite forbids renaming a database that is open.
     config = {**fake_study.CONFIG, **SECTIONS, "variants": ["full"], "baselines": ["random"]}
     config |= {"tracking": {"log_model": False}, "ablation": {}, "evaluate": {}}
-    command = [sys.executable, "-m", "camground.stages.tracking", "--config", json.dumps(config)]
+    command = [sys.executable, "-m", "camground.cli", "tracking", "--config", json.dumps(config)]
     command += ["--root", str(root), "--report", str(report)]
     subprocess.run([*command, "--output", str(root / "tracking.json")], check=True)
     moved = tmp_path / "elsewhere" / "moved results"

@@ -39,13 +39,6 @@ def tracking(
     root: ResultsFolder,
     output: OutputFile,
     report: Annotated[list[Path] | None, typer.Option(help="HTML report to keep.")] = None,
-    results: Annotated[
-        Path | None, typer.Option(help="Folder of the local store; by default that above --root.")
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint of the headline model; by default chosen by val captions."),
-    ] = None,
 ) -> None:
     """Bring the MLflow store in line with a study's files, as its only writer.
 
@@ -65,9 +58,8 @@ def tracking(
     settings = GroundingSettings(
         proposals=task.proposals, gradcam=task.gradcam, predict=task.predict
     )
-    store = find_store(results or root.parent, task.tracking.uri)
-    configs = task.tracking, task.evaluate, settings
-    written = ingest(study, *configs, store, report or [], model)
+    store = find_store(root.parent, task.tracking.uri)
+    written = ingest(study, task.tracking, task.evaluate, settings, store, report or [])
     with tables.atomic(output) as temporary:
         temporary.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
 

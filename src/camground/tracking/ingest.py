@@ -4,7 +4,7 @@ supersedes the old one (found by its tag `job_key`), so nothing is doubled."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from camground.evaluation.config import EvaluateConfig
 from camground.grounder.model_folder import GroundingSettings, save_model
 from camground.study import tables
 from camground.study.progress import log, track
-from camground.study.provenance import config_digest, git_sha
+from camground.study.provenance import git_sha
 from camground.tracking import records
 from camground.tracking.config import TrackingConfig
 from camground.tracking.records import Run, Study
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 BATCH = 100  # MLflow takes no more params at once
-Datasets = Mapping[str, Sequence[dict[str, str]]]
 
 
 class Writer:
@@ -39,10 +38,9 @@ class Writer:
             if "job_key" in run.data.tags:
                 self._old.setdefault(run.data.tags["job_key"], []).append(run)
 
-    def put(self, run: Run, inputs: Datasets) -> str:
-        """Make `run` the only live run of its key; `inputs` maps context -> datasets. Returns its id."""
-        digest = run.digest + config_digest(dict(inputs))
-        parent = self.runs[run.parent] if run.parent else None
+    def put(self, run: Run) -> None:
+        """Make `run` the only live run of its key."""
+        digest, parent = run.digest, self.runs[run.parent] if run.parent else None
         old_runs = self._old.pop(run.key, [])
         unchanged = [
             old
@@ -56,15 +54,14 @@ class Writer:
                 self.client.set_tag(run_id, "mlflow.parentRunId", parent)
         else:
             self.created += 1
-            run_id = self._create(run, digest, parent, inputs)
+            run_id = self._create(run, digest, parent)
         # Only now, so that a crash while writing leaves the old run in place.
         for old in old_runs:
             if old.info.run_id != run_id:
                 self.client.delete_run(old.info.run_id)
         self.runs[run.key] = run_id
-        return run_id
 
-    def _create(self, run: Run, digest: str, parent: str | None, inputs: Datasets) -> str:
+    def _create(self, run: Run, digest: str, parent: str | None) -> str:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
         ended = int((run.ended or time.time()) * 1000)
@@ -83,7 +80,7 @@ class Writer:
             self.client.log_batch(run_id, metrics[batch], params[batch])
         datasets = [
             DatasetInput(Dataset(**dataset), [InputTag("mlflow.data.context", context)])
-            for context, listed in inputs.items()
+            for context, listed in run.inputs.items()
             for dataset in listed
         ]
         if datasets:
@@ -91,6 +88,9 @@ class Writer:
         for path in run.files:
             folder = "figures" if path.suffix == ".png" else None
             self.client.log_artifact(run_id, str(path), folder)
+        if run.table:
+            table = tables.read("ablation", run.table)
+            self.client.log_table(run_id, table, f"{run.table.stem}.json")
         self.client.set_tag(run_id, "content_digest", digest)
         self.client.set_terminated(run_id, "FINISHED", ended)
         return str(run_id)
@@ -111,34 +111,21 @@ def ingest(
     settings: GroundingSettings,
     store: Store,
     reports: Sequence[Path] = (),
-    model: Path | None = None,
 ) -> dict[str, Any]:
     """Bring the store in line with the study's files. Returns what was done, as JSON.
 
     `evaluate` and `settings` are params of the run `ablation`; `settings` go into the logged model too.
-    `model` is the checkpoint folder of the headline model; None takes `headline_checkpoint`.
     """
-    runs, inputs = records.study_runs(study), records.datasets(study)
+    params = {"evaluate": evaluate.to_dict(), **settings.to_dict()}
+    runs = records.study_runs(study, params, reports)
     client, protocol = connect(store), records.protocol(study)
     name = config.experiment or f"{study.dataset}-{protocol}"
     experiment = experiment_id(client, store, name)
     for key, value in experiment_tags(study.dataset, protocol).items():
         client.set_experiment_tag(experiment, key, value)
     writer = Writer(client, experiment)
-    tested = {"evaluation": [*inputs["training"], *inputs["evaluation"]]}
     for run in track(runs, "MLflow runs"):
-        used: Datasets = tested if run.stage == "baselines" else inputs
-        if run.stage == "matcher":
-            used = {"training": inputs["training"][:2]}
-        elif run.parent is None:
-            used = {}
-        writer.put(run, used)
-    created = writer.created
-    params = {"evaluate": evaluate.to_dict(), **settings.to_dict()}
-    summary = writer.put(records.ablation_run(study, params, reports), tested)
-    if writer.created > created:
-        table = tables.read("ablation", study.root / "ablation.parquet")
-        client.log_table(summary, table, "ablation.json")
+        writer.put(run)
     result: dict[str, Any] = {
         "store": store.public_name,
         "experiment": name,
@@ -150,10 +137,11 @@ def ingest(
     if config.log_model:
         from camground.tracking.model import log_headline
 
-        checkpoint = model or records.headline_checkpoint(study)
+        checkpoint = records.headline_checkpoint(study)
         folder = save_model(checkpoint, study.root / "matcher", settings, study.root / "model")
         source = checkpoint.relative_to(study.root.parent).as_posix()
-        result["model"] = log_headline(client, experiment, summary, folder, source)
+        run_id = writer.runs[runs[-1].key]
+        result["model"] = log_headline(client, experiment, run_id, folder, source)
     log.info(
         "MLflow experiment %s: %d runs written, %d unchanged, %d removed",
         *(name, result["created"], result["kept"], result["removed"]),

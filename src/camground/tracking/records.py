@@ -49,7 +49,8 @@ class Metric:
 
 @dataclass
 class Run:
-    """One MLflow run. A rerun with the same `key` supersedes it; `ended` is a file's time, in seconds."""
+    """One MLflow run. A rerun with the same `key` supersedes it. inputs: data sets by what they are used for;
+    table: a table `ablation` to show; ended: a file's time, in seconds."""
 
     key: str
     name: str
@@ -60,6 +61,8 @@ class Run:
     params: dict[str, str] = field(default_factory=dict)
     metrics: list[Metric] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    inputs: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    table: Path | None = None
     tags: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     ended: float = 0.0
@@ -67,17 +70,23 @@ class Run:
     @property
     def digest(self) -> str:
         """Changes when anything that the run shows changes; file times do not count."""
-        content: list[Any] = [self.key, self.name, self.params, self.tags]
+        content: list[Any] = [self.key, self.name, self.params, self.tags, self.inputs]
         content += [(metric.name, repr(metric.value), metric.step) for metric in self.metrics]
         content += [(path.name, file_digest(path)) for path in self.files]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def study_runs(study: Study) -> list[Run]:
-    """Every run of the study but that of the ablation: matcher, variants, baselines, each parent before its
-    children. Raises `UserError` naming the file that is missing."""
+def study_runs(study: Study, config: Mapping[str, Any], reports: Iterable[Path]) -> list[Run]:
+    """Every run of the study: matcher, variants and baselines, each before its children, and the ablation.
+
+    `targets` are inputs for evaluation alone. Raises `UserError` naming the file that is missing.
+    """
     ablation = tables.read_arrow("ablation", study.root / "ablation.parquet").to_pylist()
+    names = ("data/images", "data/expressions", "proposals/proposals", "gradcam/cams")
+    training = [dataset_of(study, name) for name in names]
+    targets = [dataset_of(study, "data/targets")]
     matcher = Run(f"{study.dataset}/matcher", "matcher", "matcher", "matcher")
+    matcher.inputs = {"training": training[:2]}
     runs = [trained(matcher, study.root / "matcher")]
     for stage, methods in (("train", study.variants), ("baselines", study.baselines)):
         for name in methods:
@@ -87,14 +96,18 @@ def study_runs(study: Study) -> list[Run]:
             for seed in BASELINES[name].seeds(study.seeds) if stage == "baselines" else study.seeds:
                 key, title = f"{parent.key}/s{seed}", f"{stage}/{name}/s{seed}"
                 run = Run(key, title, stage, name, seed, parent.key)
+                run.inputs = {"evaluation": [*training, *targets]}
                 folder = study.root / name / f"seed{seed}"
                 if stage == "train":
+                    run.inputs = {"training": training, "evaluation": targets}
                     run = trained(run, folder / "train")
                 children.append(evaluated(run, folder / "metrics.parquet"))
             parent.ended = max(child.ended for child in children)
             parent.seconds = sum(child.seconds for child in children)
             runs += [parent, *children]
-    return runs
+    result = ablation_run(study, ablation, reports)
+    result.params, result.inputs = flatten(config), {"evaluation": [*training, *targets]}
+    return [*runs, result]
 
 
 def trained(run: Run, folder: Path) -> Run:
@@ -140,12 +153,13 @@ def ablation_metrics(rows: Iterable[Mapping[str, Any]], variant: str) -> list[Me
     ]
 
 
-def ablation_run(study: Study, config: Mapping[str, Any], reports: Iterable[Path]) -> Run:
-    """The run that holds the study's result: table, report and pictures."""
-    run = Run(f"{study.dataset}/ablation", "ablation", "ablation", "all", params=flatten(config))
+def ablation_run(study: Study, rows: Iterable[Mapping[str, Any]], reports: Iterable[Path]) -> Run:
+    """The run that holds the study's result: table, report and pictures; `rows` of table `ablation`."""
+    run = Run(f"{study.dataset}/ablation", "ablation", "ablation", "all")
+    run.table = study.root / "ablation.parquet"
     run.metrics = [
         Metric(allowed(f"{row['split']}/{PRIMARY}/{row['variant']}"), row["mean"])
-        for row in tables.read_arrow("ablation", study.root / "ablation.parquet").to_pylist()
+        for row in rows
         if row["group"] == "all" and row["metric"] == PRIMARY
     ]
     files = [study.root / f"ablation.{ending}" for ending in ("parquet", "csv", "md", "tex")]
@@ -175,23 +189,16 @@ def protocol(study: Study) -> str:
     return "ground-truth" if true else "detected"
 
 
-def datasets(study: Study) -> dict[str, list[dict[str, str]]]:
-    """The study's tables as MLflow's datasets, by use; `targets` only ever for evaluation."""
-    root = study.root
-
-    def dataset(name: str) -> dict[str, str]:
-        path = root / f"{name}.parquet"
-        return {
-            "name": f"{root.name}/{path.stem}",
-            "digest": file_digest(path),
-            "source_type": "local",
-            "source": json.dumps({"uri": path.relative_to(root.parent).as_posix()}),
-            "profile": json.dumps({"num_rows": pq.read_metadata(path).num_rows}),
-        }
-
-    names = ("data/images", "data/expressions", "proposals/proposals", "gradcam/cams")
-    training = [dataset(name) for name in names]
-    return {"training": training, "evaluation": [dataset("data/targets")]}
+def dataset_of(study: Study, name: str) -> dict[str, str]:
+    """A table's file as an MLflow data set: name, digest of its bytes, source beside the study, rows."""
+    path = study.root / f"{name}.parquet"
+    return {
+        "name": f"{study.root.name}/{path.stem}",
+        "digest": file_digest(path),
+        "source_type": "local",
+        "source": json.dumps({"uri": path.relative_to(study.root.parent).as_posix()}),
+        "profile": json.dumps({"num_rows": pq.read_metadata(path).num_rows}),
+    }
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
