@@ -108,8 +108,8 @@ class AblationTable:
     ) -> list[str]:
         """Those of `methods` that have the metric, the highest mean first, the bound left out."""
         means = {name: self.mean(name, metric, split=split) for name in methods if name != BOUND}
-        known = {name: mean for name, mean in means.items() if mean is not None}
-        return sorted(known, key=lambda name: -known[name])
+        measured = {name: mean for name, mean in means.items() if mean is not None}
+        return sorted(measured, key=lambda name: -measured[name])
 
     def column(self, metric: str = PRIMARY, split: str | None = None) -> dict[str, Cell]:
         """Every method's cell. The highest mean is the best, ties included, but never a mean of 0."""
@@ -127,8 +127,8 @@ class AblationTable:
         """The values of a grouping that occur and their number of expressions, small before large, 2 before
         10."""
         counts: dict[str, int] = {}
-        for (_, found, group, split), row in self._rows.items():
-            if (found, split, group.partition("=")[0]) == (metric, self.split, key):
+        for (_, of_metric, group, split), row in self._rows.items():
+            if (of_metric, split, group.partition("=")[0]) == (metric, self.split, key):
                 counts.setdefault(group.partition("=")[2], int(row["n"]))
         return {value: counts[value] for value in in_order(counts)}
 

@@ -37,7 +37,7 @@ def anatomy(results: Results, evaluate: EvaluateConfig) -> list[Part]:
         results.root / "gradcam" / "cams.parquet",
     )
     by_seed = results.answers(results.table.reference)
-    answers = np.array([[one[name] for name in truth.ids] for one in by_seed], dtype=object)
+    answers = np.array([[by_id[name] for name in truth.ids] for by_id in by_seed], dtype=object)
     parts = []
     for key in KEYS:
         label = truth.groups[key].explode().dropna()

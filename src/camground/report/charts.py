@@ -116,7 +116,9 @@ def curves(results: Results) -> Figure:
     palette = colours(results.table)
     matcher = results.history(results.root / "matcher")
     runs = {name: list(results.histories(name).values()) for name in results.table.variants}
-    names = _curve_names([*dict.fromkeys(n for made in runs.values() for run in made for n in run)])
+    names = _curve_names(
+        [*dict.fromkeys(n for of_seeds in runs.values() for run in of_seeds for n in run)]
+    )
     of_matcher = _curve_names(list(matcher))[:2]
     figure, panels = _panels(len(of_matcher) + len(names), 3, 3.5, 2.5)
     for axes, name in zip(panels, of_matcher, strict=False):
@@ -176,14 +178,14 @@ def cam_quality(table: AblationTable) -> Figure | None:
     means = {
         metric: {name: table.mean(name, metric) for name in table.variants} for metric in CAM_TITLES
     }
-    known = [
+    measured = [
         metric for metric, by_name in means.items() if any(m is not None for m in by_name.values())
     ]
-    if not known:
+    if not measured:
         return None
     palette = colours(table)
-    figure, panels = _panels(len(known), 2, 5.2, 0.3 * len(table.variants) + 1.1)
-    for index, (axes, metric) in enumerate(zip(panels, known, strict=True)):
+    figure, panels = _panels(len(measured), 2, 5.2, 0.3 * len(table.variants) + 1.1)
+    for index, (axes, metric) in enumerate(zip(panels, measured, strict=True)):
         heights = bare_rows(axes, ["" if index % 2 else name for name in table.variants])
         matcher = table.mean(table.reference, f"matcher_{metric}")
         if matcher is not None:

@@ -42,12 +42,12 @@ class Leakage:
         """Cells below `headings`: the splits that share photographs, the study's own first."""
         return [
             (
-                one.split,
-                f"{one.photographs:,}",
-                f"{one.trained:,} ({100 * one.trained / max(one.photographs, 1):.1f} %)",
+                overlap.split,
+                f"{overlap.photographs:,}",
+                f"{overlap.trained:,} ({100 * overlap.trained / max(overlap.photographs, 1):.1f} %)",
             )
-            for one in (*self.own, *self.siblings)
-            if one.trained
+            for overlap in (*self.own, *self.siblings)
+            if overlap.trained
         ]
 
     def to_markdown(self) -> str:
@@ -89,13 +89,13 @@ def _sentences(
     own: list[Overlap], siblings: list[Overlap], trained: int, audit: dict[str, Any]
 ) -> list[str]:
     """What a reader must know, in order."""
-    if any(split.trained for split in own):
+    if any(overlap.trained for overlap in own):
         sentences = [
             "Photographs of this study's own evaluation are trained on (data.refer.allow_leakage):"
             " its numbers there say less than they seem to."
         ]
     else:
-        names = ", ".join(split.split for split in own)
+        names = ", ".join(overlap.split for overlap in own)
         sentences = [f"None of the {trained:,} photographs of train is in {names}."]
     if not audit:
         return sentences

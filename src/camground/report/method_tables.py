@@ -83,6 +83,7 @@ def by_group(
     if not groups:
         return None
     if overall:
+        # the group of all expressions is the only one of key "all", without a value
         groups = {"all": table.groups("all", metric)[""], **groups}
     lines = [
         Line(name, kind, [table.cell(name, metric, group) for group in groups])
@@ -99,7 +100,7 @@ def word_swaps(table: AblationTable) -> list[MethodTable]:
         (metric, by_group(table, "word_class", metric.name, overall=True)) for metric in OF_SWAPS
     ]
     return [
-        replace(found, title=metric.heading, note=SWAP_NOTES[metric.name])
-        for metric, found in tables
-        if found is not None
+        replace(table_by_class, title=metric.heading, note=SWAP_NOTES[metric.name])
+        for metric, table_by_class in tables
+        if table_by_class is not None
     ]

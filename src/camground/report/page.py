@@ -110,19 +110,19 @@ def write_report(
 
 def _environment() -> Environment:
     loader = PackageLoader("camground", "report")
-    made = Environment(
+    environment = Environment(
         loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    environment.filters |= {
         "count": "{:,}".format,
         "picture": gallery.picture_uri,
         "heat": gallery.heat_uri,
     }
-    return made
+    return environment
 
 
 def _content(results: Results, evaluate: EvaluateConfig) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def benchmark(data: DataConfig) -> str | None:
     if data.kind == "flickr30k":
         return "flickr30k"
     refer = (data.refer.dataset, data.refer.split_by) if data.kind == "refer" else ()
-    return next((name for name, known in BENCHMARKS.items() if known.refer == refer), None)
+    return next((name for name, entry in BENCHMARKS.items() if entry.refer == refer), None)
 
 
 def read_published(table: Path = TABLE) -> list[Method]:

@@ -78,9 +78,9 @@ def _part(table: AblationTable, dataset: str, methods: list[Method], metric: str
         }
         for method in methods
     }
-    known = {split for by_split in numbers.values() for split in by_split}
-    known |= {split for split in table.splits if table.row(table.reference, metric, split=split)}
-    splits = [split for split in BENCHMARKS[dataset].splits if split in known]
+    reported = {split for by_split in numbers.values() for split in by_split}
+    reported |= {split for split in table.splits if table.row(table.reference, metric, split=split)}
+    splits = [split for split in BENCHMARKS[dataset].splits if split in reported]
     main = table.split if table.split in splits else splits[0]
     own = {table.reference: "this study"}
     own |= dict.fromkeys(
