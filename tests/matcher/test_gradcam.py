@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from camground.matcher.config import GradcamConfig
+from camground.matcher.config import CAM_CLASSES, GradcamConfig
 from camground.matcher.gated_map import gate
-from camground.matcher.gradcam import METHODS, MatcherCam
+from camground.matcher.gradcam import MatcherCam
 from camground.matcher.loading import load_matcher
 from camground.matcher.matcher import Matcher
 from camground.study.checkpoints import save_checkpoint
@@ -78,7 +78,7 @@ def test_cams_in_a_batch_equal_cams_alone_and_hooks_are_released() -> None:
         assert not module._forward_hooks
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CAM_CLASSES)
 def test_every_method_gives_maps_from_zero_to_one(method: str) -> None:
     model, features, tokens, mask = make()
     with MatcherCam(model, method) as cam:
@@ -91,7 +91,7 @@ def test_every_method_gives_maps_from_zero_to_one(method: str) -> None:
 def test_an_unknown_method_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(UserError, match=r"gradcam\.method.*gradcam\+\+.*'scorecam'"):
         GradcamConfig.parse({"method": "scorecam"}, "gradcam")
-    assert set(METHODS) == set(GradcamConfig.model_json_schema()["properties"]["method"]["enum"])
+    assert GradcamConfig.model_json_schema()["properties"]["method"]["enum"] == [*CAM_CLASSES]
 
 
 def test_a_matcher_is_loaded_as_it_was_saved(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,23 @@ from camground.matcher.cam_sources import SOURCES, SourceName
 from camground.study.optimiser import OptimiserConfig
 from camground.study.section import Section
 
-CamMethod = Literal["gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "eigengradcam"]
+# A method of Grad-CAM: the class of pytorch-grad-cam that draws the map. `gated`, which the study's own
+# matcher alone has, is then kept to the thing that is meant (`matcher.gated_map`).
+CAM_CLASSES = {
+    "gated": "GradCAM",
+    "gradcam": "GradCAM",
+    "gradcam++": "GradCAMPlusPlus",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "xgradcam": "XGradCAM",
+    "eigengradcam": "EigenGradCAM",
+}
+if TYPE_CHECKING:
+    CamMethod = str
+    OwnCamMethod = str
+else:
+    OwnCamMethod = Literal[tuple(CAM_CLASSES)]
+    CamMethod = Literal[tuple(name for name in CAM_CLASSES if name != "gated")]
 Pixels = Annotated[int, Field(ge=1)]
 
 
@@ -102,9 +118,7 @@ class GradcamConfig(Section):
     image_size: tuple[Pixels, Pixels] | None = None
     """Height and width in pixels that photographs are squashed to for the pretrained model, cut to whole
     patches; its position embeddings are interpolated. null is the model's own size."""
-    method: Literal[
-        "gated", "gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "eigengradcam"
-    ] = "gated"
+    method: OwnCamMethod = "gated"
     """Of the matcher: method of pytorch-grad-cam; gated is Grad-CAM kept to where it is joined to the cells
     that the score rests on, and near them."""
     box_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5

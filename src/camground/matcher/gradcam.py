@@ -12,19 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from camground.matcher.config import CAM_CLASSES
 from camground.matcher.gated_map import gated
 from camground.matcher.matcher import Matcher, Texts
-
-# gradcam.method: the class of pytorch-grad-cam that draws the map
-METHODS = {
-    "gated": "GradCAM",  # and then kept to the thing that is meant: see `matcher.gated_map`
-    "gradcam": "GradCAM",
-    "gradcam++": "GradCAMPlusPlus",
-    "hirescam": "HiResCAM",
-    "layercam": "LayerCAM",
-    "xgradcam": "XGradCAM",
-    "eigengradcam": "EigenGradCAM",
-}
 
 
 class _PairedScore(nn.Module):
@@ -44,7 +34,7 @@ class _PairedScore(nn.Module):
 
 
 class MatcherCam:
-    """Grad-CAM maps of (image, text) pairs in batches, by one of `METHODS`.
+    """Grad-CAM maps of (image, text) pairs in batches, by one of `CAM_CLASSES`.
 
     Use as a context manager: pytorch-grad-cam's hooks are released at its end.
     """
@@ -52,7 +42,7 @@ class MatcherCam:
     def __init__(self, matcher: Matcher, method: str = "gradcam") -> None:
         self.matcher, self.method = matcher, method
         self._score = _PairedScore(matcher)
-        cam_class = getattr(import_module("pytorch_grad_cam"), METHODS[method])
+        cam_class = getattr(import_module("pytorch_grad_cam"), CAM_CLASSES[method])
         self._cam = cam_class(model=self._score, target_layers=[self._score.map])
         # set here, since not every method's constructor passes it on
         self._cam.compute_input_gradient = True

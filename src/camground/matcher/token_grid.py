@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from camground.matcher.cam import OwnNetworks, PretrainedCam
-from camground.matcher.config import GradcamConfig
-from camground.matcher.gradcam import METHODS
+from camground.matcher.config import CAM_CLASSES, GradcamConfig
 
 OUTPUT = "output"
 
@@ -69,7 +68,7 @@ class TokenGridCam(PretrainedCam):
         target = after[0].layer_norm1 if after else self.model.vision_model.post_layernorm
         self._rest = _Rest(self, after).eval()
         method = self.settings.method
-        cam_class = getattr(import_module("pytorch_grad_cam"), METHODS[method])
+        cam_class = getattr(import_module("pytorch_grad_cam"), CAM_CLASSES[method])
         self._cam = cam_class(
             model=self._rest, target_layers=[target], reshape_transform=self._as_grid
         )
