@@ -190,9 +190,10 @@ def test_auto_folders_that_are_no_backbone_are_refused(auto, study, tmp_path):
     torn = tmp_path / "torn"
     tiny_models.backbone("resnet", torn)
     save_file({"fc.weight": torch.zeros(2, 2)}, torn / "model.safetensors", {"format": "pt"})
-    refused(torn, r"name: .*lacks \d+ of the backbone's weights, such as embedder")
-    (torn / "preprocessor_config.json").unlink()
-    refused(torn, r"name: cannot load .*preprocessor_config\.json")
+    refused(torn, r"name: .*lacks \d+ weights of ResNetBackbone, such as embedder")
+    bare = tiny_models.backbone("resnet", tmp_path / "bare")
+    (bare / "preprocessor_config.json").unlink()
+    refused(bare, r"name: cannot load .*preprocessor_config\.json")
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path):
@@ -231,7 +232,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path):
 def test_without_a_network_the_hubs_weights_end_the_stage_with_one_line(study):
     given = section(study, name="timm/resnet10t", checkpoint="hub", levels=[1, 2])
     done = subprocess.run(
-        [sys.executable, "-m", "camground.stages.features", *tiny_models.arguments(study, given)],
+        [sys.executable, "-m", "camground.cli", "features", *tiny_models.arguments(study, given)],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(study / "empty")},
         capture_output=True,
         text=True,

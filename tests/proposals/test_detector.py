@@ -293,7 +293,7 @@ def test_a_model_that_is_not_here_ends_the_stage_with_one_line(images: Path) -> 
     config = json.dumps({"proposals": section("nobody/no-such-detector")})
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "camground.stages.proposals", "--config", config),
+            *(sys.executable, "-m", "camground.cli", "proposals", "--config", config),
             *("--images", str(images), "--output", str(images.with_name("out.parquet"))),
         ],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from camground.features.config import AUTO, PACKAGED_BACKBONE, TIMM, BackboneConfig
 from camground.study.errors import UserError
-from camground.study.hub_or_folder import opening
+from camground.study.hub_or_folder import load_model, load_processor, opening
 
 HUB = "hub"  # the checkpoint that stands for timm's own weights
 _KEY = "features.backbone"
@@ -192,7 +192,6 @@ def _auto(config: BackboneConfig) -> Extractor:
 
     name, levels = config.name.removeprefix(AUTO), sorted(config.levels)
     classes: Any = transformers.MODEL_FOR_BACKBONE_MAPPING
-    processors: Any = transformers.AutoImageProcessor
     files = "config.json, the weights and preprocessor_config.json"
     with opening(f"{_KEY}.name", name, "a backbone", files):
         settings = transformers.AutoConfig.from_pretrained(name)
@@ -206,16 +205,11 @@ def _auto(config: BackboneConfig) -> Extractor:
             raise UserError(f"{_KEY}.levels: {levels}, but {name!r} has the stages {stages}")
         settings.out_indices = levels
         # the class's own: AutoBackbone.from_pretrained of transformers 5.23 refuses folders
-        body, loading = classes[type(settings)].from_pretrained(
-            name, config=settings, dtype=torch.float32, output_loading_info=True
-        )
-        processor = processors.from_pretrained(name)
-    # a backbone's own norms of the maps are in no checkpoint of the whole model, and begin as they should
-    missing = [key for key in loading["missing_keys"] if not key.startswith("hidden_states_norms.")]
-    if missing:
-        raise UserError(
-            f"{_KEY}.name: {name!r} lacks {len(missing)} of the backbone's weights, such as {min(missing)}"
-        )
+        backbone = classes[type(settings)]
+        # its own norms of the maps are in no checkpoint of the whole model, and begin as they should
+        own = r"^hidden_states_norms\."
+        body = load_model(backbone, f"{_KEY}.name", name, optional=own, config=settings)
+        processor = load_processor(name)
     scale = processor.rescale_factor if processor.do_rescale else 1.0
     mean, deviation = [0.0] * 3, [1.0] * 3
     if processor.do_normalize:

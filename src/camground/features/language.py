@@ -11,12 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from camground.features.config import PACKAGED_LANGUAGE, LanguageConfig
 from camground.study.errors import UserError
-from camground.study.hub_or_folder import load_tokenizer, opening
+from camground.study.hub_or_folder import load_model, load_tokenizer, opening
 
 _NAME = "features.language.name"
 
@@ -38,7 +37,6 @@ class LanguageEncoder(nn.Module):
                 f"features.language.max_tokens: {config.max_tokens} are more than {source!r} has positions"
                 f" for; set at most {most}"
             )
-        self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> LanguageEncoder:
@@ -92,16 +90,9 @@ def _open(source: str) -> tuple[Any, Any]:
             kind = transformers.AutoModelForTextEncoding
         # of a model of images and texts the side of the texts
         settings = getattr(settings, "text_config", settings)
-        body, loading = kind.from_pretrained(
-            source, config=settings, dtype=torch.float32, output_loading_info=True
-        )
+        # a pooler makes one vector of a text, which is not needed here
+        body = load_model(kind, _NAME, source, optional=r"pooler\.", config=settings)
         tokenizer = load_tokenizer(source)
-    # a pooler makes one vector of a text, which is not needed here
-    missing = [key for key in loading["missing_keys"] if "pooler." not in key]
-    if missing:
-        raise UserError(
-            f"{_NAME}: {source!r} lacks {len(missing)} of the encoder's weights, such as {min(missing)}"
-        )
     if len(tokenizer) > body.get_input_embeddings().num_embeddings:
         raise UserError(
             f"{_NAME}: the tokenizer of {source!r} knows {len(tokenizer)} tokens and the model"

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from camground.data.photographs import read_photograph
 from camground.study.errors import UserError
-from camground.study.hub_or_folder import load_tokenizer, opening
+from camground.study.hub_or_folder import load_model, load_processor, load_tokenizer, opening
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,6 @@ def load_checkpoint(name: str, kind: str, model_class: str) -> Checkpoint:
     files = "config.json, the weights, the tokenizer's files and preprocessor_config.json"
     # SigLIP's own tokenizer needs sentencepiece, which SigLIP 2 and the others do without
     hint = " (the extra camground[siglip] brings what SigLIP needs)"
-    processors: Any = transformers.AutoImageProcessor
     with opening("gradcam.model", name, kind, files, hint):
         config = transformers.AutoConfig.from_pretrained(name)
         if config.model_type != kind:
@@ -107,16 +105,6 @@ def load_checkpoint(name: str, kind: str, model_class: str) -> Checkpoint:
                 f"gradcam.model: {name!r} is of type {config.model_type!r}, but gradcam.source is"
                 f" {kind!r}; make them agree"
             )
-        model, loading = getattr(transformers, model_class).from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True
-        )
-        tokenizer = load_tokenizer(name)
-        processor = processors.from_pretrained(name)
-    missing = sorted(loading["missing_keys"])
-    if missing:
-        raise UserError(
-            f"gradcam.model: {name!r} lacks {len(missing)} weights of {model_class}, such as"
-            f" {missing[0]}; choose a checkpoint that was trained for matching images and texts"
-        )
-    model.requires_grad_(False)
-    return Checkpoint(name, model.eval(), tokenizer, processor)
+        advice = "; choose a checkpoint that was trained for matching images and texts"
+        model = load_model(getattr(transformers, model_class), "gradcam.model", name, advice=advice)
+        return Checkpoint(name, model, load_tokenizer(name), load_processor(name))

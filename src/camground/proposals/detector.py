@@ -27,7 +27,7 @@ from camground.proposals.proposer import Photograph, Proposer
 from camground.proposals.thinning import Proposals, to_proposals
 from camground.study.devices import use_threads
 from camground.study.errors import UserError
-from camground.study.hub_or_folder import load_tokenizer, opening
+from camground.study.hub_or_folder import load_model, load_processor, load_tokenizer, opening
 from camground.study.progress import log
 
 KEY = "proposals.detector"
@@ -187,7 +187,6 @@ def open_detector(config: DetectorConfig, device: torch.device) -> Detector:
 
     name = str(config.model)
     files = "config.json, the weights and preprocessor_config.json (and a tokenizer's files)"
-    processors: Any = transformers.AutoImageProcessor
     with opening(f"{KEY}.model", name, "an object detector", files):
         settings = transformers.AutoConfig.from_pretrained(name)
         if type(settings) in transformers.MODEL_FOR_OBJECT_DETECTION_MAPPING:
@@ -199,23 +198,18 @@ def open_detector(config: DetectorConfig, device: torch.device) -> Detector:
                 f"{KEY}.model: {name!r} is of type {settings.model_type!r}, which is no known object"
                 f" detector; choose one, {EXAMPLES}"
             )
-        model, loading = kind.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
-        processor = processors.from_pretrained(name)
+        advice = f"; choose a checkpoint that was trained to detect objects, {EXAMPLES}"
+        model = load_model(kind, f"{KEY}.model", name, advice=advice)
+        processor = load_processor(name)
         queries = _encode_queries(config, settings, model)
-    missing = sorted(loading["missing_keys"])
-    if missing:
-        raise UserError(
-            f"{KEY}.model: {name!r} lacks {len(missing)} weights of {type(model).__name__}, such as"
-            f" {missing[0]}; choose a checkpoint that was trained to detect objects, {EXAMPLES}"
-        )
     if not hasattr(processor, "post_process_object_detection"):
         raise UserError(
             f"{KEY}.model: the image processor of {name!r}, {type(processor).__name__}, makes no boxes of"
             f" what the model gives; choose another detector, {EXAMPLES}"
         )
-    model.requires_grad_(False).eval().to(device)
     any_kind = config.queries is None and settings.model_type in OWL
-    return (ObjectnessDetector if any_kind else Detector)(config, model, processor, queries)
+    detector = ObjectnessDetector if any_kind else Detector
+    return detector(config, model.to(device), processor, queries)
 
 
 def _encode_queries(config: DetectorConfig, settings: Any, model: Any) -> dict[str, Tensor]:

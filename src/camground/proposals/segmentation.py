@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 COLOUR_BINS = 12  # of each of the three channels of L*a*b*
 TEXTURE_BINS = 8  # orientations of the gradient, over half a turn
@@ -83,42 +84,27 @@ def segment(picture: np.ndarray, sigma: float, scale: float, min_pixels: int) ->
 
 def measure_leaves(labels: np.ndarray, pixels: Pixels) -> Leaves:
     """Histograms, boxes and boundaries of the leaves of `labels` (h, w)."""
-    height, width = labels.shape
     flat = labels.ravel()
     count = int(flat.max()) + 1
     sizes = np.bincount(flat, minlength=count)
 
     channels = 3 * COLOUR_BINS
-    colour = np.zeros(count * channels)
-    for channel in range(3):
-        code = flat * channels + pixels.colour_bins[..., channel].ravel()
-        colour += np.bincount(code, minlength=count * channels)
+    codes = flat[:, None] * channels + pixels.colour_bins.reshape(-1, 3)
+    colour = np.bincount(codes.ravel(), minlength=count * channels).astype(np.float64)
     texture = np.bincount(
         flat * TEXTURE_BINS + pixels.orientation.ravel(),
         weights=pixels.gradient.ravel(),
         minlength=count * TEXTURE_BINS,
     )
-
-    ys, xs = np.divmod(np.arange(flat.size), width)
-    boxes = np.empty((count, 4), dtype=np.int64)
-    boxes[:, :2], boxes[:, 2:] = max(height, width), 0
-    order = np.argsort(flat, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    boxes[:, 0] = np.minimum.reduceat(xs[order], starts)
-    boxes[:, 1] = np.minimum.reduceat(ys[order], starts)
-    boxes[:, 2] = np.maximum.reduceat(xs[order], starts) + 1
-    boxes[:, 3] = np.maximum.reduceat(ys[order], starts) + 1
+    slices = ndimage.find_objects(labels + 1)
+    boxes = np.array([[x.start, y.start, x.stop, y.stop] for y, x in slices])
 
     shared = np.zeros(count * count)
     strength = np.zeros(count * count)
-    for one, other in (
-        ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
-        ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
-    ):
-        a, b = labels[one], labels[other]
-        differ = a != b
-        code = a[differ] * count + b[differ]
-        edge = np.maximum(pixels.edge[one][differ], pixels.edge[other][differ])
+    for pixel, neighbour in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        differ = labels[pixel] != labels[neighbour]
+        code = labels[pixel][differ] * count + labels[neighbour][differ]
+        edge = np.maximum(pixels.edge[pixel][differ], pixels.edge[neighbour][differ])
         shared += np.bincount(code, minlength=count * count)
         strength += np.bincount(code, weights=edge, minlength=count * count)
     pairs, strengths = shared.reshape(count, count), strength.reshape(count, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,36 @@ def opening(key: str, name: str, what: str, files: str, hint: str = "") -> Itera
         raise UserError(f"{key}: cannot load {name!r} as {what}: {reason}; {advice}") from None
 
 
+def load_model(
+    model_class: Any, key: str, name: str, optional: str = "", advice: str = "", **options: Any
+) -> Any:
+    """The frozen model of a hub name or folder, float32, in evaluation mode; within `opening`.
+
+    Raises `UserError` that names the config's `key` when the checkpoint lacks weights of the class, which
+    transformers would fill in at random; but for those whose names match the pattern `optional`.
+    """
+    model, loading = model_class.from_pretrained(
+        name, dtype="float32", output_loading_info=True, **options
+    )
+    missing = sorted(loading["missing_keys"])
+    if optional:
+        missing = [weight for weight in missing if not re.search(optional, weight)]
+    if missing:
+        raise UserError(
+            f"{key}: {name!r} lacks {len(missing)} weights of {type(model).__name__}, such as"
+            f" {missing[0]}{advice}"
+        )
+    return model.requires_grad_(False).eval()
+
+
+def load_processor(name: str) -> Any:
+    """The image processor of a hub name or folder; within `opening`."""
+    import transformers
+
+    processors: Any = transformers.AutoImageProcessor
+    return processors.from_pretrained(name)
+
+
 def load_tokenizer(name: str) -> Any:
     """The tokenizer of a hub name or folder; within `opening`.
 
@@ -60,5 +91,5 @@ def _first_line(error: Exception) -> str:
     lines = (str(error).strip() or type(error).__name__).splitlines()
     # torch names the tensors that do not fit below a heading
     heading = lines[0].endswith(":") and len(lines) > 1
-    said = f"{lines[0]} {lines[1].strip()}" if heading else lines[0]
-    return said if len(said) <= 240 else f"{said[:240]} ..."
+    reason = f"{lines[0]} {lines[1].strip()}" if heading else lines[0]
+    return reason if len(reason) <= 240 else f"{reason[:240]} ..."
