@@ -1,0 +1,1 @@
+"""What a study is: its config, its tables and their schemas, where results come from, progress, errors."""
