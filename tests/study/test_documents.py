@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from camground import cli
 from camground.stages.config import StudyConfig
+from camground.study.layers import merge
 from camground.study.section import section_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -181,3 +183,12 @@ def test_config_keys_exist(document: Path):
 
 def is_prefix(key: str, keys: set[str]) -> bool:
     return any(other.startswith(f"{key}.") for other in keys)
+
+
+def test_the_recipe_of_a_variant_is_a_study():
+    recipe = text_of(REPOSITORY / "CONTRIBUTING.md").partition("### A variant")[2]
+    example = yaml.safe_load(re.search(r"```yaml\n(.*?)```", recipe, flags=re.S)[1])
+    study = StudyConfig.parse(merge(StudyConfig().to_dict(), example))
+    (name,) = example["variants"]
+    assert name in study.variant_names
+    assert study.variant(name) != study.variant("full")
