@@ -110,7 +110,8 @@ def _timm(config: BackboneConfig) -> Extractor:
     strides = body.feature_info.reduction()
     if str(getattr(body, "output_fmt", None)).endswith("NHWC"):
         body = _Maps(body)
-    return Extractor(body, [255 * one for one in mean], [255 * one for one in deviation], strides)
+    mean, deviation = ([255 * share for share in shares] for shares in (mean, deviation))
+    return Extractor(body, mean, deviation, strides)
 
 
 def _with_weights(
@@ -217,8 +218,8 @@ def _auto(config: BackboneConfig) -> Extractor:
     patch = getattr(settings, "patch_size", 1)
     return Extractor(
         _Maps(body),
-        [one / scale for one in mean],
-        [one / scale for one in deviation],
+        [value / scale for value in mean],
+        [value / scale for value in deviation],
         None,
         patch if isinstance(patch, int) else 1,
     )

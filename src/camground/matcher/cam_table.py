@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from torch import Tensor
 
 from camground.data.pairs import PairBatch, Pairs
@@ -18,6 +17,7 @@ from camground.matcher.config import GradcamConfig
 from camground.matcher.loading import load_matcher
 from camground.matcher.maps import to_bytes
 from camground.study import tables
+from camground.study.ahead import map_ahead
 from camground.study.devices import prepare_torch
 from camground.study.errors import UserError
 from camground.study.progress import log, track
@@ -59,8 +59,9 @@ def write_cams(
         for split in SPLITS:
             pairs = Pairs(images, expressions, split, ["phrase"])
             batches = list(pairs.in_order(config.batch_size))
-            readers = Parallel(AHEAD, "threading", return_as="generator", pre_dispatch=AHEAD)
-            inputs = readers(delayed(read)(batch.images) for batch in batches)
+            if not batches:
+                continue
+            inputs = map_ahead(read, [batch.images for batch in batches], AHEAD)
             work = zip(batches, inputs, strict=True)
             for batch, seen in track(work, f"Grad-CAM of {split} (batches)", len(batches)):
                 texts = [pairs.texts[row] for row in batch.expressions]

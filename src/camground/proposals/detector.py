@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from PIL import Image
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from camground.data.photographs import read_reduced
 from camground.proposals.config import DetectorConfig, ProposalsConfig
 from camground.proposals.proposer import Photograph, Proposer
 from camground.proposals.thinning import Proposals, to_proposals
+from camground.study.ahead import map_ahead
 from camground.study.devices import use_threads
 from camground.study.errors import UserError
 from camground.study.hub_or_folder import load_model, load_processor, load_tokenizer, opening
@@ -54,10 +54,8 @@ class DetectorProposer(Proposer):
         """A batch holds photographs that the image processor makes of one shape, so that none is padded:
         what is found in a photograph does not depend on which ones are beside it."""
         window = WINDOW * self.config.detector.batch_size
-        readers = Parallel(
-            min(self.threads or 1, 8), "threading", return_as="generator", pre_dispatch=2 * window
-        )
-        inputs = readers(delayed(self.detector.prepare)(each) for each in photographs)
+        threads = min(self.threads or 1, 8)
+        inputs = map_ahead(self.detector.prepare, photographs, 2 * window, threads)
         while group := list(islice(inputs, window)):
             yield from self._propose_group(group)
 

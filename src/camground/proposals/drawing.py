@@ -72,8 +72,8 @@ def _shape(rng: np.random.Generator, side: int, centre: np.ndarray, radius: floa
     turn = rng.choice([0.0, rng.uniform(0, 180)])
     kind = rng.integers(3)
     if kind == 0:
-        where = np.round(centre).astype(int).tolist()
-        cv2.ellipse(mask, where, np.maximum(axes, 1).astype(int).tolist(), turn, 0, 360, 1, -1)
+        middle = np.round(centre).astype(int).tolist()
+        cv2.ellipse(mask, middle, np.maximum(axes, 1).astype(int).tolist(), turn, 0, 360, 1, -1)
     else:
         corners = (
             np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
