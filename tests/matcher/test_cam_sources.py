@@ -20,9 +20,10 @@ import tiny_matchers
 from camground.features.backbone import Backbone
 from camground.features.config import BackboneConfig, FeaturesConfig
 from camground.grounder.batches import CamTable
-from camground.matcher.cam import CamSource, PretrainedCam, open_cam
+from camground.matcher.cam import CamSource, open_cam
 from camground.matcher.cam_sources import SOURCES, Source
 from camground.matcher.config import GradcamConfig
+from camground.matcher.pretrained import PretrainedCam
 from camground.stages.gradcam import gradcam
 from camground.study import tables
 from camground.study.errors import UserError
@@ -123,14 +124,14 @@ def test_a_batch_equals_each_text_alone_whatever_it_is_padded_to(source, checkpo
             alone = cam(photographs[OWNER[[row]]], first, [text])
             assert np.allclose(together[row], alone[0], atol=1e-4)
         # the longest text is longer than the others, so those were padded
-        lengths = cam.checkpoint.tokens(TEXTS, "longest")["attention_mask"].sum(1)
+        lengths = cam.tokens(TEXTS)["attention_mask"].sum(1)
         assert lengths[1] > lengths[0] > lengths[2]
 
 
 @pytest.mark.parametrize("source", KINDS)
 def test_hooks_are_released(source, checkpoints):
     with opened(source, checkpoints) as cam:
-        model = cam.checkpoint.model
+        model = cam.model
         hooked = [m for m in model.modules() if m._forward_hooks or m._forward_pre_hooks]
         assert hooked
         cam(photographs_for(cam), OWNER, TEXTS)
@@ -213,7 +214,7 @@ def test_token_grids_are_grad_cam_of_the_models_own_logit(source, layer, checkpo
         found = cam(photographs, OWNER, TEXTS)
         with torch.no_grad():
             scores = cam.scores(cam.encode(photographs)[OWNER], TEXTS)
-        tokens = cam.checkpoint.tokens(TEXTS, cam.padding)
+        tokens = cam.tokens(TEXTS, cam.padding)
     model = AutoModel.from_pretrained(checkpoints[source]).eval()
     layers = model.vision_model.encoder.layers
     target = model.vision_model.post_layernorm

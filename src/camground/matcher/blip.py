@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camground.matcher.cam import OwnNetworks, PretrainedCam
+from camground.matcher.cam import OwnNetworks
 from camground.matcher.config import GradcamConfig
+from camground.matcher.pretrained import PretrainedCam
 
 MATCH = 1  # which of the matching head's two outputs says that picture and text belong together
 
@@ -44,7 +45,7 @@ class BlipCam(PretrainedCam):
         ]
         special = "with" if self.settings.special_tokens else "without"
         self.name = (
-            f"blip:{self.checkpoint.name}:layer={index}:heads={self.settings.heads}"
+            f"blip:{self.model_name}:layer={index}:heads={self.settings.heads}"
             f":tokens={self.settings.tokens}:{special} special tokens"
         )
 
@@ -59,7 +60,7 @@ class BlipCam(PretrainedCam):
         return hidden
 
     def maps(self, hidden: Tensor, texts: list[str]) -> np.ndarray:
-        tokens = self.checkpoint.tokens(texts, "longest")
+        tokens = self.tokens(texts)
         attention, gradient = self._attention_and_gradient(hidden, tokens)
         cells = hidden.shape[1] - self.grid[0] * self.grid[1]  # the class token comes first
         weighted = (attention * gradient.relu())[..., cells:]  # (M, heads, T, cells)

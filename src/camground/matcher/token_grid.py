@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camground.matcher.cam import OwnNetworks, PretrainedCam
+from camground.matcher.cam import OwnNetworks
 from camground.matcher.config import CAM_CLASSES, GradcamConfig
+from camground.matcher.pretrained import PretrainedCam
 
 OUTPUT = "output"
 
@@ -49,7 +50,7 @@ class _Rest(nn.Module):
 class TokenGridCam(PretrainedCam):
     """Maps of a model with `vision_model.encoder.layers` of transformers' layout.
 
-    class_tokens: how many tokens come before the cells. padding: of texts, see `Checkpoint.tokens`.
+    class_tokens: how many tokens come before the cells. padding: of texts, see `tokens`.
     layer_words: `output`, where the picture's vector reads the cells of the last layer's output, so that the
     map may be taken there.
     """
@@ -75,7 +76,7 @@ class TokenGridCam(PretrainedCam):
         # the parameters are frozen, so the graph begins at the cells
         self._cam.compute_input_gradient = True
         layer = OUTPUT if index is None else index
-        self.name = f"{self.kind}:{self.checkpoint.name}:{method}:layer={layer}"
+        self.name = f"{self.kind}:{self.model_name}:{method}:layer={layer}"
 
     def release(self) -> None:
         self._cam.activations_and_grads.release()
@@ -103,7 +104,7 @@ class TokenGridCam(PretrainedCam):
     @torch.no_grad()
     def _cells_to_score(self, hidden: Tensor, texts: list[str]) -> Tensor:
         """The cells of the tokens, what else the rest needs to score them having been set."""
-        tokens = self.checkpoint.tokens(texts, self.padding)
+        tokens = self.tokens(texts, self.padding)
         self._rest.texts = functional.normalize(self.text_vectors(tokens), dim=-1)
         self._rest.class_tokens = hidden[:, : self.class_tokens]
         return self._as_grid(hidden).contiguous()

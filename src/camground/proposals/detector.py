@@ -39,44 +39,6 @@ EXAMPLES = (
 )
 
 
-class DetectorProposer(Proposer):
-    """The detector of `proposals.detector`, on the GPU where there is one; threads read photographs ahead."""
-
-    def __init__(
-        self, config: ProposalsConfig, tables: Mapping[str, Path], threads: int | None
-    ) -> None:
-        super().__init__(config, tables, threads)
-        device = use_threads(threads)
-        self.detector = open_detector(config.detector, device)
-        log.info("%s on %s", self.detector.source, device)
-
-    def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
-        """A batch holds photographs that the image processor makes of one shape, so that none is padded:
-        what is found in a photograph does not depend on which ones are beside it."""
-        window = WINDOW * self.config.detector.batch_size
-        threads = min(self.threads or 1, 8)
-        inputs = map_ahead(self.detector.prepare, photographs, 2 * window, threads)
-        while group := list(islice(inputs, window)):
-            yield from self._propose_group(group)
-
-    def _propose_group(self, group: list[Input]) -> list[Proposals]:
-        by_shape: dict[object, list[int]] = {}
-        for index, each in enumerate(group):
-            by_shape.setdefault(each.shape, []).append(index)
-        proposals: dict[int, Proposals] = {}
-        size = self.config.detector.batch_size
-        for indices in by_shape.values():
-            for start in range(0, len(indices), size):
-                batch = indices[start : start + size]
-                detections = self.detector.detect([group[index] for index in batch])
-                for index, (boxes, scores) in zip(batch, detections, strict=True):
-                    image_size = group[index].photograph.size
-                    proposals[index] = to_proposals(
-                        boxes, scores, self.detector.source, self.config, image_size
-                    )
-        return [proposals[index] for index in range(len(group))]
-
-
 @dataclass(frozen=True)
 class Input:
     """A photograph as the model takes it: named tensors with a batch dimension of 1; `size`: width and height
@@ -92,19 +54,39 @@ class Input:
         return tuple((name, tuple(value.shape)) for name, value in self.tensors.items())
 
 
-class Detector:
-    """A frozen detector in evaluation mode. source: what the table `proposals` calls its boxes' origin."""
+class DetectorProposer(Proposer):
+    """The detector of `proposals.detector`, on the GPU where there is one; threads read photographs ahead."""
 
     def __init__(
-        self, config: DetectorConfig, model: Any, processor: Any, queries: dict[str, Tensor]
+        self, config: ProposalsConfig, tables: Mapping[str, Path], threads: int | None
     ) -> None:
-        """`queries`: the encoded texts (Q, T) of one photograph; empty for a model without."""
-        self.config, self.model, self.processor, self.queries = config, model, processor, queries
-        name = str(config.model)
+        super().__init__(config, tables, threads)
+        self.device = use_threads(threads)
+        self.detector = open_detector(config.detector, self.device)
+        self._accepted = set(inspect.signature(self.detector.model.forward).parameters)
+        name = str(config.detector.model)
         self.source = f"detector:{Path(name).resolve().name if Path(name).is_dir() else name}"
-        self._accepted = set(inspect.signature(model.forward).parameters)
+        log.info("%s on %s", self.source, self.device)
 
-    def prepare(self, photograph: Photograph) -> Input:
+    def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
+        """A batch holds photographs that the image processor makes of one shape, so that none is padded:
+        what is found in a photograph does not depend on which ones are beside it."""
+        size = self.config.detector.batch_size
+        threads = min(self.threads or 1, 8)
+        inputs = map_ahead(self._prepare, photographs, 2 * WINDOW * size, threads)
+        while window := list(islice(inputs, WINDOW * size)):
+            by_shape: dict[object, list[int]] = {}
+            for index, each in enumerate(window):
+                by_shape.setdefault(each.shape, []).append(index)
+            proposals: dict[int, Proposals] = {}
+            for indices in by_shape.values():
+                for start in range(0, len(indices), size):
+                    batch = indices[start : start + size]
+                    detected = self._detect([window[index] for index in batch])
+                    proposals.update(zip(batch, detected, strict=True))
+            yield from (proposals[index] for index in range(len(window)))
+
+    def _prepare(self, photograph: Photograph) -> Input:
         """`UserError` for one that cannot be read, is of another size, or that the model cannot take."""
         width, height = photograph.size
         pixels = read_reduced(photograph.file, max(width, height), photograph.size)
@@ -113,50 +95,60 @@ class Detector:
         if min(width, height) < least:
             picture = picture.resize((max(width, least), max(height, least)))
         try:
-            processed = self.processor(images=picture, return_tensors="pt")
+            processed = self.detector.processor(images=picture, return_tensors="pt")
         except (ValueError, RuntimeError) as error:
+            model = self.config.detector.model
             raise UserError(
-                f"{photograph.file}: the image processor of {self.config.model!r} cannot take it ({error})"
+                f"{photograph.file}: the image processor of {model!r} cannot take it ({error})"
             ) from None
         names = {"pixel_values", "pixel_mask"} & self._accepted & processed.keys()
         return Input(photograph, {name: processed[name] for name in sorted(names)}, picture.size)
 
     @torch.inference_mode()
-    def detect(self, batch: Sequence[Input]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Of photographs of one `shape`, each one's boxes xyxy (N, 4) in its pixels, not cut to it, and their
-        scores (N,) in [0, 1], all above `score`."""
-        device = next(self.model.parameters()).device
-        tensors = {
-            name: torch.cat([each.tensors[name] for each in batch]).to(device)
-            for name in batch[0].tensors
-        }
+    def _detect(self, batch: Sequence[Input]) -> Iterator[Proposals]:
+        """Of photographs of one `shape`."""
+        config = self.config.detector
+        names = batch[0].tensors
+        tensors = {name: torch.cat([each.tensors[name] for each in batch]) for name in names}
         try:
-            outputs = self._forward(tensors, len(batch))
+            outputs = self.detector.forward(
+                {name: value.to(self.device) for name, value in tensors.items()}
+            )
         except torch.OutOfMemoryError:
             raise UserError(
                 f"{KEY}.batch_size: the GPU has no room for {len(batch)} photographs at a time; lower it"
             ) from None
-        detections = self.processor.post_process_object_detection(
+        detections = self.detector.processor.post_process_object_detection(
             outputs,
-            threshold=self.config.score,
+            threshold=config.score,
             target_sizes=[(height, width) for width, height in (each.size for each in batch)],
         )
-        results = []
         for each, detection in zip(batch, detections, strict=True):
             boxes = detection["boxes"].float().cpu().numpy()
-            scores = detection["scores"].float().cpu().numpy()
+            scores = detection["scores"].float().cpu().numpy().clip(0, 1)
             if not np.isfinite(boxes).all():
                 raise UserError(
-                    f"{each.photograph.file}: {self.config.model!r} gives boxes that are not numbers; its"
-                    " weights are damaged: download it again"
+                    f"{each.photograph.file}: {config.model!r} gives boxes that are not numbers; its weights"
+                    " are damaged: download it again"
                 )
-            scale = np.array(each.photograph.size) / np.array(each.size)
-            results.append((boxes * np.tile(scale, 2), np.clip(scores, 0, 1)))
-        return results
+            size = each.photograph.size
+            scale = np.tile(np.array(size) / np.array(each.size), 2)
+            yield to_proposals(boxes * scale, scores, self.source, self.config, size)
 
-    def _forward(self, tensors: dict[str, Tensor], count: int) -> Any:
+
+@dataclass(frozen=True)
+class Detector:
+    """A frozen detector. queries: the encoded texts (Q, T) of one photograph; empty for a model without."""
+
+    model: Any
+    processor: Any
+    queries: dict[str, Tensor]
+
+    def forward(self, tensors: dict[str, Tensor]) -> Any:
+        """The model's output for a batch of photographs."""
+        pixels = tensors["pixel_values"]
         texts = {
-            name: value.to(tensors["pixel_values"].device).repeat(count, 1)
+            name: value.to(pixels.device).repeat(len(pixels), 1)
             for name, value in self.queries.items()
         }
         return self.model(**tensors, **texts)
@@ -165,13 +157,12 @@ class Detector:
 class ObjectnessDetector(Detector):
     """OWLv2 without queries: how much of an object each of its boxes holds, whatever it is."""
 
-    def _forward(self, tensors: dict[str, Tensor], count: int) -> Any:
+    def forward(self, tensors: dict[str, Tensor]) -> Any:
         grid = self.model.image_embedder(tensors["pixel_values"])[0]
-        cells = grid.flatten(1, 2)
         # the processor scales boxes of one class as it does those of many
         return SimpleNamespace(
-            logits=self.model.objectness_predictor(cells).unsqueeze(-1),
-            pred_boxes=self.model.box_predictor(cells, grid),
+            logits=self.model.objectness_predictor(grid.flatten(1, 2)).unsqueeze(-1),
+            pred_boxes=self.model.box_predictor(grid.flatten(1, 2), grid),
         )
 
 
@@ -207,7 +198,7 @@ def open_detector(config: DetectorConfig, device: torch.device) -> Detector:
         )
     any_kind = config.queries is None and settings.model_type in OWL
     detector = ObjectnessDetector if any_kind else Detector
-    return detector(config, model.to(device), processor, queries)
+    return detector(model.to(device), processor, queries)
 
 
 def _encode_queries(config: DetectorConfig, settings: Any, model: Any) -> dict[str, Tensor]:
