@@ -117,17 +117,17 @@ def test_the_tables_hold_what_the_forward_pass_gives(
     assert sorted(pairs.expression_ids) == sorted(table.index)
     for row, expression in enumerate(indices.expressions):
         name = pairs.expression_ids[expression]
-        found = table.loc[name]
+        prediction = table.loc[name]
         size = np.tile(proposals.sizes[pairs.image_rows[expression]], 2)
-        np.testing.assert_allclose(found["box_xyxy"], boxes[row].numpy() * size, atol=1e-3)
-        assert found["score"] == pytest.approx(grounded.scores[row].max().item(), abs=1e-4)
+        np.testing.assert_allclose(prediction["box_xyxy"], boxes[row].numpy() * size, atol=1e-3)
+        assert prediction["score"] == pytest.approx(grounded.scores[row].max().item(), abs=1e-4)
         chosen = int(grounded.scores[row].argmax())
-        assert found["rank"] == (chosen if chosen < count else -1)
+        assert prediction["rank"] == (chosen if chosen < count else -1)
         image_score = grounded.image_score.logit[row].sigmoid().item()
-        assert found["image_score"] == pytest.approx(image_score, abs=1e-5)
+        assert prediction["image_score"] == pytest.approx(image_score, abs=1e-5)
         own_cam = (grounded.own_cam[row] / grounded.own_cam[row].max()).numpy()
         cells = np.frombuffer(to_bytes(own_cam), np.uint8).astype(int)
-        assert np.abs(np.frombuffer(found["cam"], np.uint8) - cells).max() <= 1
+        assert np.abs(np.frombuffer(prediction["cam"], np.uint8) - cells).max() <= 1
     # image 6 has no proposals, but the box of the map
     assert set(table.loc["e6.0":"e6.2", "rank"]) == {-1}  # type: ignore[misc]
 

@@ -196,8 +196,8 @@ def test_the_model_of_the_smoke_study_gives_the_predictions_of_its_stages(
     pipeline = GroundingPipeline.from_pretrained(root / "model")
     answers = {}
     for image, rows in expressions.groupby("image_id"):
-        found = pipeline(photographs[image], rows["text"].tolist())
-        answers |= dict(zip(rows["expression_id"], found, strict=True))
+        of_image = pipeline(photographs[image], rows["text"].tolist())
+        answers |= dict(zip(rows["expression_id"], of_image, strict=True))
     config = (root / "model" / "grounder" / "config.yaml").read_text()
     seed = int(config.split("seed: ")[1].split()[0])
     predictions = tables.read("predictions", root / "full" / f"seed{seed}" / "predictions.parquet")

@@ -91,7 +91,7 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(
     class Interrupted(Exception):
         pass
 
-    losses = {"attention_mining": {"warmup": 0.5, "every": 2}}
+    losses = {"attention_mining": {"warmup": 1.0, "every": 1}}  # so the step counts
     whole = run_train(paths, tmp_path / "whole", losses=losses, epochs=3, batch_size=2)
     scores, count = training.mean_scores, iter(range(9))
 
