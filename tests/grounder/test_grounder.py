@@ -66,6 +66,8 @@ def test_the_order_of_proposals_is_that_of_the_scores(changes: dict[str, Any]) -
 def test_padding_with_invalid_proposals_changes_nothing(count: int) -> None:
     model, inputs = tiny_grounder(), tiny_inputs(count=count)
     plain = forward(model, inputs)
+    texts = model.matcher.read(inputs.tokens, inputs.mask)
+    contrastive = model.contrastive_logits(see(model, inputs), texts)
     proposals = inputs.proposals
     inputs.proposals = Proposals(
         torch.cat([proposals.boxes, torch.zeros(PAIRS, 2, 4).double()], 1),
@@ -76,6 +78,8 @@ def test_padding_with_invalid_proposals_changes_nothing(count: int) -> None:
     assert torch.allclose(plain.scores, padded.scores[:, :count], atol=1e-9)
     assert torch.isinf(padded.scores[:, count:]).all()
     assert torch.allclose(plain.image_score.logit, padded.image_score.logit, atol=1e-9)
+    late = model.contrastive_logits(see(model, inputs), texts)
+    assert torch.allclose(contrastive, late, atol=1e-9)
 
 
 @every_model
