@@ -89,9 +89,7 @@ class ScenesConfig(KindSection):
     @model_validator(mode="after")
     def _fewest_below_most(self) -> ScenesConfig:
         if self.min_objects > self.max_objects:
-            raise ValueError(
-                f"min_objects ({self.min_objects}) is above max_objects ({self.max_objects})"
-            )
+            raise ValueError(f"min_objects ({self.min_objects}) is above max_objects ({self.max_objects})")
         return self
 
 
@@ -170,10 +168,7 @@ class Flickr30kConfig(KindSection):
     """Folder of the photographs inside data_root."""
 
     def source_files(self) -> list[str]:
-        return [
-            str(PurePosixPath(self.annotations, f"{split}.txt"))
-            for split in ("train", "val", "test")
-        ]
+        return [str(PurePosixPath(self.annotations, f"{split}.txt")) for split in ("train", "val", "test")]
 
 
 class DataConfig(Section):

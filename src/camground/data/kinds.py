@@ -52,9 +52,7 @@ def write_data(config: DataConfig, data_root: str | Path | None, outputs: Output
         raise UserError(f"data.kind is {kind}: give --pictures, the folder for its pictures")
     if not section.makes_pictures and not (data_root and root.is_dir()):
         problem = f"no folder {root}" if data_root else "is not set"
-        raise UserError(
-            f"data_root: {problem}; data.kind is {kind}, so set it to the data's folder"
-        )
+        raise UserError(f"data_root: {problem}; data.kind is {kind}, so set it to the data's folder")
     import_module(section.full_module()).write(config, root, outputs)
 
 
@@ -70,9 +68,7 @@ def image_row(image_id: str, path: Path | str, size: tuple[int, int], split: str
     return _row("images", **values, split=split)
 
 
-def expression_row(
-    expression_id: str, image_id: str, text: str, kind: str, split: str, **swap: Any
-) -> Row:
+def expression_row(expression_id: str, image_id: str, text: str, kind: str, split: str, **swap: Any) -> Row:
     """A row of `expressions`. kind: "phrase", "sentence", or "swap", which has further columns."""
     values = {"expression_id": expression_id, "image_id": image_id, "text": text, "kind": kind}
     return _row("expressions", **values, split=split, **swap)

@@ -106,9 +106,7 @@ def _by_split(dataset: str, refs: Iterable[Ref]) -> dict[str, set[str]]:
     return photographs
 
 
-def _shared(
-    trained: set[str], dataset: str, split_by: str, splits: dict[str, set[str]]
-) -> list[SharedSplit]:
+def _shared(trained: set[str], dataset: str, split_by: str, splits: dict[str, set[str]]) -> list[SharedSplit]:
     return [
         SharedSplit(dataset, split_by, split, len(photographs), sorted(photographs & trained))
         for split, photographs in sorted(splits.items())
@@ -145,9 +143,7 @@ def audit(data_root: Path, dataset: str, split_by: str, refs: Iterable[Ref]) -> 
     return result
 
 
-def list_leakage(
-    data_root: Path, dataset: str, split_by: str, allowed: Allowed, output: Path
-) -> None:
+def list_leakage(data_root: Path, dataset: str, split_by: str, allowed: Allowed, output: Path) -> None:
     """Write the audit of a data set as JSON; `UserError` for shared photographs that are not allowed."""
     root = data_root.expanduser().absolute()
     path = refs_path(root / dataset, split_by)

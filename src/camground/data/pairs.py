@@ -59,9 +59,7 @@ class Pairs:
     text_ids (N,): equal for equal texts; swaps: those of these texts.
     """
 
-    def __init__(
-        self, images: str | Path, expressions: str | Path, split: str, kinds: Sequence[str]
-    ) -> None:
+    def __init__(self, images: str | Path, expressions: str | Path, split: str, kinds: Sequence[str]) -> None:
         image_table = tables.read("images", images, ["image_id"])
         of_split = tables.read("expressions", expressions)
         of_split = of_split[of_split["split"] == split]

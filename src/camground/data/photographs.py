@@ -70,9 +70,7 @@ def read_reduced(path: str | Path, longest: int, size: tuple[int, int]) -> np.nd
     with open_photograph(path) as picture:
         if picture.size != tuple(size):
             now, before = ("x".join(map(str, sides)) for sides in (picture.size, size))
-            raise UserError(
-                f"{path}: is {now} pixels but {before} in the images table; rerun `data`"
-            )
+            raise UserError(f"{path}: is {now} pixels but {before} in the images table; rerun `data`")
         shrink = min(1.0, longest / max(size))
         reduced = (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
         # A JPEG decoder can leave out what would be averaged away; other formats ignore this.

@@ -41,9 +41,7 @@ class Rejected:
         readable = value.encode("utf-8", "replace").decode("utf-8")
         self.rows.append(RejectedRow(str(file), row, readable, str(reason)))
 
-    def settle(
-        self, total: int, max_share: float, path: Path, key: str = "data.max_rejected_share"
-    ) -> None:
+    def settle(self, total: int, max_share: float, path: Path, key: str = "data.max_rejected_share") -> None:
         """Write the table `rejected` to `path`; stop the run above `max_share` of refused rows.
 
         Before stopping, the rows also go to a CSV file beside `path`: a workflow deletes the

@@ -51,9 +51,7 @@ def listing(table: Sources) -> str:
     return "\n".join([*lines, "", "Data sets:", *sets])
 
 
-def fetch(
-    source: Source, root: Path, patience: Patience | None = None, limits: Limits | None = None
-) -> Path:
+def fetch(source: Source, root: Path, patience: Patience | None = None, limits: Limits | None = None) -> Path:
     """See to it that `source` is in its folder below `root`; returns the receipt's path.
 
     `UserError` when it cannot be had, is not what it was the first time, or must be fetched by hand.
@@ -67,9 +65,7 @@ def fetch(
         else:
             _bring(source, root, patience, limits)
         # what a receipt says is the same each time, so that nothing downstream looks changed
-        _write_json(
-            receipt, {"source": source.name, "folder": source.folder, "proof": source.proof}
-        )
+        _write_json(receipt, {"source": source.name, "folder": source.folder, "proof": source.proof})
     return receipt
 
 
@@ -80,8 +76,7 @@ def _bring(source: Source, root: Path, patience: Patience | None, limits: Limits
     if file.exists():
         if problem := mismatch(file, expected):
             raise UserError(
-                f"{file}: {problem}; move it away to have it downloaded again"
-                + _lock_advice(source, root)
+                f"{file}: {problem}; move it away to have it downloaded again" + _lock_advice(source, root)
             )
     elif not source.addresses:
         advice = (source.by_hand or "").format(archive=file, folder=target)
@@ -157,9 +152,7 @@ def _remember(source: Source, root: Path, file: Path, address: str | None) -> No
         table[source.name] = {**row, "address": address, "first_seen": day}
         _write_json(path, dict(sorted(table.items())))
     if not source.digests:
-        log.info(
-            "%s: no digest is known, so this one is kept: sha256 %s", source.name, row["sha256"]
-        )
+        log.info("%s: no digest is known, so this one is kept: sha256 %s", source.name, row["sha256"])
 
 
 def _write_json(path: Path, content: Any) -> None:

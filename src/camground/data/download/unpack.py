@@ -164,9 +164,7 @@ def _write_all(archive: Path, folder: Path, limits: Limits) -> int:
     return count
 
 
-def _zip_members(
-    archive: Path, folder: Path, limits: Limits
-) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+def _zip_members(archive: Path, folder: Path, limits: Limits) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     """Path and content of the plain files; anything that is neither file nor folder is refused."""
     with zipfile.ZipFile(archive) as opened:
         infos = opened.infolist()

@@ -73,9 +73,7 @@ def _entries(path: Path, content: Any, key: str, *required: str) -> Iterator[dic
         raise UserError(f"{path}: has no list `{key}`; get REFER's own instances.json again")
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or any(name not in entry for name in required):
-            raise UserError(
-                f"{path}: {key}[{number}] lacks one of {', '.join(required)}; get the file again"
-            )
+            raise UserError(f"{path}: {key}[{number}] lacks one of {', '.join(required)}; get the file again")
         yield entry
 
 
@@ -91,9 +89,7 @@ def read_instances(path: Path) -> Instances:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; it lies beside refs(<splitBy>).p") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path}: truncated, or not JSON ({error}); delete it and get it again"
-        ) from None
+        raise UserError(f"{path}: truncated, or not JSON ({error}); delete it and get it again") from None
     instances = Instances()
     for entry in _entries(path, content, "categories", "id", "name"):
         instances.categories[str(entry["id"])] = str(entry["name"])
@@ -104,9 +100,7 @@ def read_instances(path: Path) -> Instances:
         except (TypeError, ValueError):
             raise UserError(f"{path}: image {image_id} has no width and height") from None
         instances.pictures[image_id] = Picture(image_id, str(entry["file_name"]), size)
-    if len({picture.file_name for picture in instances.pictures.values()}) < len(
-        instances.pictures
-    ):
+    if len({picture.file_name for picture in instances.pictures.values()}) < len(instances.pictures):
         raise UserError(f"{path}: two images have the same file_name; get the file again")
     for entry in _entries(path, content, "annotations", "id", "image_id", "category_id", "bbox"):
         annotation_id = str(entry["id"])

@@ -13,9 +13,7 @@ from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 
 
-def read_csv_rows(
-    path: Path, columns: list[str], rejected: Rejected
-) -> Iterator[tuple[int, dict[str, str]]]:
+def read_csv_rows(path: Path, columns: list[str], rejected: Rejected) -> Iterator[tuple[int, dict[str, str]]]:
     """Line and values by column name, of `columns` alone, of each row of a UTF-8 file; the header is line 1.
 
     Whitespace is normalised and blank lines are skipped. A row with a missing or surplus field, misplaced

@@ -65,9 +65,7 @@ ADJECTIVES = COLOURS | _words(
     homeless handicapped disabled blind dead lively fellow single front rear hind upper lower own"""
 )
 # Adjectives that also end a phrase as its noun: "street light", "an orange".
-ALSO_NOUNS = _words(
-    "light orange gold silver metal plastic concrete leather denim adult female male"
-)
+ALSO_NOUNS = _words("light orange gold silver metal plastic concrete leather denim adult female male")
 
 # Only ever verbs in a caption, whatever stands around them.
 VERBS = _words(

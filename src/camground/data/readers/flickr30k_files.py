@@ -59,9 +59,7 @@ class Flickr30kFiles:
                 ) from None
             for name in names:
                 if not name.isalnum():
-                    raise UserError(
-                        f"{path}: {name!r} is no id of a photograph, such as 1000092795"
-                    )
+                    raise UserError(f"{path}: {name!r} is no id of a photograph, such as 1000092795")
                 if splits.setdefault(name, split) != split:
                     raise UserError(
                         f"{path}: photograph {name} is in split {splits[name]} too: it would be trained"

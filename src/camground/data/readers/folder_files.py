@@ -13,12 +13,7 @@ from pathlib import Path
 from camground.data.boxes import Box, xywh_to_xyxy
 from camground.data.config import FolderConfig
 from camground.data.readers.csv_rows import read_csv_rows
-from camground.data.readers.source_paths import (
-    existing_file,
-    existing_folder,
-    has_word,
-    inside_folder,
-)
+from camground.data.readers.source_paths import existing_file, existing_folder, has_word, inside_folder
 from camground.data.rejected import Rejected
 from camground.study.progress import log
 
@@ -60,8 +55,7 @@ class FolderFiles:
         return cls(
             existing_folder(
                 root / config.images,
-                "put the photographs there, or set data.folder.images to the folder's name inside"
-                " data_root",
+                "put the photographs there, or set data.folder.images to the folder's name inside data_root",
             ),
             existing_file(
                 root / config.captions,

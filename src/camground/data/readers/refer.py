@@ -26,13 +26,7 @@ from camground.data.config import DataConfig
 from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.leakage import allowed_by, audit
 from camground.data.photographs import inspect_all, locate
-from camground.data.readers.coco_instances import (
-    Annotation,
-    Instances,
-    Picture,
-    encoded_mask,
-    read_instances,
-)
+from camground.data.readers.coco_instances import Annotation, Instances, Picture, encoded_mask, read_instances
 from camground.data.readers.refer_counts import check_counts
 from camground.data.readers.refer_files import Ref, ReferFiles, read_refs, with_known_splits
 from camground.data.readers.source_paths import inside_folder
@@ -108,9 +102,7 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
 
     with data_tables(outputs) as tables:
         for photograph in track(photographs, "photographs and their refs"):
-            tables.add(
-                _image(photograph), _expressions(photograph), _targets(photograph, instances)
-            )
+            tables.add(_image(photograph), _expressions(photograph), _targets(photograph, instances))
 
 
 def _matched(
@@ -152,9 +144,7 @@ def _usable_photographs(
     located = locate(folder, names.values())
     paths = {image_id: located[name] for image_id, name in names.items()}
     usable = {}
-    for (image_id, path), file in zip(
-        paths.items(), inspect_all(list(paths.values())), strict=True
-    ):
+    for (image_id, path), file in zip(paths.items(), inspect_all(list(paths.values())), strict=True):
         picture = pictures[image_id]
         problem = file.problem
         if not problem and file.size != picture.size:
@@ -192,9 +182,7 @@ def _photographs(
             if not sentence.text:
                 value = f"ref {ref.ref_id}, sentence {sentence.sentence_id}"
                 rejected.add(source, ref.row, value, "a sentence without a letter")
-        photograph = photographs.setdefault(
-            ref.image_id, ReferPhotograph(picture, paths[ref.image_id])
-        )
+        photograph = photographs.setdefault(ref.image_id, ReferPhotograph(picture, paths[ref.image_id]))
         photograph.referents.append(Referent(ref, annotation, box))
     return list(photographs.values())
 

@@ -53,10 +53,7 @@ def differences(dataset: str, split_by: str, counts: dict[str, tuple[int, int]])
         f"  {split} {unit}: {expected} published, {count} here ({count - expected:+d})"
         for split in [*published, *sorted(counts.keys() - published.keys())]
         for unit, expected, count in zip(
-            ("refs", "expressions"),
-            published.get(split, (0, 0)),
-            counts.get(split, (0, 0)),
-            strict=True,
+            ("refs", "expressions"), published.get(split, (0, 0)), counts.get(split, (0, 0)), strict=True
         )
         if expected is not None and expected != count
     ]

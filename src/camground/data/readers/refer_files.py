@@ -55,9 +55,7 @@ class ReferFiles:
         """Raises `UserError` for what is missing below `root`."""
         folder = root / config.dataset
         refs = refs_path(folder, config.split_by)
-        advice = (
-            "put the photographs there, or set data.refer.images to their folder inside data_root"
-        )
+        advice = "put the photographs there, or set data.refer.images to their folder inside data_root"
         images = existing_folder(root / config.images, advice)
         return cls(refs, folder / "instances.json", images)
 
@@ -103,9 +101,7 @@ def _ref(row: int, entry: Any) -> Ref:
         image_id=str(entry["image_id"]),
         split=entry["split"],
         file_name=str(entry.get("file_name", "")),
-        sentences=tuple(
-            Sentence(str(sentence["sent_id"]), _text(sentence)) for sentence in sentences
-        ),
+        sentences=tuple(Sentence(str(sentence["sent_id"]), _text(sentence)) for sentence in sentences),
     )
 
 

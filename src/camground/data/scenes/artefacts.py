@@ -77,11 +77,7 @@ def cup(rng: np.random.Generator) -> list[Part]:
 
 
 def lamp(rng: np.random.Generator) -> list[Part]:
-    top, bottom, tall = (
-        float(rng.uniform(13, 20)),
-        float(rng.uniform(28, 36)),
-        float(rng.uniform(34, 42)),
-    )
+    top, bottom, tall = (float(rng.uniform(13, 20)), float(rng.uniform(28, 36)), float(rng.uniform(34, 42)))
     return [
         line((0, tall - 4), (0, 92), fill=p.STEEL, width=6),
         ellipse(0, tall + 2, 9, 9, p.GLOW),
@@ -100,9 +96,7 @@ def umbrella(rng: np.random.Generator) -> list[Part]:
     dome = np.concatenate([arc(0, 50, 50, rise, 180, 360, 24), *scallops])
     parts = [Part(hook, p.DARK_WOOD, stroke=5), curve(dome)]
     for x in (-25.0, 25.0):
-        parts.append(
-            line((x * 0.1, 50 - rise), (x * 0.75, 50 - rise * 0.6), (x, 43), fill=DARK, width=1)
-        )
+        parts.append(line((x * 0.1, 50 - rise), (x * 0.75, 50 - rise * 0.6), (x, 43), fill=DARK, width=1))
     return [*parts, line((0, 50 - rise), (0, 44 - rise), fill=p.INK, width=3)]
 
 
@@ -138,9 +132,7 @@ def balloon(rng: np.random.Generator) -> list[Part]:
 
 def guitar(rng: np.random.Generator) -> list[Part]:
     lower = float(rng.uniform(22, 26))
-    outline = np.concatenate(
-        [arc(0, 52, lower * 0.72, 12, -90, 25, 10), arc(0, 78, lower, 21, -38, 90, 12)]
-    )
+    outline = np.concatenate([arc(0, 52, lower * 0.72, 12, -90, 25, 10), arc(0, 78, lower, 21, -38, 90, 12)])
     return [
         curve(mirror(outline)),
         box(-4, 12, 4, 56, p.DARK_WOOD),

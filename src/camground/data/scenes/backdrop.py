@@ -46,9 +46,7 @@ class _Sheet:
         cv2.ellipse(self.canvas, (cx, cy), (ax, ay), 0, 0, 360, colour, -1, cv2.LINE_AA, _SHIFT)
 
     def stroke(self, shares: list[tuple[float, float]], colour: Colour, thickness: int) -> None:
-        cv2.polylines(
-            self.canvas, [self.points(shares)], False, colour, thickness, cv2.LINE_AA, _SHIFT
-        )
+        cv2.polylines(self.canvas, [self.points(shares)], False, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
 def _tuft(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
@@ -75,11 +73,7 @@ def _puddle(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None
     width = float(rng.uniform(0.03, 0.08))
     sheet.ellipse(x, y, width, width * 0.4, shade(sheet.theme.ground, 0.88))
     sheet.ellipse(
-        x + width * 0.1,
-        y - width * 0.05,
-        width * 0.7,
-        width * 0.22,
-        shade(sheet.theme.ground, 1.25),
+        x + width * 0.1, y - width * 0.05, width * 0.7, width * 0.22, shade(sheet.theme.ground, 1.25)
     )
 
 
@@ -125,14 +119,10 @@ def _far(sheet: _Sheet, horizon: float, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(1, 4))):
         x, y, wide = (float(v) for v in rng.uniform((0, 0.02, 0.04), (1, horizon * 0.6, 0.08)))
         for shift, factor in ((-0.7, 0.7), (0.0, 1.0), (0.75, 0.75)):
-            sheet.ellipse(
-                x + wide * shift, y, wide * factor, wide * 0.42 * factor, shade(theme.far, 1.5)
-            )
+            sheet.ellipse(x + wide * shift, y, wide * factor, wide * 0.42 * factor, shade(theme.far, 1.5))
     for _ in range(3):
         x, wide, tall = (float(v) for v in rng.uniform((0, 0.2, 0.03), (1, 0.45, 0.1)))
-        hill = [
-            (x + wide * t, horizon - tall * (1 - t * t)) for t in np.linspace(-1, 1, 13).tolist()
-        ]
+        hill = [(x + wide * t, horizon - tall * (1 - t * t)) for t in np.linspace(-1, 1, 13).tolist()]
         sheet.fill(hill, shade(theme.hills, float(rng.uniform(0.94, 1.1))))
 
 

@@ -27,9 +27,7 @@ PNG_COMPRESSION = 1
 Rows = tuple[list[Row], list[Row], list[Row]]  # of images, expressions and targets
 
 
-def write(
-    config: DataConfig, data_root: Path, outputs: Outputs, processes: int | None = None
-) -> None:
+def write(config: DataConfig, data_root: Path, outputs: Outputs, processes: int | None = None) -> None:
     """Make the data set: PNGs below pictures/<split>/ and the tables.
 
     processes: default one per core; the result does not depend on it. Raises `UserError` for a config of

@@ -25,10 +25,7 @@ class Expression:
 
 
 def _attributes(
-    scene: SceneSemantics,
-    target: int,
-    rng: np.random.Generator,
-    keep: tuple[float, float, float, float],
+    scene: SceneSemantics, target: int, rng: np.random.Generator, keep: tuple[float, float, float, float]
 ) -> Description:
     """Some true attributes; `keep`: probabilities of category, colour, pattern and size."""
     own = scene.objects[target]
@@ -50,9 +47,7 @@ def _attributes(
     )
 
 
-def _locations(
-    scene: SceneSemantics, target: int, description: Description
-) -> list[tuple[str, ...]]:
+def _locations(scene: SceneSemantics, target: int, description: Description) -> list[tuple[str, ...]]:
     """The true locations of the target, of one word or two."""
     named = scene.meaning(description.but(size=None)).clear
     true = [
@@ -105,9 +100,7 @@ def _relations(
     return tuple(relations.items())
 
 
-def _draw(
-    scene: SceneSemantics, target: int, flavour: str, rng: np.random.Generator
-) -> Description | None:
+def _draw(scene: SceneSemantics, target: int, flavour: str, rng: np.random.Generator) -> Description | None:
     if flavour == "ref":
         description = _attributes(scene, target, rng, (0.94, 0.45, 0.2, 0.15))
         locations = _locations(scene, target, description) if rng.random() < 0.85 else []
@@ -127,8 +120,7 @@ def _has_needless_part(scene: SceneSemantics, target: int, description: Descript
     silence: dict[str, Any] = {"colour": None, "pattern": None, "size": None}
     silence |= {"location": (), "relations": ()}
     return any(
-        getattr(description, part)
-        and scene.meaning(description.but(**{part: silent})).only == target
+        getattr(description, part) and scene.meaning(description.but(**{part: silent})).only == target
         for part, silent in silence.items()
     )
 
@@ -163,9 +155,7 @@ def draw_expressions(
     texts: set[str] = set()
     for number in range(count):
         flavour = flavours[(first + number) % len(flavours)]
-        order = sorted(
-            rng.permutation(len(categories)).tolist(), key=lambda i: used[i] - 0.5 * shared[i]
-        )
+        order = sorted(rng.permutation(len(categories)).tolist(), key=lambda i: used[i] - 0.5 * shared[i])
         for target in (i for i in order for _ in range(2)):
             description = describe(scene, target, flavour, rng)
             if description is None:

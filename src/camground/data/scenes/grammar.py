@@ -27,9 +27,7 @@ WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "colour": _wordings(
         """red scarlet, orange, yellow, green, blue, purple violet, pink, brown, white, grey gray, black"""
     ),
-    "pattern": _wordings(
-        "plain solid, striped stripy, dotted spotted polka-dot, checked checkered"
-    ),
+    "pattern": _wordings("plain solid, striped stripy, dotted spotted polka-dot, checked checkered"),
     "pattern_noun": {
         "striped": ("stripes",),
         "dotted": ("dots", "spots", "polka-dots"),
@@ -87,9 +85,7 @@ def _noun_phrase(
     """Adjectives and noun, without article; `before`: words of location that lead."""
     adjectives = list(before)
     if description.size:
-        adjectives.insert(
-            int(rng.integers(len(adjectives) + 1)), word("size", description.size, rng)
-        )
+        adjectives.insert(int(rng.integers(len(adjectives) + 1)), word("size", description.size, rng))
     marks: list[str] = []
     after: list[str] = []
     if description.pattern:
@@ -114,18 +110,14 @@ def with_article(words: list[str], rng: np.random.Generator, indefinite: float) 
     return ["an" if words[0][0] in "aeiou" and words[0] != "one" else "a", *words]
 
 
-def _location(
-    location: tuple[str, ...], rng: np.random.Generator
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _location(location: tuple[str, ...], rng: np.random.Generator) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Words of location before and after the noun phrase; one of the two is empty."""
     words = tuple(word("location", name, rng) for name in location)
     adjectival = len(location) == 1 and location[0].endswith(("most", "est"))
     if adjectival or rng.random() < 0.45:
         return words, ()
     # "upper" and "lower" cannot stand alone after a preposition
-    nouns = tuple(
-        {"upper": "top", "lower": "bottom"}.get(w, w) if len(words) == 1 else w for w in words
-    )
+    nouns = tuple({"upper": "top", "lower": "bottom"}.get(w, w) if len(words) == 1 else w for w in words)
     if len(location) == 2:
         corner = ("in the {}", "at the {}", "in the {} corner", "in the {} part")
         phrase = _any(corner if words[0] in ("top", "bottom") else corner[2:], rng)

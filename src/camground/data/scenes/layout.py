@@ -155,12 +155,8 @@ def _draw(
     picture = paint(side, horizon, rng)
     picture = _shadows(picture, boxes, [not CATEGORIES[category].flies for category, _, _ in kinds])
     whole = np.zeros((count, side, side), dtype=bool)
-    for index, (box, parts, (_, colour, pattern)) in enumerate(
-        zip(boxes, shapes, kinds, strict=True)
-    ):
-        angle = (
-            float(rng.uniform(0, np.pi)) if pattern == "striped" else float(rng.uniform(-0.4, 0.4))
-        )
+    for index, (box, parts, (_, colour, pattern)) in enumerate(zip(boxes, shapes, kinds, strict=True)):
+        angle = float(rng.uniform(0, np.pi)) if pattern == "striped" else float(rng.uniform(-0.4, 0.4))
         look = Look(colour, jittered(colour, rng), pattern, angle, float(rng.random()))
         x0, _, x1, _ = extent(parts)
         patch = render(parts, look, float((box[2] - box[0]) * side / (x1 - x0)))

@@ -127,14 +127,9 @@ def butterfly(rng: np.random.Generator) -> list[Part]:
 def snail(rng: np.random.Generator) -> list[Part]:
     radius = float(rng.uniform(28, 33))
     turns = np.radians(np.linspace(0, 560, 40))
-    spiral = (
-        np.stack([np.cos(turns), np.sin(turns)], axis=1)
-        * (radius * 0.82 * turns / turns[-1])[:, None]
-    )
+    spiral = np.stack([np.cos(turns), np.sin(turns)], axis=1) * (radius * 0.82 * turns / turns[-1])[:, None]
     neck = arc(46, 46, 10.5, 11, 180, 365, 12)
-    foot = np.concatenate(
-        [[[-54, 89], [-46, 81], [-20, 77], [24, 76], [33, 68]], neck, [[52, 82], [46, 89]]]
-    )
+    foot = np.concatenate([[[-54, 89], [-46, 81], [-20, 77], [24, 76], [33, 68]], neck, [[52, 82], [46, 89]]])
     return [
         line((44, 40), (40, 18), fill=p.WOOD, width=2.5),
         line((50, 40), (56, 20), fill=p.WOOD, width=2.5),

@@ -66,9 +66,7 @@ def _unit_arc(start: float, stop: float, steps: int) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def arc(
-    x: float, y: float, rx: float, ry: float, start: float, stop: float, steps: int = 16
-) -> np.ndarray:
+def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, steps: int = 16) -> np.ndarray:
     """Points (steps, 2) of an ellipse's arc; degrees, clockwise from the right as y points down."""
     return _unit_arc(start, stop, steps) * (rx, ry) + (x, y)
 
@@ -175,9 +173,7 @@ def render(parts: list[Part], look: Look, scale: float) -> np.ndarray:
             thickness = max(2, round(part.stroke * zoom))
             cv2.polylines(canvas, [points], False, ink, thickness + 2, cv2.LINE_AA, _SHIFT)
             if thickness > 2:
-                cv2.polylines(
-                    canvas, [points], False, (*colour, 255), thickness - 1, cv2.LINE_AA, _SHIFT
-                )
+                cv2.polylines(canvas, [points], False, (*colour, 255), thickness - 1, cv2.LINE_AA, _SHIFT)
             continue
         cv2.fillPoly(canvas, [points], (*colour, 255), cv2.LINE_AA, _SHIFT)
         if part.fill == MAIN and look.pattern != "plain":
@@ -198,6 +194,4 @@ def _tint(canvas: np.ndarray, points: np.ndarray, pattern: np.ndarray, colour: C
     inside = np.zeros(region.shape[:2], dtype=np.uint8)
     cv2.fillPoly(inside, [points - (low << _SHIFT)], 255, cv2.LINE_AA, _SHIFT)
     share = (pattern[window] * (inside * np.float32(1 / 255)))[..., None]
-    region[..., :3] = np.rint(
-        region[..., :3] * (1 - share) + share * np.array(colour, dtype=np.float32)
-    )
+    region[..., :3] = np.rint(region[..., :3] * (1 - share) + share * np.array(colour, dtype=np.float32))

@@ -143,9 +143,7 @@ class SceneSemantics:
         indices = range(len(centres))
         if location == "middle":
             off = [max(abs(x - 0.5), abs(y - 0.5)) for x, y in centres]
-            return Referents.of(
-                (i for i in indices if off[i] < 0.13), (i for i in indices if off[i] < 0.26)
-            )
+            return Referents.of((i for i in indices if off[i] < 0.13), (i for i in indices if off[i] < 0.26))
         axis = 0 if location in ("left", "right", "leftmost", "rightmost") else 1
         far = location in ("right", "bottom", "rightmost", "lowest")
         along = [1 - centre[axis] if far else centre[axis] for centre in centres]

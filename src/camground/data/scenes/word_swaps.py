@@ -20,12 +20,7 @@ from camground.data.scenes.semantics import Description, SceneSemantics
 
 OPPOSITES = {
     "size": (("small", "big"), ("smallest", "biggest")),
-    "location": (
-        ("left", "right"),
-        ("top", "bottom"),
-        ("leftmost", "rightmost"),
-        ("highest", "lowest"),
-    ),
+    "location": (("left", "right"), ("top", "bottom"), ("leftmost", "rightmost"), ("highest", "lowest")),
     "relation": (
         ("left_of", "right_of"),
         ("above", "below"),
@@ -76,9 +71,7 @@ def _other(scene: SceneSemantics, attribute: str, concept: str, rng: np.random.G
     return others[int(rng.integers(len(others)))]
 
 
-def _changes(
-    scene: SceneSemantics, description: Description, rng: np.random.Generator
-) -> Iterator[_Change]:
+def _changes(scene: SceneSemantics, description: Description, rng: np.random.Generator) -> Iterator[_Change]:
     """Every change of one concept of the description."""
 
     for attribute in ("category", "colour", "pattern"):
@@ -91,16 +84,12 @@ def _changes(
     for side in description.location:
         if opposite := _opposite("location", side):
             location = tuple(opposite if name == side else name for name in description.location)
-            yield _Change(
-                "location", "location", side, opposite, description.but(location=location)
-            )
+            yield _Change("location", "location", side, opposite, description.but(location=location))
     for number, (name, landmarks) in enumerate(description.relations):
         before, after = description.relations[:number], description.relations[number + 1 :]
         if opposite := _opposite("relation", name):
             relations = (*before, (opposite, landmarks), *after)
-            yield _Change(
-                "relation", "relation", name, opposite, description.but(relations=relations)
-            )
+            yield _Change("relation", "relation", name, opposite, description.but(relations=relations))
         for index, landmark in enumerate(landmarks):
             for attribute in ("category", "colour"):
                 if concept := getattr(landmark, attribute):
@@ -108,9 +97,7 @@ def _changes(
                     renamed = list(landmarks)
                     renamed[index] = landmark.but(**{attribute: new})
                     relations = (*before, (name, tuple(renamed)), *after)
-                    yield _Change(
-                        "landmark", attribute, concept, new, description.but(relations=relations)
-                    )
+                    yield _Change("landmark", attribute, concept, new, description.but(relations=relations))
 
 
 def replaced(text: str, table: str, old: str, new: str) -> str | None:
