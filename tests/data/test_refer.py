@@ -13,6 +13,7 @@ from benchmark_files import HEIGHT, WIDTH, photograph, refer_refusal, run_refer,
 from camground.data.config import ReferConfig
 from camground.data.readers import refer_counts
 from camground.data.readers.refer_counts import PUBLISHED
+from camground.data.readers.refer_files import Ref
 from data_stage import rejected, table
 
 
@@ -159,11 +160,14 @@ def test_counts_of_what_was_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("key", PUBLISHED, ids="-".join)
 def test_published_counts(key: tuple[str, str]) -> None:
-    splits = PUBLISHED[key]
-    counts = {split: (refs, expressions or 1) for split, (refs, expressions) in splits.items()}
-    assert refer_counts.differences(*key, counts) == []
-    counts["test0"] = 1, 0
-    assert refer_counts.differences(*key, counts) == ["  test0 refs: 0 published, 1 here (+1)"]
+    refs = [
+        Ref(0, "", "", "", split, "", (("", "a"),) * (number == 0) * (expressions or 1))
+        for split, (count, expressions) in PUBLISHED[key].items()
+        for number in range(count)
+    ]
+    assert refer_counts.differences(*key, refs) == []
+    refs.append(Ref(0, "", "", "", "test0", "", ()))
+    assert refer_counts.differences(*key, refs) == ["  test0 refs: 0 published, 1 here (+1)"]
 
 
 def test_published_counts_sum_up() -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,11 +19,9 @@ from camground.data.boxes import Box, xywh_to_xyxy
 from camground.study.errors import UserError
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An entry of instances.images; `file_name` is relative to the folder of photographs."""
+class Picture(NamedTuple):
+    """An entry of instances.images: path relative to the folder of photographs; width and height."""
 
-    image_id: str
     file_name: str
     size: tuple[int, int]
 
@@ -94,12 +92,11 @@ def read_instances(path: Path) -> Instances:
     for entry in _entries(path, content, "categories", "id", "name"):
         instances.categories[str(entry["id"])] = str(entry["name"])
     for entry in _entries(path, content, "images", "id", "file_name", "width", "height"):
-        image_id = str(entry["id"])
         try:
             size = int(entry["width"]), int(entry["height"])
         except (TypeError, ValueError):
-            raise UserError(f"{path}: image {image_id} has no width and height") from None
-        instances.pictures[image_id] = Picture(image_id, str(entry["file_name"]), size)
+            raise UserError(f"{path}: image {entry['id']} has no width and height") from None
+        instances.pictures[str(entry["id"])] = Picture(str(entry["file_name"]), size)
     if len({picture.file_name for picture in instances.pictures.values()}) < len(instances.pictures):
         raise UserError(f"{path}: two images have the same file_name; get the file again")
     for entry in _entries(path, content, "annotations", "id", "image_id", "category_id", "bbox"):
@@ -109,14 +106,9 @@ def read_instances(path: Path) -> Instances:
         except ValueError as error:
             instances.problems[annotation_id] = str(error)
             continue
-        annotation = Annotation(
-            annotation_id=annotation_id,
-            image_id=str(entry["image_id"]),
-            category_id=str(entry["category_id"]),
-            box_xyxy=box,
-            crowd=bool(entry.get("iscrowd", 0)),
-            segmentation=entry.get("segmentation") or None,
-        )
+        ids = annotation_id, str(entry["image_id"]), str(entry["category_id"])
+        crowd, segmentation = bool(entry.get("iscrowd", 0)), entry.get("segmentation") or None
+        annotation = Annotation(*ids, box, crowd, segmentation)
         instances.annotations[annotation_id] = annotation
         instances.of_image.setdefault(annotation.image_id, []).append(annotation)
     return instances

@@ -27,12 +27,12 @@ from camground.data.photographs import PhotographFile, inspect_all
 from camground.data.readers.flickr30k_files import (
     Boxes,
     Caption,
-    Flickr30kFiles,
     Phrase,
     read_boxes,
     read_captions,
+    read_splits,
 )
-from camground.data.readers.source_paths import has_word
+from camground.data.readers.source_paths import existing_folder, has_word
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 from camground.study.progress import track
@@ -69,15 +69,23 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
         UserError: a folder or split file is missing, a photograph is in two splits, nothing is left
             to train on, or more rows are rejected than `data.max_rejected_share` allows.
     """
-    files = Flickr30kFiles.below(data_root, config.flickr30k)
-    splits = files.split_of_each()
+    root = data_root / config.flickr30k.annotations
+    folders = (
+        ("captions of Flickr30k Entities", root / "Sentences"),
+        ("boxes of Flickr30k Entities", root / "Annotations"),
+        ("photographs of Flickr30k", data_root / config.flickr30k.images),
+    )
+    advice = "put the {} there, or set data_root, data.flickr30k.annotations and data.flickr30k.images"
+    texts, boxes, images = (existing_folder(folder, advice.format(what)) for what, folder in folders)
+    split_files = {split: root / f"{split}.txt" for split in ("train", "val", "test")}
+    splits = read_splits(split_files)
     rejected = Rejected()
-    inspected = inspect_all([files.images / f"{name}.jpg" for name in splits])
-    named = track(splits.items(), "captions and boxes", total=len(splits))
+    paths = [images / f"{name}.jpg" for name in splits]
+    inspected = zip(splits.items(), paths, inspect_all(paths), strict=True)
     photographs = []
-    for (name, split), file in zip(named, inspected, strict=True):
-        photograph = _read_photograph(name, split, files, file, rejected)
-        if photograph is not None:
+    for (name, split), path, file in track(inspected, "captions and boxes", total=len(splits)):
+        sources = texts / f"{name}.txt", boxes / f"{name}.xml"
+        if photograph := _read_photograph(path, split, *sources, file, rejected):
             photographs.append(photograph)
     total = len(splits) + sum(
         len(photograph.captions) + len(photograph.boxes.objects) for photograph in photographs
@@ -85,7 +93,7 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     total = max(total, len(rejected.rows))
     rejected.settle(total, config.max_rejected_share, outputs.rejected)
     if not any(photograph.split == "train" and photograph.captions for photograph in photographs):
-        raise UserError(f"{files.splits['train']}: no usable photograph to train on is in it")
+        raise UserError(f"{split_files['train']}: no usable photograph to train on is in it")
 
     with data_tables(outputs) as tables:
         for photograph in photographs:
@@ -98,11 +106,9 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
 
 
 def _read_photograph(
-    name: str, split: str, files: Flickr30kFiles, file: PhotographFile, rejected: Rejected
+    path: Path, split: str, text_path: Path, box_path: Path, file: PhotographFile, rejected: Rejected
 ) -> Flickr30kPhotograph | None:
     """A photograph with its captions and boxes; None, and rejected rows, where a file is unusable."""
-    path = files.images / f"{name}.jpg"
-    text_path, box_path = files.sentences / f"{name}.txt", files.annotations / f"{name}.xml"
     source = path
     try:
         if file.problem:
@@ -112,16 +118,14 @@ def _read_photograph(
         source = box_path
         boxes = read_boxes(box_path)
         if boxes.size != file.size:
-            raise ValueError(
-                f"made for {boxes.size[0]} x {boxes.size[1]} pixels, but the photograph has"
-                f" {file.width} x {file.height}"
-            )
+            made_for = "made for {} x {} pixels, but the photograph has {} x {}"
+            raise ValueError(made_for.format(*boxes.size, *file.size))
     except ValueError as error:
-        rejected.add(source, 0, name, error)
+        rejected.add(source, 0, path.stem, error)
         return None
     for problem in boxes.problems:
-        rejected.add(box_path, 0, name, problem)
-    return Flickr30kPhotograph(f"{name}.jpg", path, split, captions, boxes)
+        rejected.add(box_path, 0, path.stem, problem)
+    return Flickr30kPhotograph(path.name, path, split, captions, boxes)
 
 
 def _expressions(photograph: Flickr30kPhotograph) -> Iterator[Row]:

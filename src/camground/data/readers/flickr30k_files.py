@@ -16,56 +16,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from camground.data.boxes import Box, fit_box
-from camground.data.config import Flickr30kConfig
-from camground.data.readers.source_paths import existing_folder, has_word
+from camground.data.readers.source_paths import has_word
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 
-SPLITS = ("train", "val", "test")
 NOT_VISUAL = "0"
 _PHRASE = re.compile(r"\[/EN#(\d+)((?:/[^\s/\[\]]+)+)\s+([^\[\]]*[^\[\]\s])\s*\]")
 
 
-@dataclass(frozen=True)
-class Flickr30kFiles:
-    """The folders of captions, boxes and photographs, and the file of each split."""
-
-    sentences: Path
-    annotations: Path
-    images: Path
-    splits: dict[str, Path]
-
-    @classmethod
-    def below(cls, root: Path, config: Flickr30kConfig) -> Flickr30kFiles:
-        """Raises `UserError` for a folder that is missing below `root`."""
-        folder = root / config.annotations
-        advice = "put the {} there, or set data_root, data.flickr30k.annotations and data.flickr30k.images"
-        return cls(
-            existing_folder(folder / "Sentences", advice.format("captions of Flickr30k Entities")),
-            existing_folder(folder / "Annotations", advice.format("boxes of Flickr30k Entities")),
-            existing_folder(root / config.images, advice.format("photographs of Flickr30k")),
-            {split: folder / f"{split}.txt" for split in SPLITS},
-        )
-
-    def split_of_each(self) -> dict[str, str]:
-        """The split of every photograph that the split files name, in their order."""
-        splits: dict[str, str] = {}
-        for split, path in self.splits.items():
-            try:
-                names = path.read_text(encoding="utf-8").split()
-            except (OSError, UnicodeDecodeError) as error:
+def read_splits(files: dict[str, Path]) -> dict[str, str]:
+    """The split of every photograph that the files of the splits name, in their order."""
+    splits: dict[str, str] = {}
+    for split, path in files.items():
+        try:
+            names = path.read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{path}: cannot be read ({error}); it lists the ids of split {split}, one per line"
+            ) from None
+        for name in names:
+            if not name.isalnum():
+                raise UserError(f"{path}: {name!r} is no id of a photograph, such as 1000092795")
+            if splits.setdefault(name, split) != split:
                 raise UserError(
-                    f"{path}: cannot be read ({error}); it lists the ids of split {split}, one per line"
-                ) from None
-            for name in names:
-                if not name.isalnum():
-                    raise UserError(f"{path}: {name!r} is no id of a photograph, such as 1000092795")
-                if splits.setdefault(name, split) != split:
-                    raise UserError(
-                        f"{path}: photograph {name} is in split {splits[name]} too: it would be trained"
-                        " on and evaluated on; get the official split files again"
-                    )
-        return splits
+                    f"{path}: photograph {name} is in split {splits[name]} too: it would be trained"
+                    " on and evaluated on; get the official split files again"
+                )
+    return splits
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from camground.data.boxes import Box, fit_box
 from camground.data.config import DataConfig, FolderConfig
 from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.photographs import PhotographFile, inspect_all
-from camground.data.readers.folder_files import FolderFiles, TextRow, read_captions, read_phrases
+from camground.data.readers.folder_files import TextRow, read_captions, read_phrases, source_files
 from camground.data.readers.noun_phrases import phrase_extractor
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
@@ -44,101 +45,82 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
         UserError: a file or column is missing, nothing is left to train on, or more rows are
             rejected than `data.max_rejected_share` allows.
     """
-    files = FolderFiles.below(data_root, config.folder)
+    folder = config.folder
+    captions_file, phrases_file, images = source_files(data_root, folder)
     rejected = Rejected()
-    caption_rows = list(read_captions(files.captions, rejected))
-    phrase_rows = list(read_phrases(files.phrases, rejected)) if files.phrases else []
+    caption_rows = list(read_captions(captions_file, rejected))
+    phrase_rows = list(read_phrases(phrases_file, rejected)) if phrases_file else []
     malformed = len(rejected.rows)
 
     image_ids = list(dict.fromkeys(row.image_id for row in [*caption_rows, *phrase_rows]))
-    inspected = _inspect(files.images, image_ids, rejected)
-    captions = _usable_captions(caption_rows, files.captions, inspected, rejected)
-    phrases = {}
-    if files.phrases:
-        phrases = _usable_phrases(phrase_rows, files.phrases, inspected, rejected)
+    paths = [images / image_id for image_id in image_ids]
+    inspected = dict(zip(image_ids, inspect_all(paths), strict=True))
+    for path, (image_id, file) in zip(paths, inspected.items(), strict=True):
+        if file.problem and path.exists():
+            rejected.add(path, 0, image_id, file.problem)  # a damaged one is a row of its own
+    captions: dict[str, list[str]] = {}
+    for row, _ in _usable(caption_rows, captions_file, inspected, rejected):
+        captions.setdefault(row.image_id, []).append(row.text)
+    phrases: dict[str, dict[str, list[Box]]] = {}
+    spelling: dict[tuple[str, str], str] = {}  # case does not tell phrases apart
+    for row, box in _usable(phrase_rows, phrases_file, inspected, rejected):
+        text = spelling.setdefault((row.image_id, row.text.casefold()), row.text)
+        boxes = phrases.setdefault(row.image_id, {}).setdefault(text, [])
+        # The same phrase of two captions comes with the same box twice.
+        if box and box not in boxes:
+            boxes.append(box)
     total = malformed + len(caption_rows) + len(phrase_rows) + len(image_ids)
     rejected.settle(total, config.max_rejected_share, outputs.rejected)
-    if files.phrases and not phrases:
-        log.warning("%s holds no usable phrase: there is nothing to measure", files.phrases)
+    if phrases_file and not phrases:
+        log.warning("%s holds no usable phrase: there is nothing to measure", phrases_file)
 
     photographs = _split(captions, phrases, inspected, config)
-    _add_mentions(photographs, config.folder.spacy_model)
-    frequency: Counter[str] = Counter()
-    for photograph in photographs:
-        if photograph.split == "train":
-            frequency.update(photograph.mentions)
+    _add_mentions(photographs, folder.spacy_model)
+    trained = (photograph for photograph in photographs if photograph.split == "train")
+    frequency = Counter(chain.from_iterable(photograph.mentions for photograph in trained))
 
     with data_tables(outputs) as tables:
         for photograph in photographs:
             image_id = photograph.image_id
             tables.add(
-                image_row(image_id, files.images / image_id, photograph.size, photograph.split),
-                list(_expressions(photograph, frequency, config.folder)),
+                image_row(image_id, images / image_id, photograph.size, photograph.split),
+                list(_expressions(photograph, frequency, folder)),
                 [
-                    target_row(f"{image_id}#p{number}", boxes_xyxy)
-                    for number, boxes_xyxy in enumerate(photograph.phrases.values())
+                    target_row(f"{image_id}#p{n}", boxes)
+                    for n, boxes in enumerate(photograph.phrases.values())
                 ],
             )
 
 
-def _inspect(folder: Path, image_ids: list[str], rejected: Rejected) -> dict[str, PhotographFile]:
-    """Every named photograph, decoded once. A damaged one is a rejected row of its own (row 0)."""
-    paths = [folder / image_id for image_id in image_ids]
-    inspected = dict(zip(image_ids, inspect_all(paths), strict=True))
-    for path, (image_id, file) in zip(paths, inspected.items(), strict=True):
-        if file.problem and path.exists():
-            rejected.add(path, 0, image_id, file.problem)
-    return inspected
-
-
-def _usable_captions(
-    rows: list[TextRow], source: Path, inspected: dict[str, PhotographFile], rejected: Rejected
-) -> dict[str, list[str]]:
-    """Captions by image id; those of unusable photographs are rejected."""
-    captions: dict[str, list[str]] = {}
-    for row in rows:
-        if problem := inspected[row.image_id].problem:
-            rejected.add(source, row.line, row.image_id, problem)
-        else:
-            captions.setdefault(row.image_id, []).append(row.text)
-    return captions
-
-
-def _usable_phrases(
-    rows: list[TextRow], source: Path, inspected: dict[str, PhotographFile], rejected: Rejected
-) -> dict[str, dict[str, list[Box]]]:
-    """Boxes by image id and phrase; the rest is rejected. Case does not tell phrases apart."""
-    phrases: dict[str, dict[str, list[Box]]] = {}
-    spelling: dict[tuple[str, str], str] = {}
+def _usable(
+    rows: list[TextRow], source: Path | None, inspected: dict[str, PhotographFile], rejected: Rejected
+) -> Iterator[tuple[TextRow, Box | None]]:
+    """The rows of usable photographs, with the box cut to its photograph; the rest is rejected."""
     for row in rows:
         file = inspected[row.image_id]
-        if file.problem:
-            rejected.add(source, row.line, row.image_id, file.problem)
-            continue
-        try:
-            box = fit_box(row.box_xyxy, *file.size)
-        except ValueError as error:
-            x1, y1, x2, y2 = row.box_xyxy
-            value = f"{row.image_id},{row.text},{x1:g},{y1:g},{x2 - x1:g},{y2 - y1:g}"
-            rejected.add(source, row.line, value, error)
-            continue
-        text = spelling.setdefault((row.image_id, row.text.casefold()), row.text)
-        boxes = phrases.setdefault(row.image_id, {}).setdefault(text, [])
-        # The same phrase of two captions comes with the same box twice.
-        if box not in boxes:
-            boxes.append(box)
-    return phrases
-
-
-def hash_share(image_id: str, purpose: str, seed: int) -> float:
-    """A number in [0, 1) from the arguments alone: adding photographs moves none of the others."""
-    digest = hashlib.blake2b(f"{seed}:{purpose}:{image_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+        box, value, problem = row.box_xyxy, row.image_id, file.problem
+        if box and not problem:
+            try:
+                box = fit_box(box, *file.size)
+            except ValueError as error:
+                x1, y1, x2, y2 = box
+                value = f"{row.image_id},{row.text},{x1:g},{y1:g},{x2 - x1:g},{y2 - y1:g}"
+                problem = str(error)
+        if problem:
+            rejected.add(source or "", row.line, value, problem)
+        else:
+            yield row, box
 
 
 def chosen_by_hash(image_ids: Iterable[str], share: float, purpose: str, seed: int) -> set[str]:
-    """The image ids whose hash is below `share`; at least one when `share` is above 0."""
-    shares = {image_id: hash_share(image_id, purpose, seed) for image_id in image_ids}
+    """The image ids whose hash is below `share`; at least one when `share` is above 0.
+
+    The hash is of the arguments alone: adding photographs moves none of the others.
+    """
+    shares = {}
+    for image_id in image_ids:
+        digest = hashlib.blake2b(f"{seed}:{purpose}:{image_id}".encode(), digest_size=8).digest()
+        shares[image_id] = int.from_bytes(digest, "big") / 2**64
     chosen = {image_id for image_id, value in shares.items() if value < share}
     if not chosen and share > 0 and len(shares) > 1:
         chosen = {min(shares, key=lambda image_id: shares[image_id])}
@@ -170,14 +152,13 @@ def _split(
             " without boxes outside the validation split (data.folder.val_share is"
             f" {folder.val_share})"
         )
-    photographs = []
-    for image_id, texts in captioned.items():
-        split = "val" if image_id in val else "train"
-        photographs.append(FolderPhotograph(image_id, inspected[image_id].size, split, texts))
+    photographs = [
+        FolderPhotograph(image_id, inspected[image_id].size, "val" if image_id in val else "train", texts)
+        for image_id, texts in captioned.items()
+    ]
     for image_id, boxes in phrases.items():
         split = "val" if image_id in phrases_val else "test"
-        size = inspected[image_id].size
-        photographs.append(FolderPhotograph(image_id, size, split, phrases=boxes))
+        photographs.append(FolderPhotograph(image_id, inspected[image_id].size, split, phrases=boxes))
     return photographs
 
 

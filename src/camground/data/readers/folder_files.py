@@ -13,8 +13,9 @@ from pathlib import Path
 from camground.data.boxes import Box, xywh_to_xyxy
 from camground.data.config import FolderConfig
 from camground.data.readers.csv_rows import read_csv_rows
-from camground.data.readers.source_paths import existing_file, existing_folder, has_word, inside_folder
+from camground.data.readers.source_paths import existing_folder, has_word, inside_folder
 from camground.data.rejected import Rejected
+from camground.study.errors import UserError
 from camground.study.progress import log
 
 BOX_COLUMNS = ("x", "y", "width", "height")
@@ -30,47 +31,33 @@ class TextRow:
     image_id: str
     text: str
     line: int
-    box_xyxy: Box = (0.0, 0.0, 0.0, 0.0)
+    box_xyxy: Box | None
 
 
-@dataclass(frozen=True)
-class FolderFiles:
-    """The images folder, captions.csv, and phrases.csv where it is there."""
+def source_files(root: Path, config: FolderConfig) -> tuple[Path, Path | None, Path]:
+    """captions.csv, phrases.csv where it is there (warns where not), and the folder of the images.
 
-    images: Path
-    captions: Path
-    phrases: Path | None
-
-    @classmethod
-    def below(cls, root: Path, config: FolderConfig) -> FolderFiles:
-        """Raises `UserError` for what is missing below `root`; warns where phrases are missing."""
-        phrases = root / config.phrases if config.phrases else None
-        if phrases and not phrases.is_file():
-            log.warning(
-                "%s: not there, so there are no phrases with boxes: training runs, but there is"
-                " nothing to measure and the tables of results stay empty",
-                phrases,
-            )
-            phrases = None
-        return cls(
-            existing_folder(
-                root / config.images,
-                "put the photographs there, or set data.folder.images to the folder's name inside data_root",
-            ),
-            existing_file(
-                root / config.captions,
-                "training needs a CSV file with the columns image and caption; put it there, or set"
-                " data.folder.captions to its name in data_root",
-            ),
+    `UserError` for what is missing below `root`.
+    """
+    phrases = root / config.phrases if config.phrases else None
+    if phrases and not phrases.is_file():
+        log.warning(
+            "%s: not there, so there are no phrases with boxes: training runs, but there is"
+            " nothing to measure and the tables of results stay empty",
             phrases,
         )
-
-
-def _text(text: str, column: str) -> str:
-    """`text`; ValueError when it has neither a letter nor a digit."""
-    if not has_word(text):
-        raise ValueError(f"empty {column}" + (": not a letter in it" if text else ""))
-    return text
+        phrases = None
+    images = existing_folder(
+        root / config.images,
+        "put the photographs there, or set data.folder.images to the folder's name inside data_root",
+    )
+    captions = root / config.captions
+    if not captions.is_file():
+        raise UserError(
+            f"{captions}: no such file; training needs a CSV file with the columns image and caption; put it"
+            " there, or set data.folder.captions to its name in data_root"
+        )
+    return captions, phrases, images
 
 
 def read_captions(path: Path, rejected: Rejected) -> Iterator[TextRow]:
@@ -87,12 +74,11 @@ def _read_rows(
     path: Path, column: str, box_columns: tuple[str, ...], rejected: Rejected
 ) -> Iterator[TextRow]:
     for line, values in read_csv_rows(path, ["image", column, *box_columns], rejected):
+        text = values[column]
         try:
-            yield TextRow(
-                inside_folder(values["image"]),
-                _text(values[column], column),
-                line,
-                *([xywh_to_xyxy(values[name] for name in box_columns)] if box_columns else []),
-            )
+            if not has_word(text):
+                raise ValueError(f"empty {column}" + (": not a letter in it" if text else ""))
+            box = xywh_to_xyxy(values[name] for name in box_columns) if box_columns else None
+            yield TextRow(inside_folder(values["image"]), text, line, box)
         except ValueError as error:
             rejected.add(path, line, ",".join(values.values()), error)

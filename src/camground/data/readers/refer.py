@@ -18,7 +18,9 @@ test refs are of several kinds at once (refclef by unc: testA, testAB, testC ...
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Container
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from camground.data.boxes import Box, fit_box
@@ -28,8 +30,8 @@ from camground.data.leakage import allowed_by, audit
 from camground.data.photographs import inspect_all, locate
 from camground.data.readers.coco_instances import Annotation, Instances, Picture, encoded_mask, read_instances
 from camground.data.readers.refer_counts import check_counts
-from camground.data.readers.refer_files import Ref, ReferFiles, read_refs, with_known_splits
-from camground.data.readers.source_paths import inside_folder
+from camground.data.readers.refer_files import Ref, read_refs, refs_path, with_known_splits
+from camground.data.readers.source_paths import existing_folder, inside_folder
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 from camground.study.progress import track
@@ -44,23 +46,6 @@ class Referent:
     annotation: Annotation
     box_xyxy: Box
 
-    def expressions(self) -> list[tuple[str, str]]:
-        """Id and text of the sentences that can be used. By number, for a sentence id may come twice."""
-        return [
-            (f"{self.ref.ref_id}#{number}", sentence.text)
-            for number, sentence in enumerate(self.ref.sentences)
-            if sentence.text
-        ]
-
-
-@dataclass
-class ReferPhotograph:
-    """A photograph that refs are of, and their referents."""
-
-    picture: Picture
-    path: Path
-    referents: list[Referent] = field(default_factory=list)
-
 
 def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     """Write the tables of a data set of REFER in `data_root`, laid out as the module's text says.
@@ -73,36 +58,42 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
             rows are rejected than `data.max_rejected_share` allows; the counts are not the published
             ones.
     """
-    refer = config.refer
-    files = ReferFiles.below(data_root, refer)
+    refer, folder = config.refer, data_root / config.refer.dataset
+    refs_file, instances_file = refs_path(folder, refer.split_by), folder / "instances.json"
+    advice = "put the photographs there, or set data.refer.images to their folder inside data_root"
+    images = existing_folder(data_root / refer.images, advice)
     rejected = Rejected()
-    refs = read_refs(files.refs, rejected)
+    refs = read_refs(refs_file, rejected)
     if refer.check_counts:
         # before the photographs are decoded: a file that broke off shows at once
-        check_counts(refer.dataset, refer.split_by, refs, f"as read from {files.refs}")
-    refs = with_known_splits(refs, files.refs)
+        check_counts(refer.dataset, refer.split_by, refs, f"as read from {refs_file}")
+    refs = with_known_splits(refs, refs_file)
     leakage = audit(data_root, refer.dataset, refer.split_by, refs)
     listing = outputs.images.parent / "leakage-refused.json"
     leakage.write(listing)
     leakage.settle(allowed_by(refer), listing)
     listing.unlink()  # it was not refused
 
-    instances = read_instances(files.instances)
-    matched = _matched(refs, instances, files.refs, rejected)
+    instances = read_instances(instances_file)
+    matched = _matched(refs, instances, refs_file, rejected)
     pictures = {ref.image_id: instances.pictures[ref.image_id] for ref, _ in matched}
-    paths = _usable_photographs(files.images, pictures, files.instances, rejected)
-    photographs = _photographs(matched, pictures, paths, files.refs, rejected)
+    paths = _usable_photographs(images, pictures, instances_file, rejected)
+    photographs = _referents(matched, pictures, paths, refs_file, rejected)
     total = len(refs) + sum(len(ref.sentences) for ref in refs) + len(pictures)
     rejected.settle(total, config.max_rejected_share, outputs.rejected)
-    usable = [referent.ref for photograph in photographs for referent in photograph.referents]
+    usable = [referent.ref for referents in photographs.values() for referent in referents]
     if not any(ref.split == "train" for ref in usable):
-        raise UserError(f"{files.refs}: no usable ref of split train is left to train on")
+        raise UserError(f"{refs_file}: no usable ref of split train is left to train on")
     if refer.check_counts:
         check_counts(refer.dataset, refer.split_by, usable, "prepared")
 
     with data_tables(outputs) as tables:
-        for photograph in track(photographs, "photographs and their refs"):
-            tables.add(_image(photograph), _expressions(photograph), _targets(photograph, instances))
+        for image_id, referents in track(photographs.items(), "photographs and their refs", len(photographs)):
+            name, size = instances.pictures[image_id]
+            # of several splits (RefCOCOg by google, where leakage is allowed) the first
+            split = min((referent.ref.split for referent in referents), key=SPLITS.index)
+            expressions, targets = _rows(name, size, referents, instances)
+            tables.add(image_row(name, paths[image_id], size, split), expressions, targets)
 
 
 def _matched(
@@ -143,101 +134,71 @@ def _usable_photographs(
             rejected.add(source, 0, f"image {image_id}: {picture.file_name}", error)
     located = locate(folder, names.values())
     paths = {image_id: located[name] for image_id, name in names.items()}
-    usable = {}
-    for (image_id, path), file in zip(paths.items(), inspect_all(list(paths.values())), strict=True):
-        picture = pictures[image_id]
+    for (image_id, path), file in zip(list(paths.items()), inspect_all(list(paths.values())), strict=True):
+        name, (width, height) = pictures[image_id]
         problem = file.problem
-        if not problem and file.size != picture.size:
-            problem = (
-                f"{file.width} x {file.height} pixels, but instances.json has"
-                f" {picture.size[0]} x {picture.size[1]}"
-            )
+        if not problem and file.size != (width, height):
+            problem = f"{file.width} x {file.height} pixels, but instances.json has {width} x {height}"
         if problem:
-            rejected.add(path, 0, picture.file_name, problem)
-        else:
-            usable[image_id] = path
-    return usable
+            rejected.add(path, 0, name, problem)
+            del paths[image_id]
+    return paths
 
 
-def _photographs(
+def _referents(
     matched: list[tuple[Ref, Annotation]],
     pictures: dict[str, Picture],
-    paths: dict[str, Path],
+    usable: Container[str],
     source: Path,
     rejected: Rejected,
-) -> list[ReferPhotograph]:
-    """The usable photographs with their referents, in the order of the refs."""
-    photographs: dict[str, ReferPhotograph] = {}
+) -> dict[str, list[Referent]]:
+    """The referents of each usable photograph by image id, in the order of the refs."""
+    referents: dict[str, list[Referent]] = {}
     for ref, annotation in matched:
-        if ref.image_id not in paths:
+        if ref.image_id not in usable:
             rejected.add(source, ref.row, f"ref {ref.ref_id}", "its photograph cannot be used")
             continue
-        picture = pictures[ref.image_id]
         try:
-            box = fit_box(annotation.box_xyxy, *picture.size)
+            box = fit_box(annotation.box_xyxy, *pictures[ref.image_id].size)
         except ValueError as error:
             rejected.add(source, ref.row, f"ref {ref.ref_id}: {annotation.box_xyxy}", error)
             continue
-        for sentence in ref.sentences:
-            if not sentence.text:
-                value = f"ref {ref.ref_id}, sentence {sentence.sentence_id}"
+        for sentence_id, text in ref.sentences:
+            if not text:
+                value = f"ref {ref.ref_id}, sentence {sentence_id}"
                 rejected.add(source, ref.row, value, "a sentence without a letter")
-        photograph = photographs.setdefault(ref.image_id, ReferPhotograph(picture, paths[ref.image_id]))
-        photograph.referents.append(Referent(ref, annotation, box))
-    return list(photographs.values())
+        referents.setdefault(ref.image_id, []).append(Referent(ref, annotation, box))
+    return referents
 
 
-def _image(photograph: ReferPhotograph) -> Row:
-    # of several splits (RefCOCOg by google, where leakage is allowed) the first
-    split = min((referent.ref.split for referent in photograph.referents), key=SPLITS.index)
-    picture = photograph.picture
-    return image_row(picture.file_name, photograph.path, picture.size, split)
-
-
-def _expressions(photograph: ReferPhotograph) -> list[Row]:
-    image_id = photograph.picture.file_name
-    return [
-        expression_row(expression_id, image_id, text, "phrase", referent.ref.split)
-        for referent in photograph.referents
-        for expression_id, text in referent.expressions()
-    ]
-
-
-def _targets(photograph: ReferPhotograph, instances: Instances) -> list[Row]:
-    size = photograph.picture.size
-    ids, boxes, categories = _objects(instances.of_image[photograph.picture.image_id], size)
-    rows = []
-    for referent in photograph.referents:
-        annotation = referent.annotation
-        listed = annotation.annotation_id in ids
-        mask = encoded_mask(annotation.segmentation, *size)
-        rows += [
-            target_row(
-                expression_id,
-                [referent.box_xyxy],
-                mask=mask,
-                category=instances.categories.get(annotation.category_id),
-                distractors=categories[annotation.category_id] - int(listed),
-                objects_xyxy=boxes if listed else None,
-                object_index=ids.index(annotation.annotation_id) if listed else None,
-            )
-            for expression_id, _ in referent.expressions()
-        ]
-    return rows
-
-
-def _objects(
-    annotations: list[Annotation], size: tuple[int, int]
-) -> tuple[list[str], list[Box], Counter[str]]:
-    """Ids and boxes of a photograph's single objects (crowds are none), and how many of each category."""
-    ids, boxes, categories = [], [], Counter[str]()
-    for annotation in annotations:
-        try:
+def _rows(
+    image_id: str, size: tuple[int, int], referents: list[Referent], instances: Instances
+) -> tuple[list[Row], list[Row]]:
+    """The expressions of a photograph and their targets."""
+    # its single objects; crowds are none
+    boxes: dict[str, Box] = {}
+    categories: Counter[str] = Counter()
+    for annotation in instances.of_image[referents[0].ref.image_id]:
+        with suppress(ValueError):
             box = fit_box(annotation.box_xyxy, *size)
-        except ValueError:
-            continue
-        if not annotation.crowd:
-            ids.append(annotation.annotation_id)
-            boxes.append(box)
-            categories[annotation.category_id] += 1
-    return ids, boxes, categories
+            if not annotation.crowd:
+                boxes[annotation.annotation_id] = box
+                categories[annotation.category_id] += 1
+    expressions, targets = [], []
+    for referent in referents:
+        ref, annotation = referent.ref, referent.annotation
+        listed = annotation.annotation_id in boxes
+        columns = {
+            "mask": encoded_mask(annotation.segmentation, *size),
+            "category": instances.categories.get(annotation.category_id),
+            "distractors": categories[annotation.category_id] - int(listed),
+            "objects_xyxy": list(boxes.values()) if listed else None,
+            "object_index": list(boxes).index(annotation.annotation_id) if listed else None,
+        }
+        # numbered, for a sentence's id may come twice
+        for number, (_, text) in enumerate(ref.sentences):
+            if text:
+                expression_id = f"{ref.ref_id}#{number}"
+                expressions.append(expression_row(expression_id, image_id, text, "phrase", ref.split))
+                targets.append(target_row(expression_id, [referent.box_xyxy], **columns))
+    return expressions, targets

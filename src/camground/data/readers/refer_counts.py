@@ -7,6 +7,7 @@ sets; refs are the referred objects, an expression is one sentence.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from camground.data.readers.refer_files import Ref
@@ -37,25 +38,19 @@ ADVICE = (
 )
 
 
-def count_refs(refs: Iterable[Ref]) -> dict[str, tuple[int, int]]:
-    """Refs and expressions of each split; a sentence without a word counts too, though it is unusable."""
-    counts: dict[str, tuple[int, int]] = {}
-    for ref in refs:
-        refs_before, expressions_before = counts.get(ref.split, (0, 0))
-        counts[ref.split] = refs_before + 1, expressions_before + len(ref.sentences)
-    return counts
-
-
-def differences(dataset: str, split_by: str, counts: dict[str, tuple[int, int]]) -> list[str]:
-    """One line for every number that is not the published one; none where nothing was published."""
+def differences(dataset: str, split_by: str, refs: Iterable[Ref]) -> list[str]:
+    """One line for every number that is not the published one. A sentence without a word counts too,
+    though it is unusable."""
     published = PUBLISHED[dataset, split_by]
+    counts: Counter[tuple[str, str]] = Counter()
+    for ref in refs:
+        counts[ref.split, "refs"] += 1
+        counts[ref.split, "expressions"] += len(ref.sentences)
     return [
         f"  {split} {unit}: {expected} published, {count} here ({count - expected:+d})"
-        for split in [*published, *sorted(counts.keys() - published.keys())]
-        for unit, expected, count in zip(
-            ("refs", "expressions"), published.get(split, (0, 0)), counts.get(split, (0, 0)), strict=True
-        )
-        if expected is not None and expected != count
+        for split in dict.fromkeys([*published, *sorted(split for split, _ in counts)])
+        for unit, expected in zip(("refs", "expressions"), published.get(split, (0, 0)), strict=True)
+        if expected is not None and expected != (count := counts[split, unit])
     ]
 
 
@@ -68,8 +63,7 @@ def check_counts(dataset: str, split_by: str, refs: Iterable[Ref], stage: str) -
     name = f"{dataset}({split_by})"
     if (dataset, split_by) not in PUBLISHED:
         log.warning("%s: no published counts to compare with", name)
-    elif lines := differences(dataset, split_by, count_refs(refs)):
-        header = f"{name}, {stage}: not the published data set:"
-        raise UserError("\n".join([header, *lines, ADVICE]))
+    elif lines := differences(dataset, split_by, refs):
+        raise UserError("\n".join([f"{name}, {stage}: not the published data set:", *lines, ADVICE]))
     else:
         log.info("%s, %s: refs and expressions are the published ones", name, stage)

@@ -11,21 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camground.data.config import ReferConfig
 from camground.data.readers.plain_pickle import load_plain_pickle
-from camground.data.readers.source_paths import existing_folder, has_word
+from camground.data.readers.source_paths import has_word
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 from camground.study.progress import log
 from camground.study.schemas import SPLITS
 
 REF_KEYS = ("ref_id", "ann_id", "image_id", "split", "sentences")
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    sentence_id: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +30,8 @@ class Ref:
     annotation_id: str
     image_id: str
     split: str
-    # REFER's name of a cut-out, with its annotation at the end; not the photograph's name
-    file_name: str
-    sentences: tuple[Sentence, ...]
-
-
-@dataclass(frozen=True)
-class ReferFiles:
-    """refs(<split_by>).p and instances.json of a data set, and the folder of its photographs."""
-
-    refs: Path
-    instances: Path
-    images: Path
-
-    @classmethod
-    def below(cls, root: Path, config: ReferConfig) -> ReferFiles:
-        """Raises `UserError` for what is missing below `root`."""
-        folder = root / config.dataset
-        refs = refs_path(folder, config.split_by)
-        advice = "put the photographs there, or set data.refer.images to their folder inside data_root"
-        images = existing_folder(root / config.images, advice)
-        return cls(refs, folder / "instances.json", images)
+    file_name: str  # of a cut-out, with its annotation at the end; not the photograph's name
+    sentences: tuple[tuple[str, str], ...]  # sent_id, which may come twice, and text; "" without a word
 
 
 def refs_path(folder: Path, split_by: str) -> Path:
@@ -94,15 +68,9 @@ def _ref(row: int, entry: Any) -> Ref:
         raise ValueError("a ref's sentences are not a list of dicts with a sent_id")
     if not isinstance(entry["split"], str):
         raise ValueError("a ref's split is no text")
-    return Ref(
-        row=row,
-        ref_id=str(entry["ref_id"]),
-        annotation_id=str(entry["ann_id"]),
-        image_id=str(entry["image_id"]),
-        split=entry["split"],
-        file_name=str(entry.get("file_name", "")),
-        sentences=tuple(Sentence(str(sentence["sent_id"]), _text(sentence)) for sentence in sentences),
-    )
+    ids = (str(entry[key]) for key in REF_KEYS[:3])
+    texts = tuple((str(sentence["sent_id"]), _text(sentence)) for sentence in sentences)
+    return Ref(row, *ids, entry["split"], str(entry.get("file_name", "")), texts)
 
 
 def read_refs(path: Path, rejected: Rejected) -> list[Ref]:

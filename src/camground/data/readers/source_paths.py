@@ -14,13 +14,6 @@ def existing_folder(path: Path, advice: str) -> Path:
     return path
 
 
-def existing_file(path: Path, advice: str) -> Path:
-    """`path`, which must be a file; else a `UserError` that ends with the advice."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; {advice}")
-    return path
-
-
 def inside_folder(name: str) -> str:
     """A photograph's normalised path inside the images folder, which is its id too.
 

@@ -12,6 +12,7 @@ from camground.data.scenes.palette import Colour, shade
 from camground.data.scenes.parts import SUPERSAMPLING
 
 _SHIFT = 4
+Litter = Callable[["_Sheet", float, float, np.random.Generator], None]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Theme:
     far: Colour
     hills: Colour | None
     ground: Colour
-    litter: tuple[Callable[[_Sheet, float, float, np.random.Generator], None], ...]
+    litter: tuple[Litter, ...]
     laid: str = "loose"  # loose | planks | tiles | ripples
 
 
@@ -55,31 +56,12 @@ def _tuft(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
         sheet.stroke([(x + lean * 0.008, y), (x + lean * 0.025, y - tall)], colour, 2)
 
 
-def _pebble(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
-    width = float(rng.uniform(0.008, 0.022))
-    sheet.ellipse(x, y + width * 0.2, width, width * 0.65, shade(sheet.theme.ground, 0.74))
-    sheet.ellipse(x, y, width, width * 0.6, shade(sheet.theme.ground, 0.9))
-
-
 def _leaf(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
     angle, reach = float(rng.uniform(0, np.pi)), float(rng.uniform(0.012, 0.022))
     along = np.array([np.cos(angle), np.sin(angle)]) * reach
     across = along[::-1] * (-0.45, 0.45)
     colour = ((206, 148, 84), (190, 122, 84), (214, 176, 96))[int(rng.integers(3))]
     sheet.fill(np.array([along, across, -along, -across]) + (x, y), colour)
-
-
-def _puddle(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
-    width = float(rng.uniform(0.03, 0.08))
-    sheet.ellipse(x, y, width, width * 0.4, shade(sheet.theme.ground, 0.88))
-    sheet.ellipse(
-        x + width * 0.1, y - width * 0.05, width * 0.7, width * 0.22, shade(sheet.theme.ground, 1.25)
-    )
-
-
-def _bump(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
-    width = float(rng.uniform(0.04, 0.1))
-    sheet.ellipse(x, y, width, width * 0.22, shade(sheet.theme.ground, 0.93))
 
 
 def _wave(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
@@ -92,6 +74,21 @@ def _crumb(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
     sheet.ellipse(x, y, 0.006, 0.005, shade(sheet.theme.ground, (0.7, 1.6)[int(rng.integers(2))]))
 
 
+def _mound(limits: tuple[float, float], *ellipses: tuple[float, float, float, float, float]) -> Litter:
+    """Ellipses of a random width within limits: x, y, rx, ry in widths, and their shade of the ground."""
+
+    def draw(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
+        width = float(rng.uniform(*limits))
+        for dx, dy, rx, ry, factor in ellipses:
+            colour = shade(sheet.theme.ground, factor)
+            sheet.ellipse(x + width * dx, y + width * dy, width * rx, width * ry, colour)
+
+    return draw
+
+
+_pebble = _mound((0.008, 0.022), (0, 0.2, 1, 0.65, 0.74), (0, 0, 1, 0.6, 0.9))
+_puddle = _mound((0.03, 0.08), (0, 0, 1, 0.4, 0.88), (0.1, -0.05, 0.7, 0.22, 1.25))
+_bump = _mound((0.04, 0.1), (0, 0, 1, 0.22, 0.93))
 THEMES: tuple[Theme, ...] = (
     Theme((206, 232, 246), (170, 206, 172), (192, 218, 162), (_tuft, _tuft, _pebble, _bump)),
     Theme((196, 228, 240), (146, 196, 216), (240, 224, 186), (_pebble, _bump, _crumb, _wave)),

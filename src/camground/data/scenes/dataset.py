@@ -5,6 +5,7 @@ Boxes and masks go to `targets`, which only evaluation reads.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +25,7 @@ from camground.study.progress import track
 BLOCK = 32  # scenes that a process makes at a time, and whose rows are a row group
 PNG_COMPRESSION = 1
 
+Job = tuple[DataConfig, str, int, int, Path, Path]  # arguments of `_block`
 Rows = tuple[list[Row], list[Row], list[Row]]  # of images, expressions and targets
 
 
@@ -36,38 +38,34 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs, processes: int 
     pictures = outputs.pictures or outputs.images.parent
     for split in SPLITS:
         (pictures / split).mkdir(parents=True, exist_ok=True)
-    total = sum(getattr(config.scenes, split) for split in SPLITS)
-    blocks = _blocks(config, pictures, processes or os.cpu_count() or 1)
+    relative = Path(os.path.relpath(pictures, outputs.images.parent))
+    counts = {split: getattr(config.scenes, split) for split in SPLITS}
+    jobs = [
+        (config, split, start, min(start + BLOCK, count), pictures, relative)
+        for split, count in counts.items()
+        for start in range(0, count, BLOCK)
+    ]
+    total = sum(counts.values())
     with data_tables(outputs) as tables:
 
         def written() -> Iterator[Row]:
-            for images, expressions, targets in blocks:
-                for image in images:
-                    relative = os.path.relpath(image["path"], outputs.images.parent)
-                    image["path"] = Path(relative).as_posix()
-                tables.append("images", images)
-                tables.append("expressions", expressions)
-                tables.append("targets", targets)
-                yield from images
+            for rows in _blocks(jobs, processes or os.cpu_count() or 1):
+                for name, those in zip(("images", "expressions", "targets"), rows, strict=True):
+                    tables.append(name, those)
+                yield from rows[0]
 
         for _ in track(written(), "scenes", total):
             pass
     Rejected().settle(total, config.max_rejected_share, outputs.rejected)
 
 
-def _blocks(config: DataConfig, pictures: Path, processes: int) -> Iterator[Rows]:
-    """All blocks in order, made by so many processes."""
-    jobs = [
-        (config, split, start, min(start + BLOCK, count), pictures)
-        for split, count in ((split, getattr(config.scenes, split)) for split in SPLITS)
-        for start in range(0, count, BLOCK)
-    ]
+def _blocks(jobs: list[Job], processes: int) -> Iterator[Rows]:
+    """The rows of all blocks in order, made by so many processes."""
     if processes == 1 or len(jobs) <= 2:
-        yield from (_block(*job) for job in jobs)
+        yield from itertools.starmap(_block, jobs)
         return
     # spawn: the parent may hold threads (of Arrow), which a forked child would find locked
-    pool = ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn"))
-    with pool:
+    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool:
         try:
             yield from pool.map(_block, *zip(*jobs, strict=True))
         except BaseException:
@@ -75,8 +73,9 @@ def _blocks(config: DataConfig, pictures: Path, processes: int) -> Iterator[Rows
             raise
 
 
-def _block(config: DataConfig, split: str, start: int, stop: int, pictures: Path) -> Rows:
-    """Make scenes start to stop, write their pictures, and return their rows."""
+def _block(config: DataConfig, split: str, start: int, stop: int, pictures: Path, relative: Path) -> Rows:
+    """Make scenes start to stop, write their pictures, and return their rows; `relative`: the folder of the
+    pictures as the tables name it."""
     cv2.setNumThreads(1)
     images: list[Row] = []
     expressions: list[Row] = []
@@ -85,11 +84,11 @@ def _block(config: DataConfig, split: str, start: int, stop: int, pictures: Path
     for index in range(start, stop):
         scene = make_scene(config.scenes, config.seed, split, index)
         image_id = f"{split}-{index:06d}"
-        path = pictures / split / f"{image_id}.png"
         compression = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
         _, encoded = cv2.imencode(".png", scene.picture[..., ::-1], compression)
-        path.write_bytes(encoded.tobytes())
-        images.append(image_row(image_id, path, (side, side), split))
+        path = Path(split, f"{image_id}.png")
+        (pictures / path).write_bytes(encoded.tobytes())
+        images.append(image_row(image_id, (relative / path).as_posix(), (side, side), split))
         expressions += _expressions(scene, image_id, split)
         targets += _targets(scene, image_id)
     return images, expressions, targets
@@ -100,16 +99,8 @@ def _expressions(scene: Scene, image_id: str, split: str) -> Iterator[Row]:
         expression_id = f"{image_id}-{number}"
         yield expression_row(expression_id, image_id, expression.text, "phrase", split)
         for swap_number, swap in enumerate(scene.swaps[number]):
-            yield expression_row(
-                f"{expression_id}-swap{swap_number}",
-                image_id,
-                swap.text,
-                "swap",
-                split,
-                swap_of=expression_id,
-                word_class=swap.word_class,
-                false_of_image=swap.false_of_image,
-            )
+            swap_id, columns = f"{expression_id}-swap{swap_number}", vars(swap) | {"swap_of": expression_id}
+            yield expression_row(swap_id, image_id, kind="swap", split=split, **columns)
 
 
 def _targets(scene: Scene, image_id: str) -> Iterator[Row]:

@@ -11,6 +11,9 @@ import numpy as np
 from camground.data.scenes import grammar
 from camground.data.scenes.semantics import EXTREMES, LANDMARKS, SIDES, Description, SceneSemantics
 
+# Probabilities that category, colour, pattern and size are named, by flavour.
+KEEP = {"ref": (0.94, 0.45, 0.2, 0.15), "ref+": (0.92, 0.65, 0.5, 0.3), "refg": (0.94, 0.5, 0.35, 0.2)}
+SIZES = ("small", "big", "smallest", "biggest")
 TRIES = 30  # descriptions drawn for one object and flavour before another object is taken
 
 
@@ -25,26 +28,20 @@ class Expression:
 
 
 def _attributes(
-    scene: SceneSemantics, target: int, rng: np.random.Generator, keep: tuple[float, float, float, float]
+    scene: SceneSemantics, target: int, rng: np.random.Generator, keep: tuple[float, ...]
 ) -> Description:
-    """Some true attributes; `keep`: probabilities of category, colour, pattern and size."""
+    """Some true attributes; `keep`: one of KEEP."""
     own = scene.objects[target]
     drawn = rng.random(4)
     category = own.category if drawn[0] < keep[0] else None
+    colour = own.colour if drawn[1] < keep[1] else None
+    pattern = own.pattern if drawn[2] < keep[2] else None
     size = None
     if drawn[3] < keep[3]:
-        true = [
-            size
-            for size in ("small", "big", "smallest", "biggest")
-            if target in scene.meaning(Description(category=category, size=size)).clear
-        ]
+        sizes = {name: Description(category=category, size=name) for name in SIZES}
+        true = [name for name, sized in sizes.items() if target in scene.meaning(sized).clear]
         size = true[int(rng.integers(len(true)))] if true else None
-    return Description(
-        category=category,
-        colour=own.colour if drawn[1] < keep[1] else None,
-        pattern=own.pattern if drawn[2] < keep[2] else None,
-        size=size,
-    )
+    return Description(category, colour, pattern, size)
 
 
 def _locations(scene: SceneSemantics, target: int, description: Description) -> list[tuple[str, ...]]:
@@ -62,18 +59,12 @@ def _locations(scene: SceneSemantics, target: int, description: Description) -> 
 def _landmark(scene: SceneSemantics, index: int, rng: np.random.Generator) -> Description | None:
     """A short description that means object `index` alone."""
     own = scene.objects[index]
-    options = [
-        Description(category=own.category),
-        Description(category=own.category, colour=own.colour),
-        Description(category=own.category, pattern=own.pattern),
-        Description(category=own.category, colour=own.colour, pattern=own.pattern),
-    ]
+    kinds = ((own.category,), (own.category, own.colour), (own.category, None, own.pattern))
+    options = [Description(*kind) for kind in (*kinds, (own.category, own.colour, own.pattern))]
     unambiguous = [option for option in options if scene.meaning(option).only == index]
     if not unambiguous:
         return None
-    if rng.random() < 0.5:
-        return unambiguous[0]
-    return unambiguous[int(rng.integers(len(unambiguous)))]
+    return unambiguous[0] if rng.random() < 0.5 else unambiguous[int(rng.integers(len(unambiguous)))]
 
 
 def _relations(
@@ -101,18 +92,14 @@ def _relations(
 
 
 def _draw(scene: SceneSemantics, target: int, flavour: str, rng: np.random.Generator) -> Description | None:
-    if flavour == "ref":
-        description = _attributes(scene, target, rng, (0.94, 0.45, 0.2, 0.15))
-        locations = _locations(scene, target, description) if rng.random() < 0.85 else []
-        if locations:
-            location = locations[int(rng.integers(len(locations)))]
-            description = description.but(location=location)
-        return description
-    if flavour == "ref+":
-        return _attributes(scene, target, rng, (0.92, 0.65, 0.5, 0.3))
-    description = _attributes(scene, target, rng, (0.94, 0.5, 0.35, 0.2))
-    relations = _relations(scene, target, rng)
-    return description.but(relations=relations) if relations else None
+    description = _attributes(scene, target, rng, KEEP[flavour])
+    if flavour == "ref" and rng.random() < 0.85:
+        if locations := _locations(scene, target, description):
+            return description.but(location=locations[int(rng.integers(len(locations)))])
+    elif flavour == "refg":
+        relations = _relations(scene, target, rng)
+        return description.but(relations=relations) if relations else None
+    return description
 
 
 def _has_needless_part(scene: SceneSemantics, target: int, description: Description) -> bool:

@@ -94,13 +94,10 @@ def _noun_phrase(
         else:
             marks.append(word("pattern", description.pattern, rng))
     if description.colour:
-        marks.insert(
-            0 if description.pattern and rng.random() < 0.3 else len(marks),
-            word("colour", description.colour, rng),
-        )
+        index = 0 if description.pattern and rng.random() < 0.3 else len(marks)
+        marks.insert(index, word("colour", description.colour, rng))
     kind = ("category", description.category) if description.category else ("generic", "thing")
-    noun = word(*kind, rng)
-    return [*adjectives, *marks, noun, *after]
+    return [*adjectives, *marks, word(*kind, rng), *after]
 
 
 def with_article(words: list[str], rng: np.random.Generator, indefinite: float) -> list[str]:

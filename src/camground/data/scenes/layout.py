@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import cv2
 import numpy as np
 
+from camground.data.boxes import area as area_of
 from camground.data.scenes.backdrop import paint
-from camground.data.scenes.categories import CATEGORIES
-from camground.data.scenes.palette import COLOURS, PATTERNS, jittered
+from camground.data.scenes.categories import CATEGORIES, FLYING, SIDED
+from camground.data.scenes.palette import NAMED, PATTERNS, shade
 from camground.data.scenes.parts import Look, Part, extent, render, turned
 
 CATEGORY_NAMES = tuple(CATEGORIES)
-COLOUR_NAMES = tuple(COLOURS)
+COLOUR_NAMES = tuple(NAMED)
 PATTERN_SHARES = (0.46, 0.2, 0.2, 0.14)  # in the order of PATTERNS
 SMALLEST, LARGEST = 0.024, 0.29  # an object's box, as a share of the image
 LEAST_VISIBLE = 0.72  # share of an object's silhouette that no other object hides
@@ -72,22 +74,15 @@ def _fit_in(
         return None
     # tolerance differs from object to object: most stand free, some hide a part of another
     tolerance = 0.03 if rng.random() < 0.55 else 0.3
-    low = rng.uniform((edge, top), (1 - edge - width, 1 - edge - height), (48, 2))
-    candidates: np.ndarray = np.concatenate([low, low + (width, height)], axis=1)
+    corners = rng.uniform((edge, top), (1 - edge - width, 1 - edge - height), (48, 2))
+    candidates: np.ndarray = np.concatenate([corners, corners + (width, height)], axis=1)
     box: np.ndarray = candidates[0]
     if len(boxes) == 0:
         return box
-    inter = np.prod(
-        np.clip(
-            np.minimum(candidates[:, None, 2:], boxes[:, 2:])
-            - np.maximum(candidates[:, None, :2], boxes[:, :2]),
-            0,
-            None,
-        ),
-        axis=-1,
-    )
-    sizes = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
-    worst = (inter / np.minimum(sizes, width * height)).max(axis=1)
+    low = np.maximum(candidates[:, None, :2], boxes[:, :2])
+    high = np.minimum(candidates[:, None, 2:], boxes[:, 2:])
+    inter = np.prod(np.clip(high - low, 0, None), axis=-1)
+    worst = (inter / np.minimum(area_of(boxes), width * height)).max(axis=1)
     index = int(np.argmax(worst <= tolerance))
     box = candidates[index]
     return box if worst[index] <= tolerance else None
@@ -100,12 +95,11 @@ def compose(side: int, count: int, rng: np.random.Generator) -> Layout | None:
     boxes = np.zeros((0, 4))
     shapes: list[list[Part]] = []
     for (category, _, _), area in zip(kinds, _areas(count, rng).tolist(), strict=True):
-        drawing = CATEGORIES[category]
-        tilt = float(rng.normal(0, 0.09 if drawing.flies else 0.04))
-        parts = turned(drawing.draw(rng), tilt, drawing.sided and rng.random() < 0.5)
+        tilt = float(rng.normal(0, 0.09 if category in FLYING else 0.04))
+        parts = turned(CATEGORIES[category](rng), tilt, category in SIDED and rng.random() < 0.5)
         x0, y0, x1, y1 = extent(parts)
         aspect = (x1 - x0) / (y1 - y0)
-        base = 0.0 if drawing.flies else horizon + 0.05
+        base = 0.0 if category in FLYING else horizon + 0.05
         for _ in range(5):
             width, height = np.sqrt(area * aspect), np.sqrt(area / aspect)
             shrink = min(1.0, LONGEST_SIDE / max(width, height))
@@ -128,15 +122,14 @@ def compose(side: int, count: int, rng: np.random.Generator) -> Layout | None:
     )
 
 
-def _shadows(picture: np.ndarray, boxes: np.ndarray, standing: list[bool]) -> np.ndarray:
+def _shadowed(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The picture with shadows below the boxes (n, 4), shares of its side."""
     side = len(picture)
     dark = np.zeros((side, side), dtype=np.uint8)
-    for (x0, _, x1, y1), stands in zip((boxes * side * 16).tolist(), standing, strict=True):
-        if stands:
-            half = (x1 - x0) / 2
-            centre = (round(x0 + half), round(y1 - half * 0.08))
-            axes = (round(half * 0.92), round(half * 0.2))
-            cv2.ellipse(dark, centre, axes, 0, 0, 360, 255, -1, cv2.LINE_AA, 4)
+    for x0, _, x1, y1 in (boxes * side * 16).tolist():
+        half = (x1 - x0) / 2
+        centre, axes = (round(x0 + half), round(y1 - half * 0.08)), (round(half * 0.92), round(half * 0.2))
+        cv2.ellipse(dark, centre, axes, 0, 0, 360, 255, -1, cv2.LINE_AA, 4)
     share = 1 - dark.astype(np.float32) * np.float32(0.2 / 255)
     shaded: np.ndarray = picture * share[..., None]
     return shaded.astype(np.uint8)
@@ -152,12 +145,13 @@ def _draw(
 ) -> Layout | None:
     """Paint ground, shadows and objects back to front; None if one is hidden too much."""
     count = len(boxes)
-    picture = paint(side, horizon, rng)
-    picture = _shadows(picture, boxes, [not CATEGORIES[category].flies for category, _, _ in kinds])
+    standing = [category not in FLYING for category, _, _ in kinds]
+    picture = _shadowed(paint(side, horizon, rng), boxes[standing])
     whole = np.zeros((count, side, side), dtype=bool)
     for index, (box, parts, (_, colour, pattern)) in enumerate(zip(boxes, shapes, kinds, strict=True)):
         angle = float(rng.uniform(0, np.pi)) if pattern == "striped" else float(rng.uniform(-0.4, 0.4))
-        look = Look(colour, jittered(colour, rng), pattern, angle, float(rng.random()))
+        shaded = shade(NAMED[colour][0], float(rng.uniform(0.94, 1.06)))
+        look = Look(colour, shaded, pattern, angle, float(rng.random()))
         x0, _, x1, _ = extent(parts)
         patch = render(parts, look, float((box[2] - box[0]) * side / (x1 - x0)))
         height, width = patch.shape[:2]
@@ -170,11 +164,9 @@ def _draw(
         whole[index, y : y + height, x : x + width] = patch[..., 3] >= 128
     masks = whole.copy()
     hides = np.zeros((count, count))
-    for far in range(count):
-        for near in range(far + 1, count):
-            shared = int(np.count_nonzero(whole[far] & whole[near]))
-            if shared:
-                hides[near, far] = shared / np.count_nonzero(whole[far])
-                masks[far] &= ~whole[near]
+    for far, near in combinations(range(count), 2):
+        if shared := int(np.count_nonzero(whole[far] & whole[near])):
+            hides[near, far] = shared / np.count_nonzero(whole[far])
+            masks[far] &= ~whole[near]
     seen = masks.sum(axis=(1, 2)) / whole.sum(axis=(1, 2))
     return None if seen.min() < LEAST_VISIBLE else Layout(picture, masks, hides, kinds)

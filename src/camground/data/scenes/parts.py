@@ -13,12 +13,13 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from camground.data.scenes.palette import Colour, second, shade
+from camground.data.scenes.palette import NAMED, Colour, shade
 
 SUPERSAMPLING = 2
 _SHIFT = 4  # fractional bits of cv2's coordinates
 # Fills that follow the object's own colour; any other fill is a colour of its own.
 MAIN, PLAIN_MAIN, DARK, LIGHT = "main", "plain_main", "dark", "light"
+Fill = str | Colour
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Part:
     """A filled polygon, or with `stroke` > 0 an open line of that width; points (N, 2) in units."""
 
     points: np.ndarray
-    fill: str | Colour
+    fill: Fill = MAIN
     stroke: float = 0.0
     outlined: bool = True
 
@@ -42,21 +43,11 @@ class Look:
     phase: float
 
 
-def polygon(*points: tuple[float, float], fill: str | Colour = MAIN, outlined: bool = True) -> Part:
+def polygon(*points: tuple[float, float], fill: Fill = MAIN, outlined: bool = True) -> Part:
     return Part(np.array(points, dtype=np.float64), fill, outlined=outlined)
 
 
-def curve(points: np.ndarray, fill: str | Colour = MAIN, outlined: bool = True) -> Part:
-    """A filled outline (N, 2)."""
-    return Part(points, fill, outlined=outlined)
-
-
-def mirror(points: np.ndarray) -> np.ndarray:
-    """An outline given for its right half, closed by its mirror image."""
-    return np.concatenate([points, points[::-1] * (-1, 1)])
-
-
-def line(*points: tuple[float, float], fill: str | Colour, width: float) -> Part:
+def line(*points: tuple[float, float], fill: Fill, width: float) -> Part:
     return Part(np.array(points, dtype=np.float64), fill, stroke=width)
 
 
@@ -76,7 +67,7 @@ def ellipse(
     y: float,
     rx: float,
     ry: float | None = None,
-    fill: str | Colour = MAIN,
+    fill: Fill = MAIN,
     tilt: float = 0.0,
     outlined: bool = True,
 ) -> Part:
@@ -88,25 +79,14 @@ def ellipse(
 
 
 def box(
-    x0: float,
-    y0: float,
-    x1: float,
-    y1: float,
-    fill: str | Colour = MAIN,
-    corner: float = 0.0,
-    outlined: bool = True,
+    x0: float, y0: float, x1: float, y1: float, fill: Fill = MAIN, corner: float = 0.0, outlined: bool = True
 ) -> Part:
     """A rectangle, its corners rounded by `corner` units."""
     if not corner:
         return polygon((x0, y0), (x1, y0), (x1, y1), (x0, y1), fill=fill, outlined=outlined)
-    points = np.concatenate(
-        [
-            arc(x1 - corner, y0 + corner, corner, corner, -90, 0, 6),
-            arc(x1 - corner, y1 - corner, corner, corner, 0, 90, 6),
-            arc(x0 + corner, y1 - corner, corner, corner, 90, 180, 6),
-            arc(x0 + corner, y0 + corner, corner, corner, 180, 270, 6),
-        ]
-    )
+    left, top, right, bottom = x0 + corner, y0 + corner, x1 - corner, y1 - corner
+    corners = ((right, top, -90), (right, bottom, 0), (left, bottom, 90), (left, top, 180))
+    points = np.concatenate([arc(x, y, corner, corner, start, start + 90, 6) for x, y, start in corners])
     return Part(points, fill, outlined=outlined)
 
 
@@ -179,7 +159,7 @@ def render(parts: list[Part], look: Look, scale: float) -> np.ndarray:
         if part.fill == MAIN and look.pattern != "plain":
             if pattern is None:
                 pattern = _coverage(look, *canvas.shape[:2], side)
-            _tint(canvas, points, pattern, second(look.name))
+            _tint(canvas, points, pattern, NAMED[look.name][1])
         if part.outlined:
             cv2.polylines(canvas, [points], True, ink, 2, cv2.LINE_AA, _SHIFT)
     return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)

@@ -50,6 +50,12 @@ class Referents:
     def of(cls, clear: Iterable[int], possible: Iterable[int]) -> Referents:
         return cls(frozenset(clear), frozenset(possible))
 
+    @classmethod
+    def by_degree(cls, degrees: Iterable[int]) -> Referents:
+        """From a degree for each object: 2 clearly, 1 possibly, 0 not."""
+        listed = list(enumerate(degrees))
+        return cls.of((i for i, degree in listed if degree == 2), (i for i, degree in listed if degree))
+
     def __and__(self, other: Referents) -> Referents:
         return Referents(self.clear & other.clear, self.possible & other.possible)
 
@@ -129,45 +135,32 @@ class SceneSemantics:
     def _extreme_size(self, named: frozenset[int], biggest: bool, margin: float = 1.3) -> Referents:
         """The one of `named` with the largest or smallest area, by a factor."""
         areas = {i: self.objects[i].area for i in named}
-        if biggest:
-            limit = max(areas.values(), default=0.0)
-            near = [i for i in named if areas[i] * margin > limit]
-        else:
-            limit = min(areas.values(), default=0.0)
-            near = [i for i in named if areas[i] < limit * margin]
+        low, high = min(areas.values(), default=0.0), max(areas.values(), default=0.0)
+        near = [i for i in named if (areas[i] * margin > high if biggest else areas[i] < low * margin)]
         return _only_clear(near, named)
 
     def located(self, location: str, named: frozenset[int]) -> Referents:
         """At a place of the image; for one of EXTREMES, further than all others of `named`."""
         centres = [each.centre for each in self.objects]
-        indices = range(len(centres))
         if location == "middle":
             off = [max(abs(x - 0.5), abs(y - 0.5)) for x, y in centres]
-            return Referents.of((i for i in indices if off[i] < 0.13), (i for i in indices if off[i] < 0.26))
+            return Referents.by_degree((distance < 0.13) + (distance < 0.26) for distance in off)
         axis = 0 if location in ("left", "right", "leftmost", "rightmost") else 1
         far = location in ("right", "bottom", "rightmost", "lowest")
         along = [1 - centre[axis] if far else centre[axis] for centre in centres]
         if location in SIDES:
-            return Referents.of(
-                (i for i in indices if along[i] < 0.4), (i for i in indices if along[i] < 0.5)
-            )
+            return Referents.by_degree((distance < 0.4) + (distance < 0.5) for distance in along)
         limit = min((along[i] for i in named), default=0.0) + 0.09
         return _only_clear([i for i in named if along[i] < limit], named)
 
     def related(self, name: str, landmarks: tuple[int, ...]) -> Referents:
         """Objects that stand in relation `name` to the landmarks, which are not among them."""
-        key = (name, landmarks)
-        if key not in self._related:
-            degrees = {
-                i: RELATIONS[name](self, i, *landmarks)
-                for i in range(len(self.objects))
-                if i not in landmarks
-            }
-            self._related[key] = Referents.of(
-                (i for i, degree in degrees.items() if degree == 2),
-                (i for i, degree in degrees.items() if degree >= 1),
+        if (name, landmarks) not in self._related:
+            degree = RELATIONS[name]
+            self._related[name, landmarks] = Referents.by_degree(
+                0 if i in landmarks else degree(self, i, *landmarks) for i in range(len(self.objects))
             )
-        return self._related[key]
+        return self._related[name, landmarks]
 
     def gap(self, a: int, b: int) -> float:
         """Distance between two boxes; 0 where they touch."""
@@ -184,21 +177,18 @@ def _only_clear(near: list[int], named: frozenset[int]) -> Referents:
     return Referents.of(near if len(near) == 1 else (), near)
 
 
-# Each relation gives a degree: 2 clearly, 1 possibly, 0 not.
-Degree = Callable[..., int]
+Degree = Callable[..., int]  # of a relation, as in `Referents.by_degree`
 
 
 def _beside(axis: int, sign: int, scene: SceneSemantics, a: int, b: int) -> int:
     offset = np.subtract(scene.objects[b].centre, scene.objects[a].centre) * sign
     along, across = float(offset[axis]), abs(float(offset[1 - axis]))
-    if along > 0.13 and across < 1.1 * along:
-        return 2
-    return 1 if along > 0.02 else 0
+    return (along > 0.13 and across < 1.1 * along) + (along > 0.02)
 
 
 def _near(scene: SceneSemantics, a: int, b: int) -> int:
     gap = scene.gap(a, b)
-    return 2 if gap < 0.05 else 1 if gap < 0.17 else 0
+    return (gap < 0.05) + (gap < 0.17)
 
 
 def _between(scene: SceneSemantics, a: int, b: int, c: int) -> int:
@@ -209,30 +199,18 @@ def _between(scene: SceneSemantics, a: int, b: int, c: int) -> int:
         return 1
     share = float((at - start) @ along) / length**2
     off = abs(float(along[0] * (at - start)[1] - along[1] * (at - start)[0])) / length**2
-    if 0.25 < share < 0.75 and off < 0.22:
-        return 2
-    return 1 if 0.02 < share < 0.98 and off < 0.5 else 0
+    return (0.25 < share < 0.75 and off < 0.22) + (0.02 < share < 0.98 and off < 0.5)
 
 
 def _in_front(scene: SceneSemantics, near: int, far: int) -> int:
-    if scene.hides[near, far] > 0.03:
-        return 2
     # no overlap, but close and lower could be called in front
-    return 1 if scene.gap(near, far) < 0.06 else 0
-
-
-def _behind(scene: SceneSemantics, far: int, near: int) -> int:
-    return _in_front(scene, near, far)
+    return 2 if scene.hides[near, far] > 0.03 else int(scene.gap(near, far) < 0.06)
 
 
 def _bigger(more: bool, scene: SceneSemantics, a: int, b: int) -> int:
     ratio = scene.objects[a].area / scene.objects[b].area
     ratio = ratio if more else 1 / ratio
-    return 2 if ratio > 1.6 else 1 if ratio > 1.0 else 0
-
-
-def _same_colour(scene: SceneSemantics, a: int, b: int) -> int:
-    return 2 if scene.objects[a].colour == scene.objects[b].colour else 0
+    return (ratio > 1.6) + (ratio > 1.0)
 
 
 RELATIONS: dict[str, Degree] = {
@@ -243,9 +221,9 @@ RELATIONS: dict[str, Degree] = {
     "next_to": _near,
     "between": _between,
     "in_front_of": _in_front,
-    "behind": _behind,
+    "behind": lambda scene, far, near: _in_front(scene, near, far),
     "bigger_than": partial(_bigger, True),
     "smaller_than": partial(_bigger, False),
-    "same_colour_as": _same_colour,
+    "same_colour_as": lambda scene, a, b: 2 * (scene.objects[a].colour == scene.objects[b].colour),
 }
 LANDMARKS = {name: 2 if name == "between" else 1 for name in RELATIONS}

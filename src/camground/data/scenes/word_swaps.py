@@ -55,10 +55,7 @@ class _Change:
 
 
 def _opposite(word_class: str, concept: str) -> str | None:
-    for pair in OPPOSITES[word_class]:
-        if concept in pair:
-            return pair[1 - pair.index(concept)]
-    return None
+    return next((pair[1 - pair.index(concept)] for pair in OPPOSITES[word_class] if concept in pair), None)
 
 
 def _other(scene: SceneSemantics, attribute: str, concept: str, rng: np.random.Generator) -> str:
