@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from camground.data.readers import english
-from camground.data.readers.noun_phrases import MAX_WORDS, phrase_extractor, split_caption
+from camground.data.readers.noun_phrases import (
+    ADJECTIVES,
+    ENGLISH,
+    MAX_WORDS,
+    phrase_extractor,
+    split_caption,
+)
 from camground.study.errors import UserError
 
 
@@ -54,11 +59,11 @@ def test_with_in_short_is_a_preposition() -> None:
 
 
 WORDS = sorted(
-    english.NOUNS_OR_VERBS
-    | english.ADJECTIVES
-    | english.DETERMINERS
-    | english.PREPOSITIONS
-    | english.MEASURES
+    ENGLISH["nouns_or_verbs"]
+    | ADJECTIVES
+    | ENGLISH["determiners"]
+    | ENGLISH["prepositions"]
+    | ENGLISH["measures"]
     | {"dog", "men", "running", "dressed", "and", ",", "slowly", "'s", "9", "été"}
 )
 
@@ -69,9 +74,9 @@ def test_phrases_are_short_lower_case_and_start_and_end_with_content(words: list
         found = phrase.split()
         assert 1 <= len(found) <= MAX_WORDS
         assert phrase == phrase.lower()
-        banned = english.DETERMINERS | {"and", "of"}
+        banned = ENGLISH["determiners"] | {"and", "of"}
         assert not {found[0], found[-1]} & banned
-        assert not set(found) & (english.PREPOSITIONS - {"of"})
+        assert not set(found) & (ENGLISH["prepositions"] - {"of"})
         assert set(found) <= set(" ".join(words).split())
 
 

@@ -11,9 +11,7 @@ from pycocotools import mask as coco_mask
 
 from benchmark_files import HEIGHT, WIDTH, photograph, refer_refusal, run_refer, small_refer
 from camground.data.config import ReferConfig
-from camground.data.readers import refer_counts
-from camground.data.readers.refer_counts import PUBLISHED
-from camground.data.readers.refer_files import Ref
+from camground.data.readers.refer_files import PUBLISHED, Ref, differences
 from data_stage import rejected, table
 
 
@@ -147,7 +145,7 @@ def test_counts_that_differ_are_told_by_split(tmp_path: Path) -> None:
 def test_counts_of_what_was_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file as published passes; when a ref of it cannot be used, the report says how many are left."""
     published = {"train": (3, 6), "val": (1, 2), "testA": (1, 2), "testB": (1, None)}
-    monkeypatch.setitem(refer_counts.PUBLISHED, ("refcoco", "unc"), published)
+    monkeypatch.setitem(PUBLISHED, ("refcoco", "unc"), published)
     refer = small_refer(tmp_path)
     run_refer(refer.write(), tmp_path / "out", check_counts=True)
     refer.refs[-2]["ann_id"] = 999
@@ -165,9 +163,9 @@ def test_published_counts(key: tuple[str, str]) -> None:
         for split, (count, expressions) in PUBLISHED[key].items()
         for number in range(count)
     ]
-    assert refer_counts.differences(*key, refs) == []
+    assert differences(*key, refs) == []
     refs.append(Ref(0, "", "", "", "test0", "", ()))
-    assert refer_counts.differences(*key, refs) == ["  test0 refs: 0 published, 1 here (+1)"]
+    assert differences(*key, refs) == ["  test0 refs: 0 published, 1 here (+1)"]
 
 
 def test_published_counts_sum_up() -> None:

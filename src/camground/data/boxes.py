@@ -52,11 +52,8 @@ def xywh_to_xyxy(values: Any) -> Box:
 
 
 def fit_box(box_xyxy: Box, width: int, height: int) -> Box:
-    """The box cut to an image of `width` by `height` pixels.
-
-    Raises:
-        ValueError: it reaches more than `OVERHANG` pixels outside, or nothing of it is inside.
-    """
+    """The box cut to an image of `width` by `height` pixels. Raises `ValueError`: it reaches more than
+    `OVERHANG` pixels outside, or nothing of it is inside."""
     x1, y1, x2, y2 = box_xyxy
     # Coordinates written with two decimals add up to a hair more than the edge.
     slack = OVERHANG + 1e-6

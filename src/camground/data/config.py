@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
@@ -79,17 +79,12 @@ class ScenesConfig(KindSection):
     )
     """Flavours of the expressions, like those of the three RefCOCO sets."""
 
-    @field_validator("flavours")
-    @classmethod
-    def _each_once(cls, flavours: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(flavours)) < len(flavours):
-            raise ValueError("must name each flavour once")
-        return flavours
-
     @model_validator(mode="after")
-    def _fewest_below_most(self) -> ScenesConfig:
+    def _can_be_drawn(self) -> Self:
         if self.min_objects > self.max_objects:
             raise ValueError(f"min_objects ({self.min_objects}) is above max_objects ({self.max_objects})")
+        if len(set(self.flavours)) < len(self.flavours):
+            raise ValueError("flavours must name each flavour once")
         return self
 
 

@@ -41,11 +41,8 @@ class Outputs:
 
 
 def write_data(config: DataConfig, data_root: str | Path | None, outputs: Outputs) -> None:
-    """Write the data set that `config` describes.
-
-    Raises:
-        UserError: no folder for pictures or photographs, or what the kind's own reader refuses.
-    """
+    """Write the data set that `config` describes. Raises `UserError`: no folder for pictures or photographs,
+    or what the kind's own reader refuses."""
     kind, section = config.kind, config.chosen
     root = Path(data_root or "").expanduser().absolute()
     if section.makes_pictures and outputs.pictures is None:
@@ -108,11 +105,8 @@ class DataTables:
             self.append(name, rows)
         for split in SPLITS:
             if self._counts[split, "images"]:
-                log.info(
-                    "%s: %d photographs, %d sentences, %d phrases",
-                    split,
-                    *(self._counts[split, kind] for kind in ("images", "sentence", "phrase")),
-                )
+                kinds = (self._counts[split, kind] for kind in ("images", "sentence", "phrase"))
+                log.info("%s: %d photographs, %d sentences, %d phrases", split, *kinds)
         log.info("phrases with boxes: %d", self._counts["", "targets"])
 
 
@@ -120,11 +114,8 @@ class DataTables:
 def data_tables(outputs: Outputs) -> Iterator[DataTables]:
     """The three tables, whole under their names when the block ends without an error."""
     with ExitStack() as stack:
-        opened = DataTables(
-            {
-                name: stack.enter_context(tables.writer(name, getattr(outputs, name)))
-                for name in ("images", "expressions", "targets")
-            }
-        )
+        paths = {name: getattr(outputs, name) for name in ("images", "expressions", "targets")}
+        writers = {name: stack.enter_context(tables.writer(name, path)) for name, path in paths.items()}
+        opened = DataTables(writers)
         yield opened
         opened.finish()

@@ -13,7 +13,7 @@ shared, again when another data set has come to the family.
 from __future__ import annotations
 
 import json
-import re
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -82,33 +82,27 @@ class Audit:
             lines.append(f"all are listed in {listing}; to train nevertheless set {key}")
             raise UserError("\n  ".join(lines))
         if own or siblings:
-            log.warning(
-                "%s trains on photographs that are evaluated on, which the config allows:\n  %s",
-                name,
-                "\n  ".join([*own, *siblings]),
-            )
+            message = "%s trains on photographs that are evaluated on, which the config allows:\n  %s"
+            log.warning(message, name, "\n  ".join([*own, *siblings]))
         else:
             compared = ", ".join(self.compared)
             log.info("%s: no photograph of training is evaluated on in %s", name, compared)
 
 
-def photograph_key(dataset: str, ref: Ref) -> str:
-    """The same for the same photograph in every set of the family: COCO's ids are shared by its
-    sets; those of other collections are the set's own and could be equal by chance."""
-    return f"{'coco' if ref.file_name.startswith('COCO_') else dataset}:{ref.image_id}"
-
-
 def _by_split(dataset: str, refs: Iterable[Ref]) -> dict[str, set[str]]:
     """The photographs of each split."""
-    photographs: dict[str, set[str]] = {}
+    photographs: dict[str, set[str]] = defaultdict(set)
     for ref in refs:
-        photographs.setdefault(ref.split, set()).add(photograph_key(dataset, ref))
+        # COCO's ids are the same for the same photograph in all sets of the family; those of other
+        # collections are the set's own and could be equal by chance
+        collection = "coco" if ref.file_name.startswith("COCO_") else dataset
+        photographs[ref.split].add(f"{collection}:{ref.image_id}")
     return photographs
 
 
-def _shared(trained: set[str], dataset: str, split_by: str, splits: dict[str, set[str]]) -> list[SharedSplit]:
+def _shared(trained: set[str], names: tuple[str, str], splits: dict[str, set[str]]) -> list[SharedSplit]:
     return [
-        SharedSplit(dataset, split_by, split, len(photographs), sorted(photographs & trained))
+        SharedSplit(*names, split, len(photographs), sorted(photographs & trained))
         for split, photographs in sorted(splits.items())
         if split != TRAIN and photographs & trained
     ]
@@ -125,21 +119,20 @@ def audit(data_root: Path, dataset: str, split_by: str, refs: Iterable[Ref]) -> 
     """Compare the study's `refs` with its own splits and with the other refs files in `data_root`."""
     splits = _by_split(dataset, refs)
     trained = splits.get(TRAIN, set())
-    result = Audit(dataset, split_by, len(trained), _shared(trained, dataset, split_by, splits))
-    result.compared.append(f"{dataset}({split_by})")
+    own = _shared(trained, (dataset, split_by), splits)
+    result = Audit(dataset, split_by, len(trained), own, compared=[f"{dataset}({split_by})"])
     for path in sorted(data_root.glob("*/refs(*).p")):
-        sibling = path.parent.name
-        sibling_split_by = re.sub(r"refs\((.*)\)\.p", r"\1", path.name)
-        if (sibling, sibling_split_by) == (dataset, split_by):
+        names = path.parent.name, path.name.removeprefix("refs(").removesuffix(").p")
+        if names == (dataset, split_by):
             continue
-        name = f"{sibling}({sibling_split_by})"
+        name = "{}({})".format(*names)
         try:
-            sibling_splits = _by_split(sibling, read_refs(path, Rejected()))
+            sibling_splits = _by_split(names[0], read_refs(path, Rejected()))
         except UserError as error:
             result.unreadable[name] = str(error)
             continue
         result.compared.append(name)
-        result.siblings += _shared(trained, sibling, sibling_split_by, sibling_splits)
+        result.siblings += _shared(trained, names, sibling_splits)
     return result
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -80,17 +80,11 @@ def read_reduced(path: str | Path, longest: int, size: tuple[int, int]) -> np.nd
     return rgb if shrink == 1 else cv2.resize(rgb, reduced, interpolation=cv2.INTER_AREA)
 
 
-@dataclass(frozen=True)
-class PhotographFile:
-    """Size in pixels, or the problem for which the photograph cannot be used."""
+class PhotographFile(NamedTuple):
+    """Width and height in pixels, or the problem for which the photograph cannot be used."""
 
-    width: int = 0
-    height: int = 0
+    size: tuple[int, int] = (0, 0)
     problem: str = ""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.width, self.height
 
 
 def inspect(path: Path) -> PhotographFile:
@@ -98,7 +92,7 @@ def inspect(path: Path) -> PhotographFile:
     try:
         with Image.open(path) as picture:
             picture.load()
-            return PhotographFile(*picture.size)
+            return PhotographFile(picture.size)
     except UnidentifiedImageError:
         return PhotographFile(problem="unreadable: not an image that Pillow knows")
     except FileNotFoundError:
@@ -111,8 +105,11 @@ def inspect(path: Path) -> PhotographFile:
 def inspect_all(paths: Sequence[Path]) -> list[PhotographFile]:
     """`inspect` of every path, in order, on all cores (Pillow decodes outside Python's lock)."""
 
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count()
+
     def inspected() -> Iterator[PhotographFile]:
-        with ThreadPoolExecutor(cores()) as pool:
+        with ThreadPoolExecutor(cores) as pool:
             for start in range(0, len(paths), CHUNK):
                 yield from pool.map(inspect, paths[start : start + CHUNK])
 
@@ -131,18 +128,11 @@ def locate(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     paths = {name: folder / name for name in names}
     missing = [name for name, path in paths.items() if not path.exists()]
     if missing:
-        by_file_name: dict[str, list[Path]] = {}
+        by_file_name: dict[str, list[Path]] = defaultdict(list)
         for path in folder.rglob("*"):
-            by_file_name.setdefault(path.name, []).append(path)
+            by_file_name[path.name].append(path)
         for name in missing:
-            candidates = by_file_name.get(PurePosixPath(name).name, [])
+            candidates = by_file_name[PurePosixPath(name).name]
             if len(candidates) == 1:
                 paths[name] = candidates[0]
     return paths
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

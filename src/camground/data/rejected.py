@@ -44,15 +44,11 @@ class Rejected:
     def settle(self, total: int, max_share: float, path: Path, key: str = "data.max_rejected_share") -> None:
         """Write the table `rejected` to `path`; stop the run above `max_share` of refused rows.
 
-        Before stopping, the rows also go to a CSV file beside `path`: a workflow deletes the
-        outputs of a failed job, and the list of what to mend must outlive it.
+        Before stopping, the rows also go to a CSV file beside `path`: a workflow deletes the outputs of a
+        failed job, and the list of what to mend must outlive it.
 
-        Args:
-            total: rows that were read, refused ones included.
-            max_share: 0 to 1, the config's `key`.
-
-        Raises:
-            UserError: the share is above `max_share`.
+        Args: total: rows that were read, refused ones included. max_share: 0 to 1, the config's `key`.
+        Raises `UserError`: the share is above `max_share`.
         """
         rows = [vars(row) for row in self.rows]
         tables.write("rejected", rows, path)
@@ -61,10 +57,8 @@ class Rejected:
         if not rows:
             return
         share = len(rows) / max(total, 1)
-        lines = [f"  {row}" for row in self.rows[:SHOWN]]
-        if len(rows) > SHOWN:
-            lines.append(f"  and {len(rows) - SHOWN} more")
-        excerpt = "\n".join(lines)
+        more = [f"and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+        excerpt = "\n".join(f"  {row}" for row in [*self.rows[:SHOWN], *more])
         summary = f"{len(rows)} of {total} rows were rejected, {share:.2%}"
         if share <= max_share:
             log.warning("%s; all are listed in %s:\n%s", summary, path, excerpt)

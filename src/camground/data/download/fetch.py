@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from camground.data.download.sources import Source, Sources, downloads
 from camground.data.download.transfer import Expected, Patience, digest, mismatch, transfer
-from camground.data.download.unpack import Limits, Refused, archive_problem, unpack
+from camground.data.download.unpack import Refused, archive_problem, unpack
 from camground.study.errors import UserError
 from camground.study.progress import log
 from camground.study.tables import atomic
@@ -45,13 +45,13 @@ def listing(table: Sources) -> str:
         size = f"{source.bytes:,} bytes" if source.bytes else "size unknown"
         address = source.addresses[0] if source.addresses else "by hand"
         checked = ", ".join(source.digests) or "trusted on first use"
-        lines += [f"{source.name}: {source.what}", f"    {address} ({size}; {checked})"]
-        lines += [f"    licence: {source.licence}"]
-    sets = [f"{name}: {' '.join(members)}" for name, members in table.sets.items()]
+        detail = f"    {address} ({size}; {checked})"
+        lines += [f"{source.name}: {source.what}", detail, f"    licence: {source.licence}"]
+    sets = (f"{name}: {' '.join(members)}" for name, members in table.sets.items())
     return "\n".join([*lines, "", "Data sets:", *sets])
 
 
-def fetch(source: Source, root: Path, patience: Patience | None = None, limits: Limits | None = None) -> Path:
+def fetch(source: Source, root: Path, patience: Patience | None = None) -> Path:
     """See to it that `source` is in its folder below `root`; returns the receipt's path.
 
     `UserError` when it cannot be had, is not what it was the first time, or must be fetched by hand.
@@ -63,21 +63,29 @@ def fetch(source: Source, root: Path, patience: Patience | None = None, limits: 
         if source.is_complete(root):
             log.info("%s: already in %s", source.name, source.target(root))
         else:
-            _bring(source, root, patience, limits)
+            _bring(source, root, patience)
         # what a receipt says is the same each time, so that nothing downstream looks changed
         _write_json(receipt, {"source": source.name, "folder": source.folder, "proof": source.proof})
     return receipt
 
 
-def _bring(source: Source, root: Path, patience: Patience | None, limits: Limits | None) -> None:
+def _bring(source: Source, root: Path, patience: Patience | None) -> None:
     file, target = source.download(root), source.target(root)
-    expected = _expected(source, root)
+    # what was first downloaded stands in for a sha256 that the table lacks
+    locked = {} if source.sha256 else _lock_table(root).get(source.name, {})
+    digests = source.digests | ({"sha256": locked["sha256"]} if locked else {})
+    problem_of = archive_problem if source.unpack else lambda path: None
+    expected = Expected(source.bytes or locked.get("bytes"), digests, problem_of)
+    lock_advice = ""
+    if locked:
+        lock_advice = (
+            f"\n  if the file is known to have changed for good, delete {source.name!r} from"
+            f" {downloads(root) / LOCK_TABLE}, which holds what was first downloaded"
+        )
     address = None
     if file.exists():
         if problem := mismatch(file, expected):
-            raise UserError(
-                f"{file}: {problem}; move it away to have it downloaded again" + _lock_advice(source, root)
-            )
+            raise UserError(f"{file}: {problem}; move it away to have it downloaded again{lock_advice}")
     elif not source.addresses:
         advice = (source.by_hand or "").format(archive=file, folder=target)
         raise UserError(f"{source.name} ({source.what}) is not in {target}. {advice}")
@@ -85,15 +93,13 @@ def _bring(source: Source, root: Path, patience: Patience | None, limits: Limits
         try:
             address = transfer(source.addresses, file, expected, patience)
         except UserError as error:
-            raise UserError(
-                f"{error}\n  run again to go on; or put the file there by hand, and run again"
-                + _lock_advice(source, root)
-            ) from None
+            hint = "run again to go on; or put the file there by hand, and run again"
+            raise UserError(f"{error}\n  {hint}{lock_advice}") from None
         except OSError as error:
             raise UserError(f"{file}: cannot be written: {error}") from None
     if source.unpack:
         try:
-            unpack(file, target, source.proof, source.top, source.shared, limits)
+            unpack(file, target, source.proof, source.top, source.shared)
         except Refused as error:
             if address is None:
                 raise
@@ -102,26 +108,6 @@ def _bring(source: Source, root: Path, patience: Patience | None, limits: Limits
     # only now, or a bad archive would be the one that later ones are compared with
     if not source.sha256:
         _remember(source, root, file, address)
-
-
-def _expected(source: Source, root: Path) -> Expected:
-    """The table's size and digests, and where it has no sha256, those of the first download."""
-    digests, size = source.digests, source.bytes
-    locked = _lock_table(root).get(source.name)
-    if locked and "sha256" not in digests:
-        digests["sha256"] = locked["sha256"]
-        size = size or locked["bytes"]
-    return Expected(size, digests, archive_problem if source.unpack else lambda path: None)
-
-
-def _lock_advice(source: Source, root: Path) -> str:
-    """What to do where the lock table may be what stands in the way."""
-    if source.sha256 or source.name not in _lock_table(root):
-        return ""
-    return (
-        f"\n  if the file is known to have changed for good, delete {source.name!r} from"
-        f" {downloads(root) / LOCK_TABLE}, which holds what was first downloaded"
-    )
 
 
 def _lock_table(root: Path) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from urllib3.util import Retry
 from camground.study.errors import UserError
 from camground.study.progress import log, track
 
-CHUNK = 1 << 20
 # Bytes read at once from the network: what a break can lose.
 PIECE = 1 << 14
 # Statuses that may be others a moment later; any other error sends to the next address at once.
@@ -158,12 +157,9 @@ class _Part:
 
 def _session(patience: Patience) -> requests.Session:
     """A session that asks again by itself until a connection stands and the status is no passing one."""
-    retries = patience.attempts - 1
     retry = Retry(
         total=None,
-        connect=retries,
-        read=retries,
-        status=retries,
+        **dict.fromkeys(("connect", "read", "status"), patience.attempts - 1),
         other=0,
         status_forcelist=PASSING,
         allowed_methods=("GET",),
@@ -250,24 +246,11 @@ def _request(session: requests.Session, address: str, part: _Part, patience: Pat
 
 def _append(response: requests.Response, part: _Part, total: int | None, start: int) -> None:
     """Write the response to the part from byte `start` on; bytes before a break are kept."""
-    steps = None if total is None else -(-(total - start) // CHUNK)
-    name = f"{part.path.name.removesuffix('.part')} (MiB)"
-
+    steps = None if total is None else -(-(total - start) // PIECE)
+    name = f"{part.path.name.removesuffix('.part')} ({PIECE >> 10} KiB)"
     with part.path.open("ab" if start else "wb") as file:
-
-        def chunks() -> Iterator[None]:
-            pending = 0
-            for piece in response.iter_content(PIECE):
-                file.write(piece)
-                pending += len(piece)
-                if pending >= CHUNK:
-                    pending -= CHUNK
-                    yield
-            if pending:
-                yield
-
-        for _ in track(chunks(), name, total=steps):
-            pass
+        for piece in track(response.iter_content(PIECE), name, total=steps):
+            file.write(piece)
 
 
 def _encoded(response: requests.Response) -> bool:

@@ -17,10 +17,11 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Any, NamedTuple
 
 from camground.study.errors import UserError
 from camground.study.progress import log, track
@@ -41,11 +42,6 @@ class Refused(UserError):
         super().__init__(f"{archive}: refused: {why}")
 
 
-class _RefusedMember(Refused):
-    def __init__(self, archive: Path, member: str, why: str) -> None:
-        super().__init__(archive, f"its member {member!r} {why}; nothing was unpacked")
-
-
 @dataclass(frozen=True)
 class Limits:
     """What an archive may grow to. COCO train2014, the largest here: 13.5 GB, 82,783 members, ratio 1."""
@@ -61,10 +57,6 @@ class Limits:
             raise Refused(archive, f"unpacks to more than {self.bytes} bytes")
         if packed is not None and unpacked > max(self.ratio_from, self.ratio * packed):
             raise Refused(archive, f"unpacks to more than {self.ratio:g} times its size")
-
-    def check_members(self, archive: Path, count: int) -> None:
-        if count > self.members:
-            raise Refused(archive, f"more than {self.members} members")
 
 
 def archive_problem(archive: Path) -> str | None:
@@ -146,58 +138,64 @@ def _write_all(archive: Path, folder: Path, limits: Limits) -> int:
     written = count = 0
     zipped = zipfile.is_zipfile(archive)
     members = _zip_members(archive, folder, limits) if zipped else _tar_members(archive, limits)
-    for path, stream in track(members, f"unpacking {archive.name}"):
-        count += 1
-        target = folder / path
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            output = target.open("xb")
-        except (FileExistsError, NotADirectoryError):
-            why = "stands where another member does"
-            raise _RefusedMember(archive, str(path), why) from None
-        with output, stream:
-            # the size that an archive declares is not believed
-            while chunk := stream.read(CHUNK):
-                written += len(chunk)
-                limits.check(archive, written, packed)
-                output.write(chunk)
+    for number, member in enumerate(track(members, f"unpacking {archive.name}"), start=1):
+        if number > limits.members:
+            raise Refused(archive, f"more than {limits.members} members")
+        path = PurePosixPath(member.name)
+        why = member.problem or _path_problem(member.name)
+        if not why and not member.is_folder and path.parts and not LITTER.intersection(path.parts):
+            target = folder / path
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as output, member.open() as stream:
+                    # the size that an archive declares is not believed
+                    while chunk := stream.read(CHUNK):
+                        written += len(chunk)
+                        limits.check(archive, written, packed)
+                        output.write(chunk)
+                count += 1
+            except (FileExistsError, NotADirectoryError):
+                why = "stands where another member does"
+        if why:
+            raise Refused(archive, f"its member {member.name!r} {why}; nothing was unpacked")
     return count
 
 
-def _zip_members(archive: Path, folder: Path, limits: Limits) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    """Path and content of the plain files; anything that is neither file nor folder is refused."""
+class _Member(NamedTuple):
+    """`problem`: why it cannot leave the archive; empty for a plain file or folder."""
+
+    name: str
+    is_folder: bool
+    problem: str
+    open: Callable[[], Any]
+
+
+def _zip_members(archive: Path, folder: Path, limits: Limits) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as opened:
-        infos = opened.infolist()
-        limits.check_members(archive, len(infos))
-        paths = [_checked_path(archive, info.orig_filename) for info in infos]
-        for info in infos:
+        declared = sum(info.file_size for info in opened.infolist())
+        limits.check(archive, declared)
+        free = shutil.disk_usage(folder).free
+        if declared > free:
+            raise UserError(
+                f"{archive}: unpacks to {declared / 1e9:.1f} GB, but {folder.parent.parent} has"
+                f" {free / 1e9:.1f} GB left; make room and run again"
+            )
+        for info in opened.infolist():
             # the high half of the attributes is the mode, where the archive was made on Unix
             kind = stat.S_IFMT(info.external_attr >> 16)
+            problem = "is encrypted" if info.flag_bits & 1 else ""
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                why = "is a link" if kind == stat.S_IFLNK else "is no plain file"
-                raise _RefusedMember(archive, info.filename, why)
-            if info.flag_bits & 1:
-                raise _RefusedMember(archive, info.filename, "is encrypted")
-        _check_room(archive, folder, sum(info.file_size for info in infos), limits)
-        for info, path in zip(infos, paths, strict=True):
-            if path is not None and not info.is_dir():
-                yield path, opened.open(info)
+                problem = "is a link" if kind == stat.S_IFLNK else "is no plain file"
+            yield _Member(info.orig_filename, info.is_dir(), problem, partial(opened.open, info))
 
 
-def _tar_members(archive: Path, limits: Limits) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    """As `_zip_members`."""
+def _tar_members(archive: Path, limits: Limits) -> Iterator[_Member]:
     with tarfile.open(archive, "r:*") as opened:
-        for number, info in enumerate(opened, start=1):
-            limits.check_members(archive, number)
-            path = _checked_path(archive, info.name)
-            if info.isdir():
-                continue
-            if not info.isreg() or info.sparse is not None:
-                why = "is a link" if info.issym() or info.islnk() else "is no plain file"
-                raise _RefusedMember(archive, info.name, why)
-            stream = opened.extractfile(info)
-            if path is not None and stream is not None:
-                yield path, stream
+        for info in opened:
+            problem = ""
+            if not info.isdir() and (not info.isreg() or info.sparse is not None):
+                problem = "is a link" if info.issym() or info.islnk() else "is no plain file"
+            yield _Member(info.name, info.isdir(), problem, partial(opened.extractfile, info))
         # the checksum of a compressed tar comes after its last member: read on, or damage goes unseen
         rest = 0
         while opened.fileobj is not None and (chunk := opened.fileobj.read(CHUNK)):
@@ -205,22 +203,9 @@ def _tar_members(archive: Path, limits: Limits) -> Iterator[tuple[PurePosixPath,
             limits.check(archive, rest)
 
 
-def _checked_path(archive: Path, name: str) -> PurePosixPath | None:
-    """The member's path below the folder; None for litter and the folder itself."""
+def _path_problem(name: str) -> str:
+    """Why a member of that name could leave the folder; empty when it cannot."""
     path = PurePosixPath(name)
     if "\\" in name or "\0" in name or path.is_absolute() or re.match(r"[A-Za-z]:", name):
-        why = "has an absolute path, or one of another system"
-        raise _RefusedMember(archive, name, why)
-    if ".." in path.parts:
-        raise _RefusedMember(archive, name, "leads out of the folder")
-    return path if path.parts and not LITTER.intersection(path.parts) else None
-
-
-def _check_room(archive: Path, folder: Path, declared: int, limits: Limits) -> None:
-    limits.check(archive, declared)
-    free = shutil.disk_usage(folder).free
-    if declared > free:
-        raise UserError(
-            f"{archive}: unpacks to {declared / 1e9:.1f} GB, but {folder.parent.parent} has"
-            f" {free / 1e9:.1f} GB left; make room and run again"
-        )
+        return "has an absolute path, or one of another system"
+    return "leads out of the folder" if ".." in path.parts else ""

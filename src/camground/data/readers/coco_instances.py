@@ -76,11 +76,8 @@ def _entries(path: Path, content: Any, key: str, *required: str) -> Iterator[dic
 
 
 def read_instances(path: Path) -> Instances:
-    """The content of an instances.json.
-
-    Raises:
-        UserError: the file is missing, truncated, or not of this format.
-    """
+    """The content of an instances.json. Raises `UserError`: the file is missing, truncated, or not of this
+    format."""
     try:
         with path.open(encoding="utf-8") as stream:
             content = json.load(stream, object_hook=_compact)

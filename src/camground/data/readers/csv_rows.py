@@ -17,10 +17,8 @@ def read_csv_rows(path: Path, columns: list[str], rejected: Rejected) -> Iterato
     """Line and values by column name, of `columns` alone, of each row of a UTF-8 file; the header is line 1.
 
     Whitespace is normalised and blank lines are skipped. A row with a missing or surplus field, misplaced
-    quotes or bytes that are not UTF-8 goes to `rejected` and is not yielded.
-
-    Raises:
-        UserError: a column is missing, or a quote is never closed (what follows would be lost).
+    quotes or bytes that are not UTF-8 goes to `rejected` and is not yielded. Raises `UserError`: a column is
+    missing, or a quote is never closed (what follows would be lost).
     """
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         # strict: a stray quote is an error of its row, not a field that swallows the next ones.

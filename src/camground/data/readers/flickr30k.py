@@ -63,12 +63,9 @@ class Flickr30kPhotograph:
 
 
 def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
-    """Write the tables of Flickr30k Entities in `data_root`, laid out as the module's text says.
-
-    Raises:
-        UserError: a folder or split file is missing, a photograph is in two splits, nothing is left
-            to train on, or more rows are rejected than `data.max_rejected_share` allows.
-    """
+    """Write the tables of Flickr30k Entities in `data_root`, laid out as the module's text says. Raises
+    `UserError`: a folder or split file is missing, a photograph is in two splits, nothing is left to train
+    on, or more rows are rejected than `data.max_rejected_share` allows."""
     root = data_root / config.flickr30k.annotations
     folders = (
         ("captions of Flickr30k Entities", root / "Sentences"),

@@ -84,11 +84,8 @@ class Boxes:
 
 
 def parse_caption(line: str) -> Caption:
-    """The caption and phrases of a line of Sentences.
-
-    Raises:
-        ValueError: a bracket that opens or closes no phrase of the form above.
-    """
+    """The caption and phrases of a line of Sentences. Raises `ValueError`: a bracket that opens or closes no
+    phrase of the form above."""
     phrases = tuple(
         Phrase(" ".join(words.split()), chain, tuple(types.strip("/").split("/")))
         for chain, types, words in _PHRASE.findall(line)
@@ -104,10 +101,7 @@ def parse_caption(line: str) -> Caption:
 
 def read_captions(path: Path, rejected: Rejected) -> dict[int, Caption]:
     """Captions by line, from 1; lines with misplaced brackets go to `rejected`, empty ones are skipped.
-
-    Raises:
-        ValueError: no such file.
-    """
+    Raises `ValueError`: no such file."""
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -144,10 +138,7 @@ def _box(bndbox: ET.Element, size: tuple[int, int]) -> Box:
 
 def read_boxes(path: Path) -> Boxes:
     """The boxes in an Annotations file; an object that makes no sense is left out and named in `problems`.
-
-    Raises:
-        ValueError: the file is missing, truncated or without the photograph's size.
-    """
+    Raises `ValueError`: the file is missing, truncated or without the photograph's size."""
     try:
         root = ET.parse(path).getroot()
     except FileNotFoundError:

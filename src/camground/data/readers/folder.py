@@ -3,6 +3,9 @@
 Photographs with captions train (a share is kept for choosing by captions); photographs with phrases
 and boxes evaluate. A photograph that has both only evaluates: its captions are left out, so that no
 test photograph is trained on. Photographs are read where they lie and never copied.
+
+captions.csv has the columns image, caption; phrases.csv has image, phrase, x, y, width, height: one
+box per row, in pixels of the photograph, 0-based.
 """
 
 from __future__ import annotations
@@ -14,15 +17,31 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from camground.data.boxes import Box, fit_box
+from camground.data.boxes import Box, fit_box, xywh_to_xyxy
 from camground.data.config import DataConfig, FolderConfig
 from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.photographs import PhotographFile, inspect_all
-from camground.data.readers.folder_files import TextRow, read_captions, read_phrases, source_files
+from camground.data.readers.csv_rows import read_csv_rows
 from camground.data.readers.noun_phrases import phrase_extractor
+from camground.data.readers.source_paths import existing_folder, has_word, inside_folder
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 from camground.study.progress import log, track
+
+BOX_COLUMNS = ("x", "y", "width", "height")
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """A row of captions.csv, or of phrases.csv, which has a box; `line`: where the row starts.
+
+    Several rows of one phrase are several boxes of one expression.
+    """
+
+    image_id: str
+    text: str
+    line: int
+    box_xyxy: Box | None
 
 
 @dataclass
@@ -40,16 +59,13 @@ class FolderPhotograph:
 
 def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     """Write the tables of the folder `data_root`: the images folder, captions.csv and maybe phrases.csv.
-
-    Raises:
-        UserError: a file or column is missing, nothing is left to train on, or more rows are
-            rejected than `data.max_rejected_share` allows.
-    """
+    Raises `UserError`: a file or column is missing, nothing is left to train on, or more rows are rejected
+    than `data.max_rejected_share` allows."""
     folder = config.folder
-    captions_file, phrases_file, images = source_files(data_root, folder)
+    captions_file, phrases_file, images = _source_files(data_root, folder)
     rejected = Rejected()
-    caption_rows = list(read_captions(captions_file, rejected))
-    phrase_rows = list(read_phrases(phrases_file, rejected)) if phrases_file else []
+    caption_rows = list(_read_rows(captions_file, "caption", (), rejected))
+    phrase_rows = list(_read_rows(phrases_file, "phrase", BOX_COLUMNS, rejected)) if phrases_file else []
     malformed = len(rejected.rows)
 
     image_ids = list(dict.fromkeys(row.image_id for row in [*caption_rows, *phrase_rows]))
@@ -90,6 +106,48 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
                     for n, boxes in enumerate(photograph.phrases.values())
                 ],
             )
+
+
+def _source_files(root: Path, config: FolderConfig) -> tuple[Path, Path | None, Path]:
+    """captions.csv, phrases.csv where it is there (warns where not), and the folder of the images.
+
+    `UserError` for what is missing below `root`.
+    """
+    phrases = root / config.phrases if config.phrases else None
+    if phrases and not phrases.is_file():
+        log.warning(
+            "%s: not there, so there are no phrases with boxes: training runs, but there is"
+            " nothing to measure and the tables of results stay empty",
+            phrases,
+        )
+        phrases = None
+    images = existing_folder(
+        root / config.images,
+        "put the photographs there, or set data.folder.images to the folder's name inside data_root",
+    )
+    captions = root / config.captions
+    if not captions.is_file():
+        raise UserError(
+            f"{captions}: no such file; training needs a CSV file with the columns image and caption; put it"
+            " there, or set data.folder.captions to its name in data_root"
+        )
+    return captions, phrases, images
+
+
+def _read_rows(
+    path: Path, column: str, box_columns: tuple[str, ...], rejected: Rejected
+) -> Iterator[TextRow]:
+    """The rows of a CSV file that are well formed; the others go to `rejected`."""
+    for line, values in read_csv_rows(path, ["image", column, *box_columns], rejected):
+        text = values[column]
+        try:
+            image_id = inside_folder(values["image"])
+            if not has_word(text):
+                raise ValueError(f"empty {column}" + (": not a letter in it" if text else ""))
+            box = xywh_to_xyxy(values[name] for name in box_columns) if box_columns else None
+            yield TextRow(image_id, text, line, box)
+        except ValueError as error:
+            rejected.add(path, line, ",".join(values.values()), error)
 
 
 def _usable(

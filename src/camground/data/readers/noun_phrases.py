@@ -3,27 +3,32 @@ trunks slides down a yellow slide" gives "boy", "blue swimming trunks", "yellow 
 
 Two extractors with the same output (lower-case, articles and possessives stripped, no pronouns, no
 words such as "background" that name no object): spaCy's noun chunks, and a splitter that needs no
-model and goes by the word lists of `english`.
+model and goes by the word lists of english.yaml.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
-from camground.data.readers import english
+import yaml
+
 from camground.study.errors import UserError
 
 Extractor = Callable[[Iterable[str]], Iterator[list[str]]]
+_TABLE: dict[str, str] = yaml.safe_load(Path(__file__).with_name("english.yaml").read_text())
+ENGLISH = {name: frozenset(words.split()) for name, words in _TABLE.items()}
+ADJECTIVES = ENGLISH["adjectives"] | ENGLISH["colours"]
 # A longer phrase is a misread sentence.
 MAX_WORDS = 6
 # "w/" is a preposition of captions: with
 _TOKEN = re.compile(r"\b[wW]/|[^\W_]+(?:['\-][^\W_]+)*|[^\w\s]")
 _POSSESSIVE = re.compile(r"\s*'\s*s\b")
 _BREAKS = (
-    english.PREPOSITIONS | english.FUNCTION_WORDS | english.PRONOUNS | english.DETERMINERS
-) - english.NUMBERS
+    ENGLISH["prepositions"] | ENGLISH["function_words"] | ENGLISH["pronouns"] | ENGLISH["determiners"]
+) - ENGLISH["numbers"]
 
 
 def _forms(base: str) -> set[str]:
@@ -35,10 +40,10 @@ def _forms(base: str) -> set[str]:
     return {base, base + "s"}
 
 
-_EITHER = frozenset(form for base in english.NOUNS_OR_VERBS for form in _forms(base))
-_VERBS = (
-    frozenset(form for base in english.VERBS for form in _forms(base)) - _EITHER
-) | english.IRREGULAR_VERBS
+_EITHER = frozenset(form for base in ENGLISH["nouns_or_verbs"] for form in _forms(base))
+_VERBS = (frozenset(form for base in ENGLISH["verbs"] for form in _forms(base)) - _EITHER) | ENGLISH[
+    "irregular_verbs"
+]
 
 
 def _tokens(text: str) -> list[str]:
@@ -50,37 +55,29 @@ def _is_content(word: str) -> bool:
     return word[:1].isalnum() and word not in _BREAKS and word not in _VERBS
 
 
-def _is_participle(word: str) -> bool:
-    return len(word) > 4 and word.endswith("ed") and word not in english.NOT_PARTICIPLES_IN_ED
+def _ends_in(ending: str, exceptions: frozenset[str]) -> Callable[[str], bool]:
+    return lambda word: len(word) > 4 and word.endswith(ending) and word not in exceptions
 
 
-def _is_ing(word: str) -> bool:
-    return len(word) > 4 and word.endswith("ing") and word not in english.NOUNS_IN_ING
-
-
-def _is_adverb(word: str) -> bool:
-    return (
-        len(word) > 4
-        and word.endswith("ly")
-        and word not in english.NOT_ADVERBS_IN_LY
-        and word not in english.ADJECTIVES
-    )
+_is_participle = _ends_in("ed", ENGLISH["not_participles_in_ed"])
+_is_ing = _ends_in("ing", ENGLISH["nouns_in_ing"])
+_is_adverb = _ends_in("ly", ENGLISH["not_adverbs_in_ly"] | ADJECTIVES)
 
 
 def _is_agent(word: str) -> bool:
-    person = word.endswith(("er", "ers", "ist", "ists")) and word not in english.NOT_AGENTS_IN_ER
-    return person or word in english.AGENTS
+    person = word.endswith(("er", "ers", "ist", "ists")) and word not in ENGLISH["not_agents_in_er"]
+    return person or word in ENGLISH["agents"]
 
 
 def _is_plural(word: str) -> bool:
-    return word in english.PLURALS or (word.endswith("s") and not word.endswith("ss"))
+    return word in ENGLISH["plurals"] or (word.endswith("s") and not word.endswith("ss"))
 
 
 def _is_modifier(word: str) -> bool:
     """Cannot be the last word of a phrase."""
     return (
-        (word in english.ADJECTIVES and word not in english.ALSO_NOUNS)
-        or word in english.NUMBERS
+        (word in ADJECTIVES and word not in ENGLISH["also_nouns"])
+        or word in ENGLISH["numbers"]
         or word in ("and", "of")
         or _is_participle(word)
         or _is_adverb(word)
@@ -91,8 +88,8 @@ def _names_object(words: list[str]) -> bool:
     """Whether a phrase names a thing: some word is no modifier and no mere place or time."""
     return any(
         not _is_modifier(word)
-        and word not in english.NOT_OBJECTS
-        and word not in english.PRONOUNS
+        and word not in ENGLISH["not_objects"]
+        and word not in ENGLISH["pronouns"]
         and any(letter.isalpha() for letter in word)
         and len(word) > 1
         for word in words
@@ -127,11 +124,11 @@ class _Splitter:
         number does not forbid it ("a boy in trunks runs through", but "a tire swing in"); and
         first in a clause that goes on ("and jumps over").
         """
-        third_person = word.endswith("s") and word not in english.NOUNS_OR_VERBS
-        if before in english.SUBJECT_PRONOUNS:
+        third_person = word.endswith("s") and word not in ENGLISH["nouns_or_verbs"]
+        if before in ENGLISH["subject_pronouns"]:
             return before != "to" or not third_person
         head = self._head()
-        goes_on = after in english.PREPOSITIONS or after in english.DETERMINERS
+        goes_on = after in ENGLISH["prepositions"] or after in ENGLISH["determiners"]
         if head and goes_on and third_person:
             return True
         if head:
@@ -140,7 +137,7 @@ class _Splitter:
 
     def _is_silent(self, word: str, after: str) -> bool:
         """Neither part of a phrase nor its end: "a group of [the] people", "two [other] dogs"."""
-        if word in english.DETERMINERS:
+        if word in ENGLISH["determiners"]:
             return self._open[-1:] == ["of"]
         return word in ("one", "other") and not self._head() and _is_content(after)
 
@@ -158,23 +155,23 @@ class _Splitter:
 
         if word in ("and", ",") and self._open and not head and _is_content(after):
             # "black and white dog", "small, brown dog": one phrase.
-            if word == "and" and after in english.ADJECTIVES:
+            if word == "and" and after in ADJECTIVES:
                 self._open.append(word)
             elif word == "and":
                 self._close()
-        elif word == "of" and head in english.MEASURES:
+        elif word == "of" and head in ENGLISH["measures"]:
             self._open.append(word)
         elif self._is_silent(word, after):
             pass
         elif self._is_boundary(word, before, after):
             self._close()
         elif _is_ing(word):
-            opens = before in english.DETERMINERS or (
+            opens = before in ENGLISH["determiners"] or (
                 bool(self._open) and not head and self._open[-1] != "of"
             )
-            compound = after in english.NOUNS_AFTER_ING and not _is_agent(head)
+            compound = after in ENGLISH["nouns_after_ing"] and not _is_agent(head)
             modifies = compound or (opens and _is_content(after))
-            if modifies and word not in english.ONLY_DOING:
+            if modifies and word not in ENGLISH["only_doing"]:
                 self._open.append(word)
             else:
                 self._close()
@@ -183,9 +180,9 @@ class _Splitter:
                 self._open.append(word)
             else:
                 self._close()
-        elif word in english.NUMBERS or word in english.ADJECTIVES:
+        elif word in ENGLISH["numbers"] or word in ADJECTIVES:
             # An adjective after the noun opens the next phrase, unless it is a noun itself.
-            if head and head != "number" and (word not in english.ALSO_NOUNS or _is_content(after)):
+            if head and head != "number" and (word not in ENGLISH["also_nouns"] or _is_content(after)):
                 self._close()
             self._open.append(word)
         else:
@@ -211,10 +208,10 @@ def _chunk_phrases(document: Any) -> list[str]:
             continue
         words = [token for token in chunk if not (token.is_punct or token.is_space)]
         while words and (words[0].pos_ in ("DET", "PRON") or words[0].tag_ == "POS"):
-            if words[0].lower_ in english.NUMBERS:
+            if words[0].lower_ in ENGLISH["numbers"]:
                 break
             words.pop(0)
-        texts = [token.lower_ for token in words if token.lower_ not in english.DETERMINERS]
+        texts = [token.lower_ for token in words if token.lower_ not in ENGLISH["determiners"]]
         if texts and len(texts) <= MAX_WORDS and _names_object(texts):
             phrases.append(" ".join(texts))
     return phrases

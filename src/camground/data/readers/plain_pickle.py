@@ -59,12 +59,9 @@ codecs.register_error("camground.latin-1", _as_latin1)
 
 
 def load_plain_pickle(path: Path) -> Any:
-    """The plain data in the pickle `path`, of any protocol, written by Python 2 or 3.
-
-    Raises:
-        UserError: no such file; it is truncated or no pickle; it holds or names anything but plain
-            data, in which case none of it has run.
-    """
+    """The plain data in the pickle `path`, of any protocol, written by Python 2 or 3. Raises `UserError`: no
+    such file; it is truncated or no pickle; it holds or names anything but plain data, in which case none of
+    it has run."""
     try:
         with path.open("rb") as stream:
             unpickler = _PlainUnpickler(stream, encoding="utf-8", errors="camground.latin-1")

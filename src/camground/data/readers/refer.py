@@ -29,8 +29,7 @@ from camground.data.kinds import Outputs, Row, data_tables, expression_row, imag
 from camground.data.leakage import allowed_by, audit
 from camground.data.photographs import inspect_all, locate
 from camground.data.readers.coco_instances import Annotation, Instances, Picture, encoded_mask, read_instances
-from camground.data.readers.refer_counts import check_counts
-from camground.data.readers.refer_files import Ref, read_refs, refs_path, with_known_splits
+from camground.data.readers.refer_files import Ref, check_counts, read_refs, refs_path, with_known_splits
 from camground.data.readers.source_paths import existing_folder, inside_folder
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
@@ -51,12 +50,9 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     """Write the tables of a data set of REFER in `data_root`, laid out as the module's text says.
 
     Beside the tables leakage-refused.json, where the set is refused because training photographs are
-    evaluated on.
-
-    Raises:
-        UserError: a file is missing, damaged or harmful; training photographs are evaluated on; more
-            rows are rejected than `data.max_rejected_share` allows; the counts are not the published
-            ones.
+    evaluated on. Raises `UserError`: a file is missing, damaged or harmful; training photographs are
+    evaluated on; more rows are rejected than `data.max_rejected_share` allows; the counts are not the
+    published ones.
     """
     refer, folder = config.refer, data_root / config.refer.dataset
     refs_file, instances_file = refs_path(folder, refer.split_by), folder / "instances.json"
@@ -135,10 +131,10 @@ def _usable_photographs(
     located = locate(folder, names.values())
     paths = {image_id: located[name] for image_id, name in names.items()}
     for (image_id, path), file in zip(list(paths.items()), inspect_all(list(paths.values())), strict=True):
-        name, (width, height) = pictures[image_id]
+        name, size = pictures[image_id]
         problem = file.problem
-        if not problem and file.size != (width, height):
-            problem = f"{file.width} x {file.height} pixels, but instances.json has {width} x {height}"
+        if not problem and file.size != size:
+            problem = "{} x {} pixels, but instances.json has {} x {}".format(*file.size, *size)
         if problem:
             rejected.add(path, 0, name, problem)
             del paths[image_id]

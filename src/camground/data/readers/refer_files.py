@@ -1,12 +1,14 @@
-"""REFER's `refs(<splitBy>).p`: which sentences mean which object, and the files of a data set.
+"""REFER's `refs(<splitBy>).p`: which sentences mean which object, and whether it has the published counts.
 
 Ids are numbers in the RefCOCO family and, for annotations, strings such as `8756_2` in ReferItGame;
-here all of them are `str`.
+here all of them are `str`. Numbers on another set than the published one cannot stand beside the published
+ones: a file that broke off, or a copy with other splits, shows in its counts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,29 @@ from camground.study.errors import UserError
 from camground.study.progress import log
 from camground.study.schemas import SPLITS
 
+# (dataset, split_by): refs (objects) of each split, and its expressions (sentences) where they are known;
+# from REFER's README and the papers of the data sets
+PUBLISHED: dict[tuple[str, str], dict[str, tuple[int, int | None]]] = {
+    ("refcoco", "unc"): {
+        "train": (42404, 120624),
+        "val": (3811, 10834),
+        "testA": (1975, 5657),
+        "testB": (1810, 5095),
+    },
+    ("refcoco+", "unc"): {
+        "train": (42278, 120191),
+        "val": (3805, 10758),
+        "testA": (1975, 5726),
+        "testB": (1798, 4889),
+    },
+    ("refcocog", "umd"): {"train": (42226, 80512), "val": (2573, 4896), "test": (5023, 9602)},
+    ("refcocog", "google"): {"train": (44822, None), "val": (5000, None)},
+}
+ADVICE = (
+    "Fewer: the file broke off, or rows of it were rejected (see the lines above); other splits: another"
+    " copy of the data. Get it again, or, for a subset whose numbers are not to be compared with published"
+    " ones, set data.refer.check_counts: false."
+)
 REF_KEYS = ("ref_id", "ann_id", "image_id", "split", "sentences")
 
 
@@ -74,11 +99,8 @@ def _ref(row: int, entry: Any) -> Ref:
 
 
 def read_refs(path: Path, rejected: Rejected) -> list[Ref]:
-    """The refs of a `refs(<splitBy>).p`; malformed ones go to `rejected`, numbered from 1.
-
-    Raises:
-        UserError: the file is missing, damaged, not plain data, or not a list of refs.
-    """
+    """The refs of a `refs(<splitBy>).p`; malformed ones go to `rejected`, numbered from 1. Raises
+    `UserError`: the file is missing, damaged, not plain data, or not a list of refs."""
     entries = load_plain_pickle(path)
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: holds no list of refs; get REFER's own file again")
@@ -92,11 +114,8 @@ def read_refs(path: Path, rejected: Rejected) -> list[Ref]:
 
 
 def with_known_splits(refs: list[Ref], path: Path) -> list[Ref]:
-    """The refs with splits of `SPLITS`; test refs of mixed kinds are all `test`, as REFER has it.
-
-    Raises:
-        UserError: a split that is neither train, val nor a test.
-    """
+    """The refs with splits of `SPLITS`; test refs of mixed kinds are all `test`, as REFER has it. Raises
+    `UserError`: a split that is neither train, val nor a test."""
     counts = Counter(ref.split for ref in refs)
     unknown = [split for split in counts if split not in SPLITS]
     for split in unknown:
@@ -109,3 +128,31 @@ def with_known_splits(refs: list[Ref], path: Path) -> list[Ref]:
         return refs
     log.info("splits %s mix kinds of test: all test refs are split test", ", ".join(unknown))
     return [replace(ref, split="test") if ref.split.startswith("test") else ref for ref in refs]
+
+
+def differences(dataset: str, split_by: str, refs: Iterable[Ref]) -> list[str]:
+    """One line for every number that is not the published one. A sentence without a word counts too,
+    though it is unusable."""
+    published = PUBLISHED[dataset, split_by]
+    counts: Counter[tuple[str, str]] = Counter()
+    for ref in refs:
+        counts[ref.split, "refs"] += 1
+        counts[ref.split, "expressions"] += len(ref.sentences)
+    return [
+        f"  {split} {unit}: {expected} published, {count} here ({count - expected:+d})"
+        for split in dict.fromkeys([*published, *sorted(split for split, _ in counts)])
+        for unit, expected in zip(("refs", "expressions"), published.get(split, (0, 0)), strict=True)
+        if expected is not None and expected != (count := counts[split, unit])
+    ]
+
+
+def check_counts(dataset: str, split_by: str, refs: Iterable[Ref], stage: str) -> None:
+    """Compare with the published numbers, if there are any. stage: which refs these are, for the message.
+    Raises `UserError`: a number differs; the message lists all that do."""
+    name = f"{dataset}({split_by})"
+    if (dataset, split_by) not in PUBLISHED:
+        log.warning("%s: no published counts to compare with", name)
+    elif lines := differences(dataset, split_by, refs):
+        raise UserError("\n".join([f"{name}, {stage}: not the published data set:", *lines, ADVICE]))
+    else:
+        log.info("%s, %s: refs and expressions are the published ones", name, stage)

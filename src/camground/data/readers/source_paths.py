@@ -15,11 +15,8 @@ def existing_folder(path: Path, advice: str) -> Path:
 
 
 def inside_folder(name: str) -> str:
-    """A photograph's normalised path inside the images folder, which is its id too.
-
-    Raises:
-        ValueError: empty, absolute, or leading out of the folder.
-    """
+    """A photograph's normalised path inside the images folder, which is its id too. Raises `ValueError`:
+    empty, absolute, or leading out of the folder."""
     if not name:
         raise ValueError("no photograph named")
     path = PurePosixPath(name)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from camground.data.scenes.palette import Colour, shade
 from camground.data.scenes.parts import SUPERSAMPLING
 
 _SHIFT = 4
-Litter = Callable[["_Sheet", float, float, np.random.Generator], None]
+Litter = Callable[["_Sheet", float, float, Generator], None]
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ class _Sheet:
         cv2.polylines(self.canvas, [self.points(shares)], False, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _tuft(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
+def _tuft(sheet: _Sheet, x: float, y: float, rng: Generator) -> None:
     colour, tall = shade(sheet.theme.ground, 0.76), float(rng.uniform(0.018, 0.035))
     for lean in (-0.6, 0.0, 0.6):
         sheet.stroke([(x + lean * 0.008, y), (x + lean * 0.025, y - tall)], colour, 2)
 
 
-def _leaf(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
+def _leaf(sheet: _Sheet, x: float, y: float, rng: Generator) -> None:
     angle, reach = float(rng.uniform(0, np.pi)), float(rng.uniform(0.012, 0.022))
     along = np.array([np.cos(angle), np.sin(angle)]) * reach
     across = along[::-1] * (-0.45, 0.45)
@@ -64,20 +65,20 @@ def _leaf(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
     sheet.fill(np.array([along, across, -along, -across]) + (x, y), colour)
 
 
-def _wave(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
+def _wave(sheet: _Sheet, x: float, y: float, rng: Generator) -> None:
     width = float(rng.uniform(0.02, 0.045))
     crest = [(x + width * t, y - 0.008 * (1 - t * t)) for t in (-1, -0.5, 0, 0.5, 1)]
     sheet.stroke(crest, shade(sheet.theme.ground, (0.84, 1.5)[int(rng.integers(2))]), 2)
 
 
-def _crumb(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
+def _crumb(sheet: _Sheet, x: float, y: float, rng: Generator) -> None:
     sheet.ellipse(x, y, 0.006, 0.005, shade(sheet.theme.ground, (0.7, 1.6)[int(rng.integers(2))]))
 
 
 def _mound(limits: tuple[float, float], *ellipses: tuple[float, float, float, float, float]) -> Litter:
     """Ellipses of a random width within limits: x, y, rx, ry in widths, and their shade of the ground."""
 
-    def draw(sheet: _Sheet, x: float, y: float, rng: np.random.Generator) -> None:
+    def draw(sheet: _Sheet, x: float, y: float, rng: Generator) -> None:
         width = float(rng.uniform(*limits))
         for dx, dy, rx, ry, factor in ellipses:
             colour = shade(sheet.theme.ground, factor)
@@ -103,7 +104,7 @@ THEMES: tuple[Theme, ...] = (
 )
 
 
-def _far(sheet: _Sheet, horizon: float, rng: np.random.Generator) -> None:
+def _far(sheet: _Sheet, horizon: float, rng: Generator) -> None:
     theme = sheet.theme
     sheet.canvas[: round(horizon * sheet.size)] = theme.far
     if theme.hills is None:
@@ -123,7 +124,7 @@ def _far(sheet: _Sheet, horizon: float, rng: np.random.Generator) -> None:
         sheet.fill(hill, shade(theme.hills, float(rng.uniform(0.94, 1.1))))
 
 
-def _lay(sheet: _Sheet, horizon: float, rng: np.random.Generator) -> None:
+def _lay(sheet: _Sheet, horizon: float, rng: Generator) -> None:
     theme = sheet.theme
     joint = shade(theme.ground, 0.86)
     if theme.laid == "planks":
@@ -140,7 +141,7 @@ def _lay(sheet: _Sheet, horizon: float, rng: np.random.Generator) -> None:
         sheet.canvas[start:][odd[start:]] = shade(theme.ground, 0.93)
 
 
-def paint(side: int, horizon: float, rng: np.random.Generator) -> np.ndarray:
+def paint(side: int, horizon: float, rng: Generator) -> np.ndarray:
     """A ground (side, side, 3) uint8 RGB without objects; `horizon` is a share of the side."""
     theme = THEMES[int(rng.integers(len(THEMES)))]
     sheet = _Sheet(side, theme)

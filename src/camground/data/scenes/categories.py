@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 
 from camground.data.scenes import palette as p
 from camground.data.scenes.parts import DARK, LIGHT, MAIN, PLAIN_MAIN, Part, arc, box, ellipse, line, polygon
@@ -20,7 +21,7 @@ def _mirror(*right_half: tuple[float, float]) -> np.ndarray:
     return np.concatenate([points, points[::-1] * (-1, 1)])
 
 
-def house(rng: np.random.Generator) -> list[Part]:
+def house(rng: Generator) -> list[Part]:
     half, eaves = float(rng.uniform(34, 44)), float(rng.uniform(38, 48))
     roof = (p.DARK_WOOD, p.SLATE)[int(rng.integers(2))]
     parts = [
@@ -35,7 +36,7 @@ def house(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def car(rng: np.random.Generator) -> list[Part]:
+def car(rng: Generator) -> list[Part]:
     cabin = float(rng.uniform(24, 34))
     parts = [
         polygon((-40, 40), (-cabin, 10), (cabin * 0.6, 10), (36, 40), fill=DARK),
@@ -51,7 +52,7 @@ def car(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def tree(rng: np.random.Generator) -> list[Part]:
+def tree(rng: Generator) -> list[Part]:
     trunk = box(-6, 52, 6, 100, p.DARK_WOOD)
     if rng.random() < 0.4:
         tiers = ((44, 80, 38), (20, 56, 30), (0, 32, 21))
@@ -64,7 +65,7 @@ def tree(rng: np.random.Generator) -> list[Part]:
     return [trunk, branch, Part(crown * radius[:, None] + (0, 36))]
 
 
-def boat(rng: np.random.Generator) -> list[Part]:
+def boat(rng: Generator) -> list[Part]:
     mast = float(rng.uniform(-8, 2))
     return [
         line((mast, 2), (mast, 76), fill=p.DARK_WOOD, width=4),
@@ -76,7 +77,7 @@ def boat(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def flower(rng: np.random.Generator) -> list[Part]:
+def flower(rng: Generator) -> list[Part]:
     petals, reach = int(rng.integers(5, 8)), float(rng.uniform(15, 18))
     parts = [
         line((0, 30), (2, 64), (0, 100), fill=p.LEAF, width=4),
@@ -90,7 +91,7 @@ def flower(rng: np.random.Generator) -> list[Part]:
     return [*parts, ellipse(0, 28, 8.5, fill=p.DARK_WOOD), ellipse(0, 28, 5, fill=p.GLOW)]
 
 
-def fish(rng: np.random.Generator) -> list[Part]:
+def fish(rng: Generator) -> list[Part]:
     deep = float(rng.uniform(23, 31))
     return [
         polygon((-32, 36), (-64, 10), (-56, 36), (-64, 62), fill=DARK),
@@ -104,7 +105,7 @@ def fish(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def cup(rng: np.random.Generator) -> list[Part]:
+def cup(rng: Generator) -> list[Part]:
     half, slope = float(rng.uniform(26, 33)), float(rng.uniform(2, 9))
     return [
         line((2, 40), (18, 2), fill=p.STEEL, width=4.5),
@@ -116,7 +117,7 @@ def cup(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def lamp(rng: np.random.Generator) -> list[Part]:
+def lamp(rng: Generator) -> list[Part]:
     top, bottom, tall = (float(rng.uniform(*limits)) for limits in ((13, 20), (28, 36), (34, 42)))
     return [
         line((0, tall - 4), (0, 92), fill=p.STEEL, width=6),
@@ -129,7 +130,7 @@ def lamp(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def umbrella(rng: np.random.Generator) -> list[Part]:
+def umbrella(rng: Generator) -> list[Part]:
     rise = float(rng.uniform(36, 44))
     hook = np.concatenate([[[0.0, 4.0], [0.0, 88.0]], arc(-8, 88, 8, 9, 0, 170, 8)])
     scallops = [arc(x, 50, 12.5, 7, 0, -180, 8) for x in (37.5, 12.5, -12.5, -37.5)]
@@ -142,7 +143,7 @@ def umbrella(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def rocket(rng: np.random.Generator) -> list[Part]:
+def rocket(rng: Generator) -> list[Part]:
     half = float(rng.uniform(15, 19))
     fins = [((x * (half - 1), 52), (x * (half + 15), 84), (x * half * 0.6, 76)) for x in (-1, 1)]
     return [
@@ -156,7 +157,7 @@ def rocket(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def mushroom(rng: np.random.Generator) -> list[Part]:
+def mushroom(rng: Generator) -> list[Part]:
     reach, stalk = float(rng.uniform(38, 48)), float(rng.uniform(11, 15))
     return [
         Part(_mirror((stalk * 0.8, 44), (stalk * 0.9, 70), (stalk * 1.4, 94), (stalk * 0.8, 100)), p.CREAM),
@@ -166,7 +167,7 @@ def mushroom(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def snowman(rng: np.random.Generator) -> list[Part]:
+def snowman(rng: Generator) -> list[Part]:
     belly = float(rng.uniform(25, 30))
     return [
         line((-20, 54), (-44, 38), fill=p.DARK_WOOD, width=3),
@@ -184,7 +185,7 @@ def snowman(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def balloon(rng: np.random.Generator) -> list[Part]:
+def balloon(rng: Generator) -> list[Part]:
     half = float(rng.uniform(31, 36))
     return [
         *(line((x, 68), (x * 0.8, 86), fill=p.INK, width=1.2) for x in (-10, 10)),
@@ -195,7 +196,7 @@ def balloon(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def guitar(rng: np.random.Generator) -> list[Part]:
+def guitar(rng: Generator) -> list[Part]:
     lower = float(rng.uniform(22, 26))
     return [
         Part(_mirror(*arc(0, 52, lower * 0.72, 12, -90, 25, 10), *arc(0, 78, lower, 21, -38, 90, 12))),
@@ -207,7 +208,7 @@ def guitar(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def bird(rng: np.random.Generator) -> list[Part]:
+def bird(rng: Generator) -> list[Part]:
     plump = float(rng.uniform(22, 27))
     return [
         *(line((x, 60), (x, 86), (x + 8, 87), fill=p.CARROT, width=2.6) for x in (-4, 9)),
@@ -221,7 +222,7 @@ def bird(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def butterfly(rng: np.random.Generator) -> list[Part]:
+def butterfly(rng: Generator) -> list[Part]:
     span = float(rng.uniform(23, 28))
     parts = []
     for side in (-1.0, 1.0):
@@ -234,7 +235,7 @@ def butterfly(rng: np.random.Generator) -> list[Part]:
     return [*parts, ellipse(0, 54, 5.5, 32, p.INK), ellipse(0, 22, 6.5, fill=p.INK)]
 
 
-def robot(rng: np.random.Generator) -> list[Part]:
+def robot(rng: Generator) -> list[Part]:
     half = float(rng.uniform(20, 25))
     arms = [((x * half, 48), (x * (half + 13), 58), (x * (half + 13), 70)) for x in (-1, 1)]
     return [
@@ -252,7 +253,7 @@ def robot(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def snail(rng: np.random.Generator) -> list[Part]:
+def snail(rng: Generator) -> list[Part]:
     radius = float(rng.uniform(28, 33))
     turns = np.radians(np.linspace(0, 560, 40))
     circle = np.stack([np.cos(turns), np.sin(turns)], axis=1)
@@ -270,7 +271,7 @@ def snail(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def teapot(rng: np.random.Generator) -> list[Part]:
+def teapot(rng: Generator) -> list[Part]:
     half = float(rng.uniform(32, 37))
     return [
         Part(arc(-half + 3, 54, 20, 20, 95, 265), DARK, stroke=7),
@@ -282,7 +283,7 @@ def teapot(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def kite(rng: np.random.Generator) -> list[Part]:
+def kite(rng: Generator) -> list[Part]:
     half, bend = float(rng.uniform(25, 31)), float(rng.uniform(6, 12))
     bows = [(x, y, end) for x, y in ((bend, 68.0), (-bend * 0.5, 82.0), (bend, 97.0)) for end in (-9, 9)]
     return [
@@ -298,9 +299,7 @@ _DRAWINGS = (
     *(house, car, tree, boat, flower, fish, cup, lamp, umbrella, rocket, mushroom, snowman, balloon),
     *(guitar, bird, butterfly, robot, snail, teapot, kite),
 )
-CATEGORIES: dict[str, Callable[[np.random.Generator], list[Part]]] = {
-    draw.__name__: draw for draw in _DRAWINGS
-}
+CATEGORIES: dict[str, Callable[[Generator], list[Part]]] = {draw.__name__: draw for draw in _DRAWINGS}
 FLYING = frozenset(
     ["fish", "rocket", "balloon", "butterfly", "kite"]
 )  # may hang in the air, without a shadow

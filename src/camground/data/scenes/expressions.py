@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from numpy.random import Generator
 
 from camground.data.scenes import grammar
 from camground.data.scenes.semantics import EXTREMES, LANDMARKS, SIDES, Description, SceneSemantics
@@ -27,9 +27,7 @@ class Expression:
     description: Description
 
 
-def _attributes(
-    scene: SceneSemantics, target: int, rng: np.random.Generator, keep: tuple[float, ...]
-) -> Description:
+def _attributes(scene: SceneSemantics, target: int, rng: Generator, keep: tuple[float, ...]) -> Description:
     """Some true attributes; `keep`: one of KEEP."""
     own = scene.objects[target]
     drawn = rng.random(4)
@@ -56,7 +54,7 @@ def _locations(scene: SceneSemantics, target: int, description: Description) -> 
     return [*((location,) for location in true), *corners]
 
 
-def _landmark(scene: SceneSemantics, index: int, rng: np.random.Generator) -> Description | None:
+def _landmark(scene: SceneSemantics, index: int, rng: Generator) -> Description | None:
     """A short description that means object `index` alone."""
     own = scene.objects[index]
     kinds = ((own.category,), (own.category, own.colour), (own.category, None, own.pattern))
@@ -68,7 +66,7 @@ def _landmark(scene: SceneSemantics, index: int, rng: np.random.Generator) -> De
 
 
 def _relations(
-    scene: SceneSemantics, target: int, rng: np.random.Generator
+    scene: SceneSemantics, target: int, rng: Generator
 ) -> tuple[tuple[str, tuple[Description, ...]], ...]:
     """One or two true relations to other objects, or none where no draw was true."""
     others = [i for i in range(len(scene.objects)) if i != target]
@@ -91,7 +89,7 @@ def _relations(
     return tuple(relations.items())
 
 
-def _draw(scene: SceneSemantics, target: int, flavour: str, rng: np.random.Generator) -> Description | None:
+def _draw(scene: SceneSemantics, target: int, flavour: str, rng: Generator) -> Description | None:
     description = _attributes(scene, target, rng, KEEP[flavour])
     if flavour == "ref" and rng.random() < 0.85:
         if locations := _locations(scene, target, description):
@@ -112,9 +110,7 @@ def _has_needless_part(scene: SceneSemantics, target: int, description: Descript
     )
 
 
-def describe(
-    scene: SceneSemantics, target: int, flavour: str, rng: np.random.Generator
-) -> Description | None:
+def describe(scene: SceneSemantics, target: int, flavour: str, rng: Generator) -> Description | None:
     """A description of object `target` in the flavour, or None. Short is preferred to needlessly long."""
     fallback: Description | None = None
     for _ in range(TRIES):
@@ -130,7 +126,7 @@ def describe(
 
 
 def draw_expressions(
-    scene: SceneSemantics, count: int, flavours: Sequence[str], rng: np.random.Generator
+    scene: SceneSemantics, count: int, flavours: Sequence[str], rng: Generator
 ) -> list[Expression] | None:
     """`count` expressions of different texts, spread over flavours and objects; None if there are
     not so many. Objects with others of their category come first."""

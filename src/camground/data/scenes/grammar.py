@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from numpy.random import Generator
 
 from camground.data.scenes.semantics import Description
 
@@ -63,25 +63,23 @@ _VERTICAL_PHRASES = ("at the {}", "toward the {}")
 _CLAUSES = ("", "", "that is ", "which is ")
 
 
-def _pick(options: tuple[str, ...], rng: np.random.Generator, first: float = 0.6) -> str:
+def _pick(options: tuple[str, ...], rng: Generator, first: float = 0.6) -> str:
     """One of the options; the first with probability `first`, the others alike."""
     if len(options) == 1 or rng.random() < first:
         return options[0]
     return options[1 + int(rng.integers(len(options) - 1))]
 
 
-def _any(options: tuple[str, ...], rng: np.random.Generator) -> str:
+def _any(options: tuple[str, ...], rng: Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def word(kind: str, concept: str, rng: np.random.Generator) -> str:
+def word(kind: str, concept: str, rng: Generator) -> str:
     """A word of class `kind` for the concept."""
     return _pick(WORDINGS[kind][concept], rng)
 
 
-def _noun_phrase(
-    description: Description, rng: np.random.Generator, before: tuple[str, ...] = ()
-) -> list[str]:
+def _noun_phrase(description: Description, rng: Generator, before: tuple[str, ...] = ()) -> list[str]:
     """Adjectives and noun, without article; `before`: words of location that lead."""
     adjectives = list(before)
     if description.size:
@@ -100,14 +98,14 @@ def _noun_phrase(
     return [*adjectives, *marks, word(*kind, rng), *after]
 
 
-def with_article(words: list[str], rng: np.random.Generator, indefinite: float) -> list[str]:
+def with_article(words: list[str], rng: Generator, indefinite: float) -> list[str]:
     """`words` after "the", or with probability `indefinite` after "a" or "an"."""
     if rng.random() >= indefinite:
         return ["the", *words]
     return ["an" if words[0][0] in "aeiou" and words[0] != "one" else "a", *words]
 
 
-def _location(location: tuple[str, ...], rng: np.random.Generator) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _location(location: tuple[str, ...], rng: Generator) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Words of location before and after the noun phrase; one of the two is empty."""
     words = tuple(word("location", name, rng) for name in location)
     adjectival = len(location) == 1 and location[0].endswith(("most", "est"))
@@ -127,7 +125,7 @@ def _location(location: tuple[str, ...], rng: np.random.Generator) -> tuple[tupl
     return (), tuple(phrase.format(" ".join(nouns)).split())
 
 
-def phrase(description: Description, flavour: str, rng: np.random.Generator) -> str:
+def phrase(description: Description, flavour: str, rng: Generator) -> str:
     """One wording of the description: lower case, single spaces, no full stop."""
     before, after = _location(description.location, rng) if description.location else ((), ())
     words = [*_noun_phrase(description, rng, before), *after]

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from camground.data.boxes import area as area_of
 from camground.data.scenes.backdrop import paint
@@ -20,6 +21,7 @@ PATTERN_SHARES = (0.46, 0.2, 0.2, 0.14)  # in the order of PATTERNS
 SMALLEST, LARGEST = 0.024, 0.29  # an object's box, as a share of the image
 LEAST_VISIBLE = 0.72  # share of an object's silhouette that no other object hides
 LONGEST_SIDE = 0.7  # of an object's box, as a share of the image's side
+Kind = tuple[str, str, str]  # category, colour, pattern
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,12 @@ class Layout:
     picture: np.ndarray
     masks: np.ndarray
     hides: np.ndarray
-    kinds: tuple[tuple[str, str, str], ...]  # category, colour, pattern
+    kinds: tuple[Kind, ...]
 
 
-def choose_kinds(count: int, rng: np.random.Generator) -> list[tuple[str, str, str]]:
+def choose_kinds(count: int, rng: Generator) -> list[Kind]:
     """Category, colour and pattern of each object; many share a category or a colour."""
-    chosen: list[tuple[str, str, str]] = []
+    chosen: list[Kind] = []
     shares = np.cumsum(PATTERN_SHARES)
     while len(chosen) < count:
         category = CATEGORY_NAMES[int(rng.integers(len(CATEGORY_NAMES)))]
@@ -55,14 +57,14 @@ def choose_kinds(count: int, rng: np.random.Generator) -> list[tuple[str, str, s
     return chosen
 
 
-def _areas(count: int, rng: np.random.Generator) -> np.ndarray:
+def _areas(count: int, rng: Generator) -> np.ndarray:
     """Boxes' areas as shares of the image, largest first; smaller where there are more objects."""
     median = 0.15 / (0.35 + 0.25 * count)
     return np.sort(np.clip(median * np.exp(rng.normal(0, 0.6, count)), SMALLEST, LARGEST))[::-1]
 
 
 def _fit_in(
-    width: float, height: float, lowest_base: float, boxes: np.ndarray, rng: np.random.Generator
+    width: float, height: float, lowest_base: float, boxes: np.ndarray, rng: Generator
 ) -> np.ndarray | None:
     """A box (4,) xyxy in shares of the image that overlaps the earlier ones only a little, or None.
 
@@ -88,7 +90,7 @@ def _fit_in(
     return box if worst[index] <= tolerance else None
 
 
-def compose(side: int, count: int, rng: np.random.Generator) -> Layout | None:
+def compose(side: int, count: int, rng: Generator) -> Layout | None:
     """Draw a scene of `count` objects; None where they did not fit, to be tried again."""
     kinds = choose_kinds(count, rng)
     horizon = float(rng.uniform(0.1, 0.24))
@@ -111,15 +113,9 @@ def compose(side: int, count: int, rng: np.random.Generator) -> Layout | None:
             return None
         boxes = np.concatenate([boxes, box[None]])
         shapes.append(parts)
-    order = np.argsort(boxes[:, 3], kind="stable")
-    return _draw(
-        side,
-        horizon,
-        boxes[order],
-        [shapes[i] for i in order.tolist()],
-        tuple(kinds[i] for i in order.tolist()),
-        rng,
-    )
+    order = np.argsort(boxes[:, 3], kind="stable").tolist()
+    shapes, kinds = [shapes[i] for i in order], [kinds[i] for i in order]
+    return _draw(side, horizon, boxes[order], shapes, tuple(kinds), rng)
 
 
 def _shadowed(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -140,8 +136,8 @@ def _draw(
     horizon: float,
     boxes: np.ndarray,
     shapes: list[list[Part]],
-    kinds: tuple[tuple[str, str, str], ...],
-    rng: np.random.Generator,
+    kinds: tuple[Kind, ...],
+    rng: Generator,
 ) -> Layout | None:
     """Paint ground, shadows and objects back to front; None if one is hidden too much."""
     count = len(boxes)

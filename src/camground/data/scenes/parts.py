@@ -63,23 +63,17 @@ def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, ste
 
 
 def ellipse(
-    x: float,
-    y: float,
-    rx: float,
-    ry: float | None = None,
-    fill: Fill = MAIN,
-    tilt: float = 0.0,
-    outlined: bool = True,
+    x: float, y: float, rx: float, ry: float = 0, fill: Fill = MAIN, tilt: float = 0, outlined: bool = True
 ) -> Part:
     """A whole ellipse (a circle without `ry`), turned by `tilt` degrees."""
-    points = _unit_arc(0, 345, 24) * (rx, rx if ry is None else ry)
+    points = _unit_arc(0, 345, 24) * (rx, ry or rx)
     if tilt:
         points = points @ rotation(np.radians(tilt)).T
     return Part(points + (x, y), fill, outlined=outlined)
 
 
 def box(
-    x0: float, y0: float, x1: float, y1: float, fill: Fill = MAIN, corner: float = 0.0, outlined: bool = True
+    x0: float, y0: float, x1: float, y1: float, fill: Fill = MAIN, corner: float = 0, outlined: bool = True
 ) -> Part:
     """A rectangle, its corners rounded by `corner` units."""
     if not corner:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import PCG64, Generator, SeedSequence
 
 from camground.data.config import ScenesConfig
 from camground.data.scenes.expressions import Expression, draw_expressions
@@ -34,8 +35,8 @@ class Scene:
     swaps: list[list[WordSwap]]
 
 
-def _stream(seed: int, *key: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+def _stream(seed: int, *key: int) -> Generator:
+    return Generator(PCG64(SeedSequence(seed, spawn_key=key)))
 
 
 def make_scene(config: ScenesConfig, seed: int, split: str, index: int) -> Scene:

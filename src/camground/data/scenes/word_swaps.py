@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from camground.data.scenes.expressions import Expression
 from camground.data.scenes.grammar import WORDINGS
@@ -58,7 +59,7 @@ def _opposite(word_class: str, concept: str) -> str | None:
     return next((pair[1 - pair.index(concept)] for pair in OPPOSITES[word_class] if concept in pair), None)
 
 
-def _other(scene: SceneSemantics, attribute: str, concept: str, rng: np.random.Generator) -> str:
+def _other(scene: SceneSemantics, attribute: str, concept: str, rng: Generator) -> str:
     """Another concept of the class, mostly one of the scene's, or a word's mere absence would tell."""
     others = [name for name in WORDINGS[attribute] if name != concept]
     present = {getattr(each, attribute) for each in scene.objects}
@@ -68,7 +69,7 @@ def _other(scene: SceneSemantics, attribute: str, concept: str, rng: np.random.G
     return others[int(rng.integers(len(others)))]
 
 
-def _changes(scene: SceneSemantics, description: Description, rng: np.random.Generator) -> Iterator[_Change]:
+def _changes(scene: SceneSemantics, description: Description, rng: Generator) -> Iterator[_Change]:
     """Every change of one concept of the description."""
 
     for attribute in ("category", "colour", "pattern"):
@@ -130,9 +131,7 @@ def is_false(scene: SceneSemantics, description: Description) -> bool:
     return unambiguous and not scene.meaning(description).possible
 
 
-def draw_swaps(
-    scene: SceneSemantics, expression: Expression, count: int, rng: np.random.Generator
-) -> list[WordSwap]:
+def draw_swaps(scene: SceneSemantics, expression: Expression, count: int, rng: Generator) -> list[WordSwap]:
     """At most `count` swaps of one expression, of different classes where there are so many.
 
     A swapped landmark may leave the object the same, so it is taken only where it is false of the image.
