@@ -42,13 +42,11 @@ class Rejected:
         self.rows.append(RejectedRow(str(file), row, readable, str(reason)))
 
     def settle(self, total: int, max_share: float, path: Path, key: str = "data.max_rejected_share") -> None:
-        """Write the table `rejected` to `path`; stop the run above `max_share` of refused rows.
+        """Write the table `rejected` to `path`; `UserError` where more than `max_share` (0 to 1, the config's
+        `key`) of the `total` rows that were read, refused ones included, were refused.
 
-        Before stopping, the rows also go to a CSV file beside `path`: a workflow deletes the outputs of a
-        failed job, and the list of what to mend must outlive it.
-
-        Args: total: rows that were read, refused ones included. max_share: 0 to 1, the config's `key`.
-        Raises `UserError`: the share is above `max_share`.
+        Before stopping, the rows also go to a CSV file beside `path`: a workflow deletes the
+        outputs of a failed job, and the list of what to mend must outlive it.
         """
         rows = [vars(row) for row in self.rows]
         tables.write("rejected", rows, path)

@@ -17,21 +17,13 @@ phrases of scenes and of things that are not to be seen have no target and so ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from camground.data.config import DataConfig
 from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.photographs import PhotographFile, inspect_all
-from camground.data.readers.flickr30k_files import (
-    Boxes,
-    Caption,
-    Phrase,
-    read_boxes,
-    read_captions,
-    read_splits,
-)
+from camground.data.readers.flickr30k_files import Boxes, Caption, read_boxes, read_captions, read_splits
 from camground.data.readers.source_paths import existing_folder, has_word
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
@@ -47,19 +39,6 @@ class Flickr30kPhotograph:
     split: str
     captions: dict[int, Caption]
     boxes: Boxes
-
-    def phrases(self) -> Iterator[tuple[str, Phrase]]:
-        """Ids and phrases that become expressions, in the order of captions and words."""
-        texts: set[str] = set()
-        for line, caption in self.captions.items():
-            for number, phrase in enumerate(caption.phrases):
-                text = phrase.text.casefold()
-                if not phrase.visual or not has_word(text):
-                    continue
-                if self.split == "train" and text in texts:
-                    continue
-                texts.add(text)
-                yield f"{self.image_id}#s{line}p{number}", phrase
 
 
 def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
@@ -94,12 +73,9 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
 
     with data_tables(outputs) as tables:
         for photograph in photographs:
-            image_id, split, size = photograph.image_id, photograph.split, photograph.boxes.size
-            tables.add(
-                image_row(image_id, photograph.path, size, split),
-                list(_expressions(photograph)),
-                list(_targets(photograph)),
-            )
+            size = photograph.boxes.size
+            image = image_row(photograph.image_id, photograph.path, size, photograph.split)
+            tables.add(image, *_rows(photograph))
 
 
 def _read_photograph(
@@ -125,24 +101,28 @@ def _read_photograph(
     return Flickr30kPhotograph(path.name, path, split, captions, boxes)
 
 
-def _expressions(photograph: Flickr30kPhotograph) -> Iterator[Row]:
-    image_id, split = photograph.image_id, photograph.split
+def _rows(photograph: Flickr30kPhotograph) -> tuple[list[Row], list[Row]]:
+    """The expressions of a photograph, captions first, and the targets of its phrases."""
+    image_id, split, objects = photograph.image_id, photograph.split, photograph.boxes.objects
+    expressions = [
+        expression_row(f"{image_id}#s{line}", image_id, caption.text, "sentence", split)
+        for line, caption in photograph.captions.items()
+    ]
+    targets = []
+    texts: set[str] = set()
     for line, caption in photograph.captions.items():
-        yield expression_row(f"{image_id}#s{line}", image_id, caption.text, "sentence", split)
-    for expression_id, phrase in photograph.phrases():
-        yield expression_row(expression_id, image_id, phrase.text, "phrase", split)
-
-
-def _targets(photograph: Flickr30kPhotograph) -> Iterator[Row]:
-    objects = photograph.boxes.objects
-    for expression_id, phrase in photograph.phrases():
-        if boxes := photograph.boxes.boxes_of(phrase.chain):
-            yield target_row(
-                expression_id,
-                boxes,
-                flavour=phrase.types[0],
-                category="/".join(phrase.types),
-                objects_xyxy=objects,
+        for number, phrase in enumerate(caption.phrases):
+            text = phrase.text.casefold()
+            if not phrase.visual or not has_word(text) or (split == "train" and text in texts):
+                continue
+            texts.add(text)
+            expression_id = f"{image_id}#s{line}p{number}"
+            expressions.append(expression_row(expression_id, image_id, phrase.text, "phrase", split))
+            if boxes := photograph.boxes.boxes_of(phrase.chain):
+                types = {"flavour": phrase.types[0], "category": "/".join(phrase.types)}
                 # a phrase of several boxes means no single object
-                object_index=objects.index(boxes[0]) if len(boxes) == 1 else None,
-            )
+                index = objects.index(boxes[0]) if len(boxes) == 1 else None
+                targets.append(
+                    target_row(expression_id, boxes, **types, objects_xyxy=objects, object_index=index)
+                )
+    return expressions, targets

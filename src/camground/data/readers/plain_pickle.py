@@ -64,12 +64,9 @@ def load_plain_pickle(path: Path) -> Any:
     it has run."""
     try:
         with path.open("rb") as stream:
-            unpickler = _PlainUnpickler(stream, encoding="utf-8", errors="camground.latin-1")
-            content = unpickler.load()
-            if stream.read(1):
-                raise UserError(f"{path}: has bytes after its pickle's end; get the file again")
+            content = _PlainUnpickler(stream, encoding="utf-8", errors="camground.latin-1").load()
+            surplus = stream.read(1)
         _check(content, (), set())
-        return content
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except _NotPlain as error:
@@ -77,8 +74,6 @@ def load_plain_pickle(path: Path) -> Any:
             f"{path}: this pickle is not plain data ({error}); REFER's files are. It may be harmful,"
             " nothing in it was run; delete it and get the file from a source that you trust"
         ) from None
-    except UserError:
-        raise
     # A damaged pickle raises nearly anything: EOFError, KeyError, IndexError, AttributeError,
     # struct.error, MemoryError ...
     except Exception as error:
@@ -86,3 +81,6 @@ def load_plain_pickle(path: Path) -> Any:
             f"{path}: truncated, damaged or not a pickle ({type(error).__name__}: {error}); delete it"
             " and get it again"
         ) from None
+    if surplus:
+        raise UserError(f"{path}: has bytes after its pickle's end; get the file again")
+    return content

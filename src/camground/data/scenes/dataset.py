@@ -45,18 +45,12 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs, processes: int 
         for split, count in counts.items()
         for start in range(0, count, BLOCK)
     ]
-    total = sum(counts.values())
     with data_tables(outputs) as tables:
-
-        def written() -> Iterator[Row]:
-            for rows in _blocks(jobs, processes or os.cpu_count() or 1):
-                for name, those in zip(("images", "expressions", "targets"), rows, strict=True):
-                    tables.append(name, those)
-                yield from rows[0]
-
-        for _ in track(written(), "scenes", total):
-            pass
-    Rejected().settle(total, config.max_rejected_share, outputs.rejected)
+        blocks = _blocks(jobs, processes or os.cpu_count() or 1)
+        for rows in track(blocks, f"blocks of {BLOCK} scenes", len(jobs)):
+            for name, those in zip(("images", "expressions", "targets"), rows, strict=True):
+                tables.append(name, those)
+    Rejected().settle(sum(counts.values()), config.max_rejected_share, outputs.rejected)
 
 
 def _blocks(jobs: list[Job], processes: int) -> Iterator[Rows]:

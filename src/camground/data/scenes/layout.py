@@ -57,12 +57,6 @@ def choose_kinds(count: int, rng: Generator) -> list[Kind]:
     return chosen
 
 
-def _areas(count: int, rng: Generator) -> np.ndarray:
-    """Boxes' areas as shares of the image, largest first; smaller where there are more objects."""
-    median = 0.15 / (0.35 + 0.25 * count)
-    return np.sort(np.clip(median * np.exp(rng.normal(0, 0.6, count)), SMALLEST, LARGEST))[::-1]
-
-
 def _fit_in(
     width: float, height: float, lowest_base: float, boxes: np.ndarray, rng: Generator
 ) -> np.ndarray | None:
@@ -94,9 +88,12 @@ def compose(side: int, count: int, rng: Generator) -> Layout | None:
     """Draw a scene of `count` objects; None where they did not fit, to be tried again."""
     kinds = choose_kinds(count, rng)
     horizon = float(rng.uniform(0.1, 0.24))
+    # of the boxes, largest first; smaller where there are more objects
+    areas = 0.15 / (0.35 + 0.25 * count) * np.exp(rng.normal(0, 0.6, count))
+    areas = np.sort(np.clip(areas, SMALLEST, LARGEST))[::-1]
     boxes = np.zeros((0, 4))
     shapes: list[list[Part]] = []
-    for (category, _, _), area in zip(kinds, _areas(count, rng).tolist(), strict=True):
+    for (category, _, _), area in zip(kinds, areas.tolist(), strict=True):
         tilt = float(rng.normal(0, 0.09 if category in FLYING else 0.04))
         parts = turned(CATEGORIES[category](rng), tilt, category in SIDED and rng.random() < 0.5)
         x0, y0, x1, y1 = extent(parts)
