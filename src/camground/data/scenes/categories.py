@@ -14,6 +14,8 @@ from numpy.random import Generator
 from camground.data.scenes import palette as p
 from camground.data.scenes.parts import DARK, LIGHT, MAIN, PLAIN_MAIN, Part, arc, box, ellipse, line, polygon
 
+Drawing = Callable[[Generator], list[Part]]
+
 
 def _mirror(*right_half: tuple[float, float]) -> np.ndarray:
     """An outline (N, 2) of its right half's points, closed by its mirror image."""
@@ -38,7 +40,7 @@ def house(rng: Generator) -> list[Part]:
 
 def car(rng: Generator) -> list[Part]:
     cabin = float(rng.uniform(24, 34))
-    parts = [
+    return [
         polygon((-40, 40), (-cabin, 10), (cabin * 0.6, 10), (36, 40), fill=DARK),
         polygon((-32, 38), (-cabin + 4, 15), (-4, 15), (-4, 38), fill=p.GLASS),
         polygon((1, 38), (1, 15), (cabin * 0.5, 15), (27, 38), fill=p.GLASS),
@@ -46,10 +48,8 @@ def car(rng: Generator) -> list[Part]:
         box(52, 56, 66, 63, p.STEEL, corner=2),
         ellipse(57, 46, 4, 5, p.GLOW),
         line((-12, 46), (-4, 46), fill=p.INK, width=2),
+        *(ellipse(x, 66, r, fill=fill) for x in (-34, 36) for r, fill in ((15, p.INK), (7, p.STEEL))),
     ]
-    for x in (-34, 36):
-        parts += [ellipse(x, 66, 15, fill=p.INK), ellipse(x, 66, 7, fill=p.STEEL)]
-    return parts
 
 
 def tree(rng: Generator) -> list[Part]:
@@ -152,8 +152,7 @@ def rocket(rng: Generator) -> list[Part]:
         *(polygon(*fin, fill=DARK) for fin in fins),
         Part(_mirror((0, 0), (half * 0.6, 14), (half, 34), (half, 60), (half * 0.7, 78))),
         Part(_mirror((0, 0), (half * 0.6, 14), (half * 0.84, 25)), DARK),
-        ellipse(0, 40, 8.5, fill=p.STEEL),
-        ellipse(0, 40, 5.5, fill=p.GLASS),
+        *(ellipse(0, 40, r, fill=fill) for r, fill in ((8.5, p.STEEL), (5.5, p.GLASS))),
     ]
 
 
@@ -262,8 +261,7 @@ def snail(rng: Generator) -> list[Part]:
     return [
         line((44, 40), (40, 18), fill=p.WOOD, width=2.5),
         line((50, 40), (56, 20), fill=p.WOOD, width=2.5),
-        ellipse(40, 17, 3, fill=p.INK),
-        ellipse(56, 18, 3, fill=p.INK),
+        *(ellipse(x, y, 3, fill=p.INK) for x, y in ((40, 17), (56, 18))),
         Part(np.concatenate([tail, neck, [[52, 82], [46, 89]]]), p.CREAM),
         ellipse(-4, 80 - radius, radius),
         Part(spiral + (-4, 80 - radius), DARK, stroke=2.2),
@@ -299,7 +297,7 @@ _DRAWINGS = (
     *(house, car, tree, boat, flower, fish, cup, lamp, umbrella, rocket, mushroom, snowman, balloon),
     *(guitar, bird, butterfly, robot, snail, teapot, kite),
 )
-CATEGORIES: dict[str, Callable[[Generator], list[Part]]] = {draw.__name__: draw for draw in _DRAWINGS}
+CATEGORIES: dict[str, Drawing] = {draw.__name__: draw for draw in _DRAWINGS}
 FLYING = frozenset(
     ["fish", "rocket", "balloon", "butterfly", "kite"]
 )  # may hang in the air, without a shadow

@@ -48,8 +48,8 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs, processes: int 
     with data_tables(outputs) as tables:
         blocks = _blocks(jobs, processes or os.cpu_count() or 1)
         for rows in track(blocks, f"blocks of {BLOCK} scenes", len(jobs)):
-            for name, those in zip(("images", "expressions", "targets"), rows, strict=True):
-                tables.append(name, those)
+            for name, table_rows in zip(("images", "expressions", "targets"), rows, strict=True):
+                tables.append(name, table_rows)
     Rejected().settle(sum(counts.values()), config.max_rejected_share, outputs.rejected)
 
 
