@@ -59,16 +59,11 @@ class Audit:
     compared: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
 
-    def write(self, path: Path) -> None:
-        """As JSON, atomically."""
-        with tables.atomic(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
-
     def settle(self, allowed: Allowed, listing: Path) -> None:
-        """Warn of shared photographs that are allowed; `UserError` for those that are not.
-
-        listing: the file that names all photographs.
-        """
+        """Write all to the JSON file `listing`, and warn of shared photographs that are allowed; `UserError`
+        for those that are not."""
+        with tables.atomic(listing) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
         name = f"{self.dataset}({self.split_by})"
         own = [str(split) for split in self.own]
         siblings = [str(split) for split in self.siblings]
@@ -141,6 +136,4 @@ def list_leakage(data_root: Path, dataset: str, split_by: str, allowed: Allowed,
     root = data_root.expanduser().absolute()
     path = refs_path(root / dataset, split_by)
     refs = with_known_splits(read_refs(path, Rejected()), path)
-    result = audit(root, dataset, split_by, refs)
-    result.write(output)
-    result.settle(allowed, output)
+    audit(root, dataset, split_by, refs).settle(allowed, output)

@@ -41,9 +41,7 @@ def _forms(base: str) -> set[str]:
 
 
 _EITHER = frozenset(form for base in ENGLISH["nouns_or_verbs"] for form in _forms(base))
-_VERBS = (frozenset(form for base in ENGLISH["verbs"] for form in _forms(base)) - _EITHER) | ENGLISH[
-    "irregular_verbs"
-]
+_VERBS = {form for base in ENGLISH["verbs"] for form in _forms(base)} - _EITHER | ENGLISH["irregular_verbs"]
 
 
 def _tokens(text: str) -> list[str]:

@@ -64,10 +64,8 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
         # before the photographs are decoded: a file that broke off shows at once
         check_counts(refer.dataset, refer.split_by, refs, f"as read from {refs_file}")
     refs = with_known_splits(refs, refs_file)
-    leakage = audit(data_root, refer.dataset, refer.split_by, refs)
     listing = outputs.images.parent / "leakage-refused.json"
-    leakage.write(listing)
-    leakage.settle(allowed_by(refer), listing)
+    audit(data_root, refer.dataset, refer.split_by, refs).settle(allowed_by(refer), listing)
     listing.unlink()  # it was not refused
 
     instances = read_instances(instances_file)
