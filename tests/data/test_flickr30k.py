@@ -17,7 +17,7 @@ from benchmark_files import (
     small_flickr30k,
     xml_object,
 )
-from camground.data.readers.flickr30k_files import Phrase, parse_caption, read_boxes
+from camground.data.readers.flickr30k import Phrase, parse_caption, read_boxes
 from camground.study.errors import UserError
 from data_stage import NAMES, rejected, run_data, table
 

@@ -18,6 +18,11 @@ side = st.integers(1, 8)
 box = st.builds(lambda x, y, w, h: [x, y, x + w, y + h], corner, corner, side, side)
 
 
+def box_lists(lists: list) -> BoxLists:
+    boxes = np.array([box for boxes in lists for box in boxes], dtype=np.float64).reshape(-1, 4)
+    return BoxLists(boxes, np.array([len(boxes) for boxes in lists], dtype=np.int64))
+
+
 def pixels(b: list[int]) -> np.ndarray:
     grid = np.zeros((32, 32), dtype=bool)
     grid[b[1] : b[3], b[0] : b[2]] = True
@@ -34,7 +39,7 @@ def test_iou_counts_pixels(a: list[int], b: list[int]) -> None:
 
 @given(st.lists(st.lists(box, max_size=3), min_size=1, max_size=6), st.data())
 def test_lists_equal_a_loop(lists: list[list], data: st.DataObject) -> None:
-    made = BoxLists.from_lists(lists)
+    made = box_lists(lists)
     boxes = np.array(data.draw(st.lists(box, min_size=len(lists), max_size=len(lists))))
     size = int(made.counts.sum())
     values = np.array(data.draw(st.lists(st.integers(0, 3), min_size=size, max_size=size)))
@@ -47,7 +52,7 @@ def test_lists_equal_a_loop(lists: list[list], data: st.DataObject) -> None:
     assert made.argmax(values).tolist() == [int(p.argmax()) if len(p) else -1 for p in parts]
     again = data.draw(st.lists(st.integers(-1, len(lists) - 1)))
     taken = made.take(np.array(again, dtype=int))
-    wanted = BoxLists.from_lists([lists[i] if i >= 0 else [] for i in again])
+    wanted = box_lists([lists[i] if i >= 0 else [] for i in again])
     np.testing.assert_array_equal(taken.boxes_xyxy, wanted.boxes_xyxy)
     np.testing.assert_array_equal(taken.counts, wanted.counts)
 
@@ -60,7 +65,7 @@ def test_lists_from_arrow_keep_empty_and_null() -> None:
 
 
 def test_merged_box_is_around_all_and_any_box_takes_the_best() -> None:
-    lists = BoxLists.from_lists([[[0, 0, 2, 2], [8, 0, 10, 2]], []])
+    lists = box_lists([[[0, 0, 2, 2], [8, 0, 10, 2]], []])
     assert lists.merged().boxes_xyxy.tolist() == [[0, 0, 10, 2]]
     assert lists.merged().counts.tolist() == [1, 0]
     boxes = np.array([[8, 0, 10, 2], [0, 0, 1, 1]])
@@ -75,21 +80,21 @@ def test_comparison_differs_at_the_threshold_alone() -> None:
 
 
 def test_pointing_needs_any_box() -> None:
-    targets = BoxLists.from_lists([[[0, 0, 2, 2], [8, 8, 9, 9]]] * 3)
+    targets = box_lists([[[0, 0, 2, 2], [8, 8, 9, 9]]] * 3)
     points = np.array([[1, 1], [8.5, 8.5], [5, 5]])
     assert metrics.pointing(points, targets).tolist() == [True, True, False]
 
 
 def test_best_proposal() -> None:
-    proposals = BoxLists.from_lists([[[0, 0, 9, 9], [0, 0, 4, 4]], [], [[5, 5, 9, 9]]])
-    targets = BoxLists.from_lists([[[0, 0, 4, 4]], [[0, 0, 4, 4]], [[0, 0, 4, 4]]])
+    proposals = box_lists([[[0, 0, 9, 9], [0, 0, 4, 4]], [], [[5, 5, 9, 9]]])
+    targets = box_lists([[[0, 0, 4, 4]], [[0, 0, 4, 4]], [[0, 0, 4, 4]]])
     iou, place = metrics.best_proposal_iou(proposals, targets)
     assert iou.tolist() == [1.0, 0.0, 0.0]
     assert place.tolist() == [1, -1, 0]
 
 
 def test_right_object() -> None:
-    objects = BoxLists.from_lists([[[0, 0, 4, 4], [6, 0, 10, 4]]] * 4 + [[]])
+    objects = box_lists([[[0, 0, 4, 4], [6, 0, 10, 4]]] * 4 + [[]])
     boxes = np.array([[0, 0, 4, 2], [5, 0, 10, 4], [0, 0, 10, 4], [0, 0, 4, 4], [0, 0, 4, 4]])
     index = np.array([0, 0, 0, -1, 0])
     found = metrics.right_object(boxes, objects, index)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,15 +21,6 @@ class BoxLists:
 
     def __len__(self) -> int:
         return len(self.counts)
-
-    @classmethod
-    def from_lists(cls, lists: Iterable[np.ndarray | list[Any]]) -> BoxLists:
-        """From one (n, 4) array or nested list for each expression; n may be 0."""
-        arrays = [np.asarray(boxes, dtype=np.float64).reshape(-1, 4) for boxes in lists]
-        return cls(
-            np.concatenate([np.zeros((0, 4)), *arrays]),
-            np.array([len(array) for array in arrays], dtype=np.int64),
-        )
 
     @classmethod
     def from_arrow(cls, column: pa.ChunkedArray) -> BoxLists:

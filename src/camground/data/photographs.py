@@ -104,7 +104,6 @@ def inspect(path: Path) -> PhotographFile:
 
 def inspect_all(paths: Sequence[Path]) -> list[PhotographFile]:
     """`inspect` of every path, in order, on all cores (Pillow decodes outside Python's lock)."""
-
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count()
 

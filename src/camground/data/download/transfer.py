@@ -159,7 +159,9 @@ def _session(patience: Patience) -> requests.Session:
     """A session that asks again by itself until a connection stands and the status is no passing one."""
     retry = Retry(
         total=None,
-        **dict.fromkeys(("connect", "read", "status"), patience.attempts - 1),
+        connect=patience.attempts - 1,
+        read=patience.attempts - 1,
+        status=patience.attempts - 1,
         other=0,
         status_forcelist=PASSING,
         allowed_methods=("GET",),

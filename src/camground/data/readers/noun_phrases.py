@@ -151,40 +151,38 @@ class _Splitter:
         after = tokens[index + 1] if index + 1 < len(tokens) else ""
         head = self._head()
 
+        takes = True
         if word in ("and", ",") and self._open and not head and _is_content(after):
             # "black and white dog", "small, brown dog": one phrase.
-            if word == "and" and after in ADJECTIVES:
-                self._open.append(word)
-            elif word == "and":
-                self._close()
+            if word == ",":
+                return
+            takes = after in ADJECTIVES
         elif word == "of" and head in ENGLISH["measures"]:
-            self._open.append(word)
-        elif self._is_silent(word, after):
             pass
+        elif self._is_silent(word, after):
+            return
         elif self._is_boundary(word, before, after):
-            self._close()
+            takes = False
         elif _is_ing(word):
             opens = before in ENGLISH["determiners"] or (
                 bool(self._open) and not head and self._open[-1] != "of"
             )
             compound = after in ENGLISH["nouns_after_ing"] and not _is_agent(head)
             modifies = compound or (opens and _is_content(after))
-            if modifies and word not in ENGLISH["only_doing"]:
-                self._open.append(word)
-            else:
-                self._close()
+            takes = modifies and word not in ENGLISH["only_doing"]
         elif _is_participle(word) or _is_adverb(word):
-            if _is_content(after) and not _is_agent(head):
-                self._open.append(word)
-            else:
-                self._close()
-        elif word in ENGLISH["numbers"] or word in ADJECTIVES:
+            takes = _is_content(after) and not _is_agent(head)
+        elif (
+            (word in ENGLISH["numbers"] or word in ADJECTIVES)
+            and head not in ("", "number")
+            and (word not in ENGLISH["also_nouns"] or _is_content(after))
+        ):
             # An adjective after the noun opens the next phrase, unless it is a noun itself.
-            if head and head != "number" and (word not in ENGLISH["also_nouns"] or _is_content(after)):
-                self._close()
+            self._close()
+        if takes:
             self._open.append(word)
         else:
-            self._open.append(word)
+            self._close()
 
     def phrases(self) -> list[str]:
         for index in range(len(self._tokens)):

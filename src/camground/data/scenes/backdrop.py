@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from camground.data.scenes.palette import Colour, shade
-from camground.data.scenes.parts import SUPERSAMPLING
+from camground.data.scenes.parts import SUPERSAMPLING, Colour, shade
 
 _SHIFT = 4
 Litter = Callable[["_Sheet", float, float, Generator], None]

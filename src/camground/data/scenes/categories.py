@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from camground.data.scenes import palette as p
+from camground.data.scenes import parts as p
 from camground.data.scenes.parts import DARK, LIGHT, MAIN, PLAIN_MAIN, Part, arc, box, ellipse, line, polygon
 
 Drawing = Callable[[Generator], list[Part]]

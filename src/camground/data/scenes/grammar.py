@@ -11,30 +11,30 @@ from numpy.random import Generator
 from camground.data.scenes.semantics import Description
 
 
-def _wordings(text: str) -> dict[str, tuple[str, ...]]:
+def wordings(text: str) -> dict[str, tuple[str, ...]]:
     """Concepts, parted by commas, each with its words; the concept bears the name of the first."""
     return {words[0]: words for words in (tuple(part.split()) for part in text.split(","))}
 
 
 # The first wording of each concept is the most frequent.
 WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
-    "category": _wordings(
+    "category": wordings(
         """house home cottage, car automobile, tree, boat sailboat, flower blossom, fish, cup mug, lamp,
         umbrella parasol, rocket spaceship, mushroom toadstool, snowman, balloon, guitar, bird, butterfly,
         robot android, snail, teapot kettle, kite"""
     ),
-    "generic": _wordings("thing object one"),
-    "colour": _wordings(
+    "generic": wordings("thing object one"),
+    "colour": wordings(
         """red scarlet, orange, yellow, green, blue, purple violet, pink, brown, white, grey gray, black"""
     ),
-    "pattern": _wordings("plain solid, striped stripy, dotted spotted polka-dot, checked checkered"),
+    "pattern": wordings("plain solid, striped stripy, dotted spotted polka-dot, checked checkered"),
     "pattern_noun": {
         "striped": ("stripes",),
         "dotted": ("dots", "spots", "polka-dots"),
         "checked": ("checks", "squares"),
     },
-    "size": _wordings("small little tiny, big large, smallest tiniest, biggest largest"),
-    "location": _wordings(
+    "size": wordings("small little tiny, big large, smallest tiniest, biggest largest"),
+    "location": wordings(
         """left, right, top upper, bottom lower, middle center, leftmost, rightmost, highest topmost,
         lowest bottommost"""
     ),

@@ -12,8 +12,7 @@ from numpy.random import Generator
 from camground.data.boxes import area as area_of
 from camground.data.scenes.backdrop import paint
 from camground.data.scenes.categories import CATEGORIES, FLYING, SIDED
-from camground.data.scenes.palette import NAMED, PATTERNS, shade
-from camground.data.scenes.parts import Look, Part, extent, render, turned
+from camground.data.scenes.parts import NAMED, PATTERNS, Look, Part, extent, render, shade, turned
 
 CATEGORY_NAMES = tuple(CATEGORIES)
 COLOUR_NAMES = tuple(NAMED)

@@ -16,17 +16,14 @@ import numpy as np
 from numpy.random import Generator
 
 from camground.data.scenes.expressions import Expression
-from camground.data.scenes.grammar import WORDINGS
+from camground.data.scenes.grammar import WORDINGS, wordings
 from camground.data.scenes.semantics import Description, SceneSemantics
 
 OPPOSITES = {
-    "size": (("small", "big"), ("smallest", "biggest")),
-    "location": (("left", "right"), ("top", "bottom"), ("leftmost", "rightmost"), ("highest", "lowest")),
-    "relation": (
-        ("left_of", "right_of"),
-        ("above", "below"),
-        ("in_front_of", "behind"),
-        ("bigger_than", "smaller_than"),
+    "size": tuple(wordings("small big, smallest biggest").values()),
+    "location": tuple(wordings("left right, top bottom, leftmost rightmost, highest lowest").values()),
+    "relation": tuple(
+        wordings("left_of right_of, above below, in_front_of behind, bigger_than smaller_than").values()
     ),
 }
 CLASSES = ("category", "colour", "pattern", "size", "location", "relation", "landmark")
