@@ -15,9 +15,8 @@ import numpy as np
 
 from camground.data.config import DataConfig, ScenesConfig
 from camground.data.kinds import Outputs
-from camground.data.scenes.dataset import write
+from camground.data.scenes.dataset import Scene, make_scene, write
 from camground.data.scenes.grammar import CONCEPTS, WORD_CLASSES
-from camground.data.scenes.scene import Scene, make_scene
 from camground.data.scenes.semantics import SceneObject
 
 SEED = 3

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from camground.data.scenes.dataset import Scene, make_scene
 from camground.data.scenes.grammar import CONCEPTS, WORD_CLASSES
-from camground.data.scenes.scene import Scene, make_scene
 from camground.stages.data import data
 from camground.study import tables
 from camground.study.errors import UserError

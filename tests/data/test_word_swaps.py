@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from camground.data.scenes.dataset import Scene, make_scene
 from camground.data.scenes.expressions import Expression
 from camground.data.scenes.grammar import CONCEPTS, WORD_CLASSES, WORDINGS
-from camground.data.scenes.scene import Scene, make_scene
 from camground.data.scenes.semantics import Description, SceneObject, SceneSemantics
 from camground.data.scenes.word_swaps import (
     CLASSES,

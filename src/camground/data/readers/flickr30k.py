@@ -33,7 +33,7 @@ from camground.data.boxes import Box, fit_box
 from camground.data.config import DataConfig
 from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.photographs import PhotographFile, inspect_all
-from camground.data.readers.source_paths import existing_folder, has_word
+from camground.data.readers.inputs import existing_folder, has_word
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 from camground.study.progress import track

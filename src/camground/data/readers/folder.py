@@ -21,9 +21,8 @@ from camground.data.boxes import Box, fit_box, xywh_to_xyxy
 from camground.data.config import DataConfig, FolderConfig
 from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.photographs import PhotographFile, inspect_all
-from camground.data.readers.csv_rows import read_csv_rows
+from camground.data.readers.inputs import existing_folder, has_word, inside_folder, read_csv_rows
 from camground.data.readers.noun_phrases import phrase_extractor
-from camground.data.readers.source_paths import existing_folder, has_word, inside_folder
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 from camground.study.progress import log, track

@@ -29,8 +29,8 @@ from camground.data.kinds import Outputs, Row, data_tables, expression_row, imag
 from camground.data.leakage import allowed_by, audit
 from camground.data.photographs import inspect_all, locate
 from camground.data.readers.coco_instances import Annotation, Instances, Picture, encoded_mask, read_instances
+from camground.data.readers.inputs import existing_folder, inside_folder
 from camground.data.readers.refer_files import Ref, check_counts, read_refs, refs_path, with_known_splits
-from camground.data.readers.source_paths import existing_folder, inside_folder
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 from camground.study.progress import track

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from camground.data.readers.inputs import has_word
 from camground.data.readers.plain_pickle import load_plain_pickle
-from camground.data.readers.source_paths import has_word
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
 from camground.study.progress import log
@@ -93,9 +93,10 @@ def _ref(row: int, entry: Any) -> Ref:
         raise ValueError("a ref's sentences are not a list of dicts with a sent_id")
     if not isinstance(entry["split"], str):
         raise ValueError("a ref's split is no text")
-    ids = (str(entry[key]) for key in REF_KEYS[:3])
+    ref_id, annotation_id, image_id = (str(entry[key]) for key in REF_KEYS[:3])
     texts = tuple((str(sentence["sent_id"]), _text(sentence)) for sentence in sentences)
-    return Ref(row, *ids, entry["split"], str(entry.get("file_name", "")), texts)
+    file_name = str(entry.get("file_name", ""))
+    return Ref(row, ref_id, annotation_id, image_id, entry["split"], file_name, texts)
 
 
 def read_refs(path: Path, rejected: Rejected) -> list[Ref]:

@@ -26,16 +26,15 @@ def _mirror(*right_half: tuple[float, float]) -> np.ndarray:
 def house(rng: Generator) -> list[Part]:
     half, eaves = float(rng.uniform(34, 44)), float(rng.uniform(38, 48))
     roof = (p.DARK_WOOD, p.SLATE)[int(rng.integers(2))]
-    parts = [
+    panes = [(x, box(x - 7, 56, x + 7, 71, p.GLASS)) for x in (-half * 0.62, half * 0.62)]
+    return [
         box(half * 0.35, 6, half * 0.6, eaves, p.SLATE),
         box(-half, eaves - 2, half, 100),
         polygon((-half - 8, eaves), (0, 0), (half + 8, eaves), fill=roof),
         box(-8, 70, 8, 100, p.WOOD),
         ellipse(4, 86, 1.8, fill=p.GLOW),
+        *(part for x, pane in panes for part in (pane, line((x, 56), (x, 71), fill=p.INK, width=1))),
     ]
-    for x in (-half * 0.62, half * 0.62):
-        parts += [box(x - 7, 56, x + 7, 71, p.GLASS), line((x, 56), (x, 71), fill=p.INK, width=1)]
-    return parts
 
 
 def car(rng: Generator) -> list[Part]:

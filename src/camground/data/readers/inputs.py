@@ -1,16 +1,40 @@
-"""Reading CSV files row by row with the line on which each row starts, so that errors can point at it.
+"""What a reader is pointed at: folders, the names of photographs in them, and CSV files.
 
-Not pandas: it tells neither the line of a bad row nor a stray quote from the start of a long field.
+CSV files are read row by row with the line on which each row starts, so that errors can point at it. Not
+by pandas: it tells neither the line of a bad row nor a stray quote from the start of a long field.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
+
+
+def existing_folder(path: Path, advice: str) -> Path:
+    """`path`, which must be a folder; else a `UserError` that ends with the advice."""
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder; {advice}")
+    return path
+
+
+def inside_folder(name: str) -> str:
+    """A photograph's normalised path inside the images folder, which is its id too. Raises `ValueError`:
+    empty, absolute, or leading out of the folder."""
+    if not name:
+        raise ValueError("no photograph named")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("a photograph is named by its path inside the images folder")
+    return path.as_posix()
+
+
+def has_word(text: str) -> bool:
+    """Whether a text has a letter or digit."""
+    return any(letter.isalnum() for letter in text)
 
 
 def read_csv_rows(path: Path, columns: list[str], rejected: Rejected) -> Iterator[tuple[int, dict[str, str]]]:
