@@ -135,9 +135,8 @@ def _block(config: DataConfig, split: str, start: int, stop: int, pictures: Path
     """Make scenes start to stop, write their pictures, and return their rows; `relative`: the folder of the
     pictures as the tables name it."""
     cv2.setNumThreads(1)
-    images: list[Row] = []
-    expressions: list[Row] = []
-    targets: list[Row] = []
+    rows: Rows = ([], [], [])
+    images, expressions, targets = rows
     side = config.scenes.image_size
     for index in range(start, stop):
         scene = make_scene(config.scenes, config.seed, split, index)
@@ -149,7 +148,7 @@ def _block(config: DataConfig, split: str, start: int, stop: int, pictures: Path
         images.append(image_row(image_id, (relative / path).as_posix(), (side, side), split))
         expressions += _expressions(scene, image_id, split)
         targets += _targets(scene, image_id)
-    return images, expressions, targets
+    return rows
 
 
 def _expressions(scene: Scene, image_id: str, split: str) -> Iterator[Row]:

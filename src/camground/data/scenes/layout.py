@@ -71,16 +71,14 @@ def _fit_in(
     tolerance = 0.03 if rng.random() < 0.55 else 0.3
     corners = rng.uniform((edge, top), (1 - edge - width, 1 - edge - height), (48, 2))
     candidates: np.ndarray = np.concatenate([corners, corners + (width, height)], axis=1)
-    box: np.ndarray = candidates[0]
     if len(boxes) == 0:
-        return box
+        return np.asarray(candidates[0])
     low = np.maximum(candidates[:, None, :2], boxes[:, :2])
     high = np.minimum(candidates[:, None, 2:], boxes[:, 2:])
     inter = np.prod(np.clip(high - low, 0, None), axis=-1)
     worst = (inter / np.minimum(area_of(boxes), width * height)).max(axis=1)
     index = int(np.argmax(worst <= tolerance))
-    box = candidates[index]
-    return box if worst[index] <= tolerance else None
+    return np.asarray(candidates[index]) if worst[index] <= tolerance else None
 
 
 def compose(side: int, count: int, rng: Generator) -> Layout | None:
@@ -110,15 +108,14 @@ def compose(side: int, count: int, rng: Generator) -> Layout | None:
         boxes = np.concatenate([boxes, box[None]])
         shapes.append(parts)
     order = np.argsort(boxes[:, 3], kind="stable").tolist()
-    shapes, kinds = [shapes[i] for i in order], [kinds[i] for i in order]
-    return _draw(side, horizon, boxes[order], shapes, tuple(kinds), rng)
+    return _draw(side, horizon, [(boxes[i], shapes[i], kinds[i]) for i in order], rng)
 
 
-def _shadowed(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The picture with shadows below the boxes (n, 4), shares of its side."""
+def _shadowed(picture: np.ndarray, boxes: list[np.ndarray]) -> np.ndarray:
+    """The picture with shadows below the boxes, xyxy in shares of its side."""
     side = len(picture)
     dark = np.zeros((side, side), dtype=np.uint8)
-    for x0, _, x1, y1 in (boxes * side * 16).tolist():
+    for x0, _, x1, y1 in ((box * side * 16).tolist() for box in boxes):
         half = (x1 - x0) / 2
         centre, axes = (round(x0 + half), round(y1 - half * 0.08)), (round(half * 0.92), round(half * 0.2))
         cv2.ellipse(dark, centre, axes, 0, 0, 360, 255, -1, cv2.LINE_AA, 4)
@@ -128,19 +125,14 @@ def _shadowed(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _draw(
-    side: int,
-    horizon: float,
-    boxes: np.ndarray,
-    shapes: list[list[Part]],
-    kinds: tuple[Kind, ...],
-    rng: Generator,
+    side: int, horizon: float, objects: list[tuple[np.ndarray, list[Part], Kind]], rng: Generator
 ) -> Layout | None:
-    """Paint ground, shadows and objects back to front; None if one is hidden too much."""
-    count = len(boxes)
-    standing = [category not in FLYING for category, _, _ in kinds]
-    picture = _shadowed(paint(side, horizon, rng), boxes[standing])
+    """Paint ground, shadows and objects (boxes, parts, kinds) back to front; None if one is hidden too much."""
+    count = len(objects)
+    standing = [box for box, _, (category, *_) in objects if category not in FLYING]
+    picture = _shadowed(paint(side, horizon, rng), standing)
     whole = np.zeros((count, side, side), dtype=bool)
-    for index, (box, parts, (_, colour, pattern)) in enumerate(zip(boxes, shapes, kinds, strict=True)):
+    for index, (box, parts, (_, colour, pattern)) in enumerate(objects):
         angle = float(rng.uniform(0, np.pi)) if pattern == "striped" else float(rng.uniform(-0.4, 0.4))
         shaded = shade(NAMED[colour][0], float(rng.uniform(0.94, 1.06)))
         look = Look(colour, shaded, pattern, angle, float(rng.random()))
@@ -161,4 +153,6 @@ def _draw(
             hides[near, far] = shared / np.count_nonzero(whole[far])
             masks[far] &= ~whole[near]
     seen = masks.sum(axis=(1, 2)) / whole.sum(axis=(1, 2))
-    return None if seen.min() < LEAST_VISIBLE else Layout(picture, masks, hides, kinds)
+    if seen.min() < LEAST_VISIBLE:
+        return None
+    return Layout(picture, masks, hides, tuple(kind for *_, kind in objects))
