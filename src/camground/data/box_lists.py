@@ -32,8 +32,7 @@ class BoxLists:
     @cached_property
     def starts(self) -> np.ndarray:
         """(N,) row of each list's first box."""
-        starts: np.ndarray = np.cumsum(self.counts) - self.counts
-        return starts
+        return np.asarray(np.cumsum(self.counts) - self.counts)
 
     @cached_property
     def owner(self) -> np.ndarray:
@@ -43,8 +42,7 @@ class BoxLists:
     @cached_property
     def position(self) -> np.ndarray:
         """(T,) index of each box in its list, from 0."""
-        position: np.ndarray = np.arange(len(self.boxes_xyxy)) - self.starts[self.owner]
-        return position
+        return np.asarray(np.arange(len(self.boxes_xyxy)) - self.starts[self.owner])
 
     def take(self, lists: np.ndarray) -> BoxLists:
         """The lists of these indices (M,), in that order; one may come again; -1: an empty list."""

@@ -27,15 +27,13 @@ def pairwise_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     inter = np.prod(np.clip(high - low, 0, None), axis=-1)
     union = area(a)[:, None] + area(b)[None, :] - inter
-    iou: np.ndarray = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
-    return iou
+    return np.asarray(np.divide(inter, union, out=np.zeros_like(inter), where=union > 0))
 
 
 def clip(boxes_xyxy: np.ndarray, width: float, height: float) -> np.ndarray:
     """Boxes (..., 4) cut to the image."""
     limit = np.array([width, height, width, height], dtype=np.float64)
-    clipped: np.ndarray = np.minimum(np.maximum(boxes_xyxy, 0), limit)
-    return clipped
+    return np.asarray(np.minimum(np.maximum(boxes_xyxy, 0), limit))
 
 
 def xywh_to_xyxy(values: Any) -> Box:

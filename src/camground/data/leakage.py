@@ -2,10 +2,8 @@
 
 RefCOCO, RefCOCO+ and RefCOCOg draw on the same COCO photographs, each with its own splits, so that a
 photograph trained on in one may be evaluated on in another; RefCOCOg's google split parts objects, not
-photographs, and so shares photographs within itself. Numbers on such photographs say less than they
-seem to. What counts: any ref of the study's split train, against any ref of any other split of the
-study itself and of every `refs(*).p` in a folder of data_root.
-
+photographs, and so shares photographs within itself. What counts: any ref of the study's split train,
+against any ref of any other split of the study itself and of every `refs(*).p` in a folder of data_root.
 Stage `data` refuses such a study unless the config allows it; stage `leakage` lists for the report what is
 shared, again when another data set has come to the family.
 """

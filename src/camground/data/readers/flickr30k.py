@@ -82,9 +82,8 @@ class Boxes:
 
 @dataclass
 class Flickr30kPhotograph:
-    """One photograph: its captions by line of its file (from 1), and its boxes."""
+    """One photograph, whose id is its file's name: its captions by line of its file (from 1), and its boxes."""
 
-    image_id: str
     path: Path
     split: str
     captions: dict[int, Caption]
@@ -123,9 +122,8 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
 
     with data_tables(outputs) as tables:
         for photograph in photographs:
-            size = photograph.boxes.size
-            image = image_row(photograph.image_id, photograph.path, size, photograph.split)
-            tables.add(image, *_rows(photograph))
+            path, size = photograph.path, photograph.boxes.size
+            tables.add(image_row(path.name, path, size, photograph.split), *_rows(photograph))
 
 
 def _read_photograph(
@@ -148,12 +146,12 @@ def _read_photograph(
         return None
     for problem in boxes.problems:
         rejected.add(box_path, 0, path.stem, problem)
-    return Flickr30kPhotograph(path.name, path, split, captions, boxes)
+    return Flickr30kPhotograph(path, split, captions, boxes)
 
 
 def _rows(photograph: Flickr30kPhotograph) -> tuple[list[Row], list[Row]]:
     """The expressions of a photograph, captions first, and the targets of its phrases."""
-    image_id, split, objects = photograph.image_id, photograph.split, photograph.boxes.objects
+    image_id, split, objects = photograph.path.name, photograph.split, photograph.boxes.objects
     expressions = [
         expression_row(f"{image_id}#s{line}", image_id, caption.text, "sentence", split)
         for line, caption in photograph.captions.items()

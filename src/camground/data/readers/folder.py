@@ -120,10 +120,8 @@ def _source_files(root: Path, config: FolderConfig) -> tuple[Path, Path | None, 
             phrases,
         )
         phrases = None
-    images = existing_folder(
-        root / config.images,
-        "put the photographs there, or set data.folder.images to the folder's name inside data_root",
-    )
+    advice = "put the photographs there, or set data.folder.images to the folder's name inside data_root"
+    images = existing_folder(root / config.images, advice)
     captions = root / config.captions
     if not captions.is_file():
         raise UserError(
@@ -237,7 +235,6 @@ def _expressions(
 
     A phrase is numbered among all of the photograph's own, so its id does not depend on others.
     """
-
     image_id = photograph.image_id
 
     def expression(name: str, text: str, kind: str) -> Row:

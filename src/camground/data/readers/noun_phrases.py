@@ -97,8 +97,7 @@ def _names_object(words: list[str]) -> bool:
 class _Splitter:
     """Reads one caption from left to right; `_open` holds the words of the phrase that is open."""
 
-    def __init__(self, tokens: list[str]) -> None:
-        self._tokens = tokens
+    def __init__(self) -> None:
         self._open: list[str] = []
         self._phrases: list[str] = []
 
@@ -144,11 +143,7 @@ class _Splitter:
             return True
         return word in _EITHER and self._is_verb(word, before, after)
 
-    def _step(self, index: int) -> None:
-        tokens = self._tokens
-        word = tokens[index]
-        before = tokens[index - 1] if index else ""
-        after = tokens[index + 1] if index + 1 < len(tokens) else ""
+    def _step(self, before: str, word: str, after: str) -> None:
         head = self._head()
 
         takes = True
@@ -184,16 +179,16 @@ class _Splitter:
         else:
             self._close()
 
-    def phrases(self) -> list[str]:
-        for index in range(len(self._tokens)):
-            self._step(index)
+    def phrases(self, tokens: list[str]) -> list[str]:
+        for before, word, after in zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False):
+            self._step(before, word, after)
         self._close()
         return self._phrases
 
 
 def split_caption(text: str) -> list[str]:
     """Noun phrases of an English caption in order, repeated ones included; no model needed."""
-    return _Splitter(_tokens(text)).phrases()
+    return _Splitter().phrases(_tokens(text))
 
 
 def _chunk_phrases(document: Any) -> list[str]:

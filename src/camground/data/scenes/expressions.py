@@ -102,8 +102,7 @@ def _draw(scene: SceneSemantics, target: int, flavour: str, rng: Generator) -> D
 
 def _has_needless_part(scene: SceneSemantics, target: int, description: Description) -> bool:
     """Whether the description would mean the target alone without one of its parts."""
-    silence: dict[str, Any] = {"colour": None, "pattern": None, "size": None}
-    silence |= {"location": (), "relations": ()}
+    silence: dict[str, Any] = {"colour": None, "pattern": None, "size": None, "location": (), "relations": ()}
     return any(
         getattr(description, part) and scene.meaning(description.but(**{part: silent})).only == target
         for part, silent in silence.items()

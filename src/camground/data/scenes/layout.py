@@ -127,7 +127,7 @@ def _shadowed(picture: np.ndarray, boxes: list[np.ndarray]) -> np.ndarray:
 def _draw(
     side: int, horizon: float, objects: list[tuple[np.ndarray, list[Part], Kind]], rng: Generator
 ) -> Layout | None:
-    """Paint ground, shadows and objects (boxes, parts, kinds) back to front; None if one is hidden too much."""
+    """Paint ground, shadows and objects (box, parts, kind) back to front; None if one is hidden too much."""
     count = len(objects)
     standing = [box for box, _, (category, *_) in objects if category not in FLYING]
     picture = _shadowed(paint(side, horizon, rng), standing)

@@ -169,12 +169,8 @@ def render(parts: list[Part], look: Look, scale: float) -> np.ndarray:
     zoom = scale * SUPERSAMPLING
     canvas = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING, 4), dtype=np.uint8)
     offset = np.array([rim / scale - x0, rim / scale - y0])
-    fills: dict[str, Colour] = {
-        MAIN: look.colour,
-        PLAIN_MAIN: look.colour,
-        DARK: shade(look.colour, 0.74 if look.name != "black" else 1.22),
-        LIGHT: shade(look.colour, 1.45),
-    }
+    fills: dict[str, Colour] = {MAIN: look.colour, PLAIN_MAIN: look.colour, LIGHT: shade(look.colour, 1.45)}
+    fills[DARK] = shade(look.colour, 0.74 if look.name != "black" else 1.22)
     side = float(np.sqrt((x1 - x0) * (y1 - y0))) * zoom
     pattern: np.ndarray | None = None
     for part in parts:

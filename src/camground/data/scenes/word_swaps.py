@@ -68,7 +68,6 @@ def _other(scene: SceneSemantics, attribute: str, concept: str, rng: Generator) 
 
 def _changes(scene: SceneSemantics, description: Description, rng: Generator) -> Iterator[_Change]:
     """Every change of one concept of the description."""
-
     for attribute in ("category", "colour", "pattern"):
         if concept := getattr(description, attribute):
             new = _other(scene, attribute, concept, rng)
