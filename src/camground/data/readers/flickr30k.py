@@ -82,7 +82,7 @@ class Boxes:
 
 @dataclass
 class Flickr30kPhotograph:
-    """One photograph, whose id is its file's name: its captions by line of its file (from 1), and its boxes."""
+    """A photograph, whose id is its file's name: its captions by line of their file (from 1), its boxes."""
 
     path: Path
     split: str
