@@ -91,15 +91,13 @@ def read_boxes(
                 continue
             listed.add(photograph.image_id)
             key, value = f".{entry.box_key}", repr(entry.box)
-            if entry.box is None:
-                raise ValueError("it has no box")
             box = fit_box(xywh_to_xyxy(entry.box), *photograph.size)
             key, value = ".score", repr(entry.score)
-            if isinstance(entry.score, bool) or not isinstance(entry.score, int | float):
-                raise ValueError("the score is not a number")
-            if not 0 <= entry.score <= 1:  # not so for NaN either
-                raise ValueError("the score is not from 0 to 1")
-            boxes.setdefault(photograph.image_id, []).append((*box, float(entry.score)))
+            score: Any = entry.score
+            # NaN fails the comparison
+            if type(score) not in (int, float) or not 0 <= score <= 1:
+                raise ValueError("the score is not a number from 0 to 1")
+            boxes.setdefault(photograph.image_id, []).append((*box, float(score)))
         except ValueError as error:
             refused.add(path, index + 1, f"{list_name}[{index}]{key}: {value}", error)
     max_share, share_key = config.max_rejected_share, f"{KEY}.max_rejected_share"

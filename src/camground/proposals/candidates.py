@@ -10,14 +10,10 @@ import numpy as np
 from camground.data.boxes import area
 from camground.proposals import evidence
 from camground.proposals.grouping import Strategy, group
+from camground.proposals.objectness import WEIGHTS
 from camground.proposals.segmentation import measure_leaves, measure_pixels, segment
 
-NAMES = (
-    *evidence.NAMES,
-    "agreement",  # share of the groupings that have this box, to an IoU of AGREES
-    "echo",  # mean over the groupings of the IoU with their nearest box
-)
-AGREES = 0.8
+AGREES = 0.8  # IoU from which a grouping has a box
 LEAF_SHARE = 20 / 128**2  # of the picture: the smallest leaf
 SMALLEST_SIDE = 3  # pixels; a thinner picture has no inside
 
@@ -34,7 +30,7 @@ STRATEGIES = (
 
 @dataclass(frozen=True)
 class Candidates:
-    """Distinct boxes xyxy (M, 4) int in pixels, sorted, and their evidence (M, len(NAMES))."""
+    """Distinct boxes xyxy (M, 4) int in pixels, sorted, and their evidence (M, len(WEIGHTS))."""
 
     boxes_xyxy: np.ndarray
     evidence: np.ndarray
@@ -48,7 +44,7 @@ def find_candidates(rgb: np.ndarray) -> Candidates:
     height, width = rgb.shape[:2]
     whole = np.array([[0, 0, width, height]])
     if min(height, width) < SMALLEST_SIDE:
-        return Candidates(whole, np.zeros((1, len(NAMES))))
+        return Candidates(whole, np.zeros((1, len(WEIGHTS))))
     pixels = measure_pixels(rgb)
     smallest = max(round(height * width * LEAF_SHARE), 2)
     boxes: list[np.ndarray] = []

@@ -12,24 +12,12 @@ import numpy as np
 from camground.proposals.grouping import Tree
 from camground.proposals.segmentation import Leaves
 
-NAMES = (
-    "edge_outside",  # mean edge strength along the region's boundary
-    "edge_inside",  # mean edge strength along the boundaries between its leaves
-    "frame",  # share of its perimeter that is the picture's frame
-    "frame_sides",  # share of the box's four sides that lie on the frame
-    "fill",  # its share of its box
-    "roundness",  # log of 4 pi area / perimeter^2, perimeter in pixel sides
-    "elongation",  # |log of width / height| of the box
-    "size",  # log of the box's share of the picture
-    "size_squared",
-    "ring_contrast",  # 1 - intersection of its colour histogram with that of the leaves around it
-    "variety",  # entropy of its colour histogram, nats
-    "ring_variety",  # the same of the leaves around it: whole things have plain surroundings
-)
-
 
 def measure(leaves: Leaves, tree: Tree) -> np.ndarray:
-    """Evidence (M, len(NAMES)) float64 of the regions of `tree`, a grouping of `leaves`."""
+    """Evidence (M, 12) float64 of the regions of `tree`, a grouping of `leaves`.
+
+    Its columns are those that begin `camground.proposals.objectness.WEIGHTS`.
+    """
     height, width = leaves.labels.shape
     inside = tree.members.astype(np.float64)
     outside = 1 - inside

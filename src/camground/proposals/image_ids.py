@@ -55,12 +55,10 @@ class ImageIds:
 
         Raises `ValueError` for an id that can be none, `UserError` for one that means two photographs.
         """
-        if isinstance(image_id, bool) or not isinstance(image_id, int | float | str):
-            raise ValueError("the image_id is no number and no text")
-        if isinstance(image_id, float):
-            if not image_id.is_integer():
-                raise ValueError("the image_id is not a whole number")
+        if isinstance(image_id, float) and image_id.is_integer():
             image_id = int(image_id)
+        if type(image_id) not in (int, str):
+            raise ValueError("the image_id is no whole number and no text")
         if self.file_names is not None:
             if image_id not in self.file_names:
                 raise ValueError("the image_id is not in the file's list `images`")

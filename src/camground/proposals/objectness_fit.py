@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from camground.data.boxes import pairwise_iou
-from camground.proposals.candidates import NAMES, find_candidates
+from camground.proposals.candidates import find_candidates
 from camground.proposals.drawing import draw
+from camground.proposals.objectness import WEIGHTS
 
 RIDGE = 1.0  # on standardised weights, against a sum over candidates
 POOR, GOOD = 0.4, 0.8  # IoU with a thing at which a candidate counts as none and as all of it
@@ -15,7 +16,7 @@ POOR, GOOD = 0.4, 0.8  # IoU with a thing at which a candidate counts as none an
 def sample(seed: int, pictures: int, side: int = 128) -> tuple[np.ndarray, np.ndarray]:
     """Candidates of drawn pictures, the whole picture left out.
 
-    Their evidence (M, len(NAMES)), and how well each fits a thing (M,), 0 to 1.
+    Their evidence (M, len(WEIGHTS)), and how well each fits a thing (M,), 0 to 1.
     """
     rng = np.random.default_rng(seed)
     rows, fits = [], []
@@ -31,10 +32,10 @@ def sample(seed: int, pictures: int, side: int = 128) -> tuple[np.ndarray, np.nd
 
 
 def logistic(evidence: np.ndarray, fit: np.ndarray, steps: int = 30) -> tuple[np.ndarray, float]:
-    """Weights (len(NAMES),) and intercept of a ridge logistic regression, by Newton's method."""
+    """Weights (len(WEIGHTS),) and intercept of a ridge logistic regression, by Newton's method."""
     mean, spread = evidence.mean(axis=0), evidence.std(axis=0) + 1e-9
     design = np.column_stack([(evidence - mean) / spread, np.ones(len(fit))])
-    ridge = np.diag([RIDGE] * len(NAMES) + [0.0])
+    ridge = np.diag([RIDGE] * len(WEIGHTS) + [0.0])
     solution = np.zeros(design.shape[1])
     for _ in range(steps):
         chance = 1 / (1 + np.exp(-design @ solution))
@@ -51,5 +52,5 @@ def logistic(evidence: np.ndarray, fit: np.ndarray, steps: int = 30) -> tuple[np
 def fitted_weights(seed: int, pictures: int) -> str:
     """The weights fitted on drawn pictures, as they stand in `camground.proposals.objectness`."""
     weights, intercept = logistic(*sample(seed, pictures))
-    rows = [f'    "{name}": {weight:.3f},' for name, weight in zip(NAMES, weights, strict=True)]
+    rows = [f'    "{name}": {weight:.3f},' for name, weight in zip(WEIGHTS, weights, strict=True)]
     return "\n".join(["WEIGHTS = {", *rows, "}", f"INTERCEPT = {intercept:.3f}"])

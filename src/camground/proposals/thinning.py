@@ -33,40 +33,30 @@ def to_proposals(
 ) -> Proposals:
     """Proposals of an image of `size` (width, height) from boxes (N, 4) that `source` found in it.
 
-    Scores (N,) in [0, 1] become the objectness. Boxes are cut to the image, then thinned. The whole image is
-    one of them if `config.whole_image` or if nothing else is left; its objectness is `whole_score`, or else
-    the best score of the boxes that nearly are it, or 0. It neither suppresses nor is suppressed.
+    Scores (N,) in [0, 1] become the objectness. Boxes are cut to the image; too small ones and those that
+    nearly are the whole image are left out, then those that overlap a better one. At most `config.count` are
+    kept, with the whole image as one of them if `config.whole_image`, or alone if nothing else is left; it
+    neither suppresses nor is suppressed. Its objectness is `whole_score`, or else the best score of the boxes
+    that nearly are it, or 0.
     """
     boxes = clip(np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4), *size)
     scores = np.asarray(scores, dtype=np.float64).reshape(-1)
-    kept = thin(boxes, scores, config, size)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    nearly_whole = area(boxes) > NEARLY_WHOLE * size[0] * size[1]
+    usable = (sides >= config.min_size * np.array(size)).all(axis=1) & (sides > 0).all(axis=1)
+    index = np.flatnonzero(usable & ~nearly_whole)
+    count = config.count - config.whole_image
+    kept = index[suppress(boxes[index], scores[index], config.nms_iou, count)]
     kept_boxes, objectness = boxes[kept], scores[kept]
     sources = [source] * len(kept)
     if config.whole_image or not kept.size:
         if whole_score is None:
-            whole_score = scores[area(boxes) > NEARLY_WHOLE * size[0] * size[1]].max(initial=0.0)
+            whole_score = scores[nearly_whole].max(initial=0.0)
         rank = int((objectness >= whole_score).sum())
         kept_boxes = np.insert(kept_boxes, rank, [0, 0, *size], axis=0)
         objectness = np.insert(objectness, rank, whole_score)
         sources.insert(rank, WHOLE)
     return Proposals(kept_boxes.astype(np.float32), objectness.astype(np.float32), sources)
-
-
-def thin(
-    boxes_xyxy: np.ndarray, scores: np.ndarray, config: ProposalsConfig, size: tuple[int, int]
-) -> np.ndarray:
-    """Indices of the boxes (N, 4) kept, best score (N,) first, in a picture of `size` (width, height).
-
-    Too small ones and those that nearly are the whole picture are left out, then those that overlap a
-    better one; at most `config.count`, less one for the whole image where that is wanted.
-    """
-    sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    usable = (sides >= config.min_size * np.array(size)).all(axis=1) & (sides > 0).all(axis=1)
-    usable &= area(boxes_xyxy) <= NEARLY_WHOLE * size[0] * size[1]
-    index = np.flatnonzero(usable)
-    count = config.count - config.whole_image
-    kept: np.ndarray = index[suppress(boxes_xyxy[index], scores[index], config.nms_iou, count)]
-    return kept
 
 
 def suppress(boxes_xyxy: np.ndarray, scores: np.ndarray, iou: float, count: int) -> np.ndarray:
