@@ -28,7 +28,8 @@ class Attention(nn.Module):
         # a finite floor: with minus infinity a row without any key would be NaN
         logits = logits.masked_fill(~memory_mask[:, None, None, :], -1e4)
         mixed = (torch.softmax(logits, -1) @ value).transpose(1, 2).reshape(batch, count, width)
-        return self.out(mixed)
+        out: Tensor = self.out(mixed)
+        return out
 
 
 class Block(nn.Module):

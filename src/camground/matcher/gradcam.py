@@ -70,4 +70,5 @@ class MatcherCam:
             shares = self.matcher.cell_shares(self.matcher.similarity(visual, texts))
             kept = gated(torch.from_numpy(maps).to(shares), shares.unflatten(-1, maps.shape[-2:]))
         scaled: np.ndarray = kept.cpu().numpy()
-        return scaled / np.maximum(scaled.max((1, 2), keepdims=True), 1e-12)
+        scaled /= np.maximum(scaled.max((1, 2), keepdims=True), 1e-12)
+        return scaled

@@ -34,7 +34,9 @@ def area_matrix(out: int, size: int) -> np.ndarray:
 def interval_cover(low: np.ndarray, high: np.ndarray, size: int) -> np.ndarray:
     """(N, size): the share of each cell [i, i + 1) that intervals `low` to `high` (N,) cover."""
     cell = np.arange(size)
-    return np.clip(np.minimum(high[:, None], cell + 1) - np.maximum(low[:, None], cell), 0, None)
+    cover = np.minimum(high[:, None], cell + 1) - np.maximum(low[:, None], cell)
+    clipped: np.ndarray = np.clip(cover, 0, None)
+    return clipped
 
 
 def grid_size(width: int, height: int, longest: int) -> tuple[int, int]:
@@ -46,7 +48,8 @@ def grid_size(width: int, height: int, longest: int) -> tuple[int, int]:
 def enlarge(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Maps (N, h, w) resampled bilinearly to (N, *grid) float32."""
     rows, columns = bilinear_matrix(grid[0], maps.shape[1]), bilinear_matrix(grid[1], maps.shape[2])
-    return rows @ maps.astype(np.float32) @ columns.T
+    enlarged: np.ndarray = rows @ maps.astype(np.float32) @ columns.T
+    return enlarged
 
 
 def peaks(maps: np.ndarray) -> np.ndarray:
@@ -85,10 +88,12 @@ def box_sums(maps: np.ndarray, map_index: np.ndarray, boxes_xyxy: np.ndarray) ->
         upper += integral[map_index, top, left + 1] * right_share
         lower = integral[map_index, top + 1, left] * (1 - right_share)
         lower += integral[map_index, top + 1, left + 1] * right_share
-        return upper * (1 - bottom_share) + lower * bottom_share
+        value: np.ndarray = upper * (1 - bottom_share) + lower * bottom_share
+        return value
 
     x1, y1, x2, y2 = np.asarray(boxes_xyxy, dtype=np.float64).T
-    return at(x2, y2) - at(x1, y2) - at(x2, y1) + at(x1, y1)
+    sums: np.ndarray = at(x2, y2) - at(x1, y2) - at(x2, y1) + at(x1, y1)
+    return sums
 
 
 def threshold_boxes(maps: np.ndarray, threshold: float, component: str = "largest") -> np.ndarray:

@@ -15,7 +15,8 @@ from camground.study.errors import UserError
 
 def to_bytes(cam: np.ndarray) -> bytes:
     """A map (H, W) in [0, 1] as the tables hold it: one byte a cell, row-major."""
-    return np.rint(np.clip(cam, 0, 1) * 255).astype(np.uint8).tobytes()
+    cells: np.ndarray = np.rint(np.clip(cam, 0, 1) * 255).astype(np.uint8)
+    return cells.tobytes()
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Maps:
     @property
     def present(self) -> np.ndarray:
         """(N,) bool: which maps there are."""
-        return self.sizes.prod(axis=1) > 0
+        present: np.ndarray = self.sizes.prod(axis=1) > 0
+        return present
 
     def stack(self, rows: np.ndarray) -> np.ndarray:
         """The maps at these rows (M,), all of one size, as (M, h, w) float32 in [0, 1]."""

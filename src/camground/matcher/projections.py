@@ -31,7 +31,8 @@ class ResidualConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = functional.gelu(self.expand(self.norm(self.depthwise(x))))
-        return x + self.dropout(self.project(hidden))
+        x = x + self.dropout(self.project(hidden))
+        return x
 
 
 class VisualTrunk(nn.Module):
@@ -51,7 +52,8 @@ class VisualTrunk(nn.Module):
         x = self.stem(features) + self.position(grid)
         for block in self.blocks:
             x = block(x)
-        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
+        unit: Tensor = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
+        return unit
 
 
 class TextProjection(nn.Module):
