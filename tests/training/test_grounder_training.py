@@ -127,6 +127,17 @@ def test_every_epoch_is_kept_where_the_config_says_so(
     assert not (run_train(paths, tmp_path / "plain", epochs=1) / EPOCHS).exists()
 
 
+def test_a_training_in_bfloat16_has_finite_losses(paths: dict[str, Path], tmp_path: Path) -> None:
+    losses = {"reconstruction": 1.0, "attention_mining": {"every": 1, "keep_weight": 1.0}}
+    grounder = {"map_boxes": [0.5]}
+    run_train(
+        paths, tmp_path / "out", grounder=grounder, losses=losses, precision="bfloat16", epochs=3
+    )
+    history = tables.read("history", tmp_path / "out" / "history.parquet")
+    assert {"train/keep", "train/reconstruction", "train/erased_score"} <= set(history["name"])
+    assert np.isfinite(history["value"]).all()
+
+
 def test_a_split_of_one_image_is_refused(paths: dict[str, Path], tmp_path: Path) -> None:
     expressions = tables.read("expressions", paths["expressions"])
     few = expressions[(expressions["split"] != "val") | (expressions["image_id"] == "i0")]
