@@ -11,7 +11,6 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from camground.study.ahead import map_ahead
 from camground.study.errors import UserError
 from camground.study.progress import track
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Photographs handed to the threads at a time; none of their pixels are kept.
-CHUNK = 256
+AHEAD = 256
 
 
 @contextmanager
@@ -105,17 +105,12 @@ def inspect(path: Path) -> PhotographFile:
 def inspect_all(paths: Sequence[Path]) -> list[PhotographFile]:
     """`inspect` of every path, in order, on all cores (Pillow decodes outside Python's lock)."""
     affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count()
-
-    def inspected() -> Iterator[PhotographFile]:
-        with ThreadPoolExecutor(cores) as pool:
-            for start in range(0, len(paths), CHUNK):
-                yield from pool.map(inspect, paths[start : start + CHUNK])
-
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    inspected = map_ahead(inspect, paths, AHEAD, cores)
     with warnings.catch_warnings():
         # Pillow warns of large photographs; only those it refuses to decode are a problem.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return list(track(inspected(), "photographs", total=len(paths)))
+        return list(track(inspected, "photographs", total=len(paths)))
 
 
 def locate(folder: Path, names: Iterable[str]) -> dict[str, Path]:
