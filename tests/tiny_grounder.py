@@ -141,6 +141,6 @@ def tiny_batch(
         teacher_cam=inputs.cam,
         cam_box=torch.tensor([[0.1, 0.1, 0.5, 0.6]] * PAIRS).double(),
         matcher_cam=inputs.cam,
-        cam_known=torch.ones(PAIRS, dtype=torch.bool),
+        has_cam=torch.ones(PAIRS, dtype=torch.bool),
         swaps=swaps,
     )

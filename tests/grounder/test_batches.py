@@ -54,7 +54,7 @@ def test_a_batch_is_loaded_with_its_swaps(tmp_path: Path) -> None:
         lengths = [len(pairs.texts[row]) for row in indices.expressions]
         assert batch.tokens[:, 0, 0].tolist() == lengths
         has_cam = [pairs.expression_ids[row] == "i4#0" for row in indices.expressions]
-        assert batch.cam_known.tolist() == has_cam
+        assert batch.has_cam.tolist() == has_cam
         assert batch.swaps is not None
         assert batch.swaps.expression.tolist() == np.flatnonzero(indices.swaps >= 0).tolist()
         rows = indices.swaps[indices.swaps >= 0]

@@ -82,7 +82,7 @@ def test_the_teachers_cam_and_its_box_stay_as_they_are(tmp_path: Path, control: 
     assert torch.equal(plain.matcher_cam, plain.teacher_cam)
     assert torch.equal(batch.teacher_cam, plain.teacher_cam)
     assert torch.equal(batch.cam_box, plain.cam_box)
-    assert torch.equal(batch.cam_known, plain.cam_known)
+    assert torch.equal(batch.has_cam, plain.has_cam)
     assert batch.matcher_cam.shape == plain.teacher_cam.shape
     assert torch.equal(batch.matcher_cam, plain.teacher_cam) == (control == "none")
 
@@ -99,9 +99,9 @@ def test_shuffled_shows_each_cam_once_to_another_image_and_always_the_same(tmp_p
 
 def test_shuffling_is_random_and_passes_over_missing_cams(tmp_path: Path) -> None:
     batch = load(tmp_path, "shuffled", absent=(0, 7))
-    assert batch.cam_known.tolist() == [i not in (0, 7) for i in range(COUNT)]
+    assert batch.has_cam.tolist() == [i not in (0, 7) for i in range(COUNT)]
     mass = batch.matcher_cam.flatten(1).sum(1)
-    assert torch.equal(mass > 0, batch.cam_known)
+    assert torch.equal(mass > 0, batch.has_cam)
     many = cam_control.partners(np.arange(1000), np.ones(1000, dtype=bool))
     assert (many != np.arange(1000)).all()
     steps = (many - np.arange(1000)) % 1000

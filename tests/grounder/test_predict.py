@@ -111,7 +111,7 @@ def test_the_tables_hold_what_the_forward_pass_gives(
     batch = data.load(indices, CPU)
     arguments = (batch.features, batch.proposals, batch.tokens, batch.mask, batch.owner)
     with torch.no_grad():
-        grounded = trained.model(*arguments, batch.matcher_cam, batch.cam_known)
+        grounded = trained.model(*arguments, batch.matcher_cam, batch.has_cam)
     count = grounded.proposal_count
     boxes = read_out(VotingConfig(), grounded.candidates, grounded.scores, count)
     assert sorted(pairs.expression_ids) == sorted(table.index)

@@ -57,5 +57,5 @@ def test_the_texts_have_every_method_and_split(tmp_path: Path) -> None:
 
 def test_the_groups_of_the_config_are_those_of_the_evaluation() -> None:
     assert ReportConfig().groups == tuple(GROUPINGS)
-    with pytest.raises(UserError, match="names a grouping twice"):
+    with pytest.raises(UserError, match="names size twice"):
         ReportConfig.parse({"groups": ["size", "size"]})

@@ -144,7 +144,7 @@ def test_every_key_is_described_and_every_default_valid(path: str, section: type
             "train: {optimiser: {learning_rate: fast}}",
             "learning_rate: must be a number, not 'fast'",
         ),
-        ("seeds: [1, 1]", "seeds: names one twice"),
+        ("seeds: [1, 1]", "seeds: names 1 twice"),
         ("data: null", "data: must hold keys, not null"),
         (
             "variants: {new: {grouder: {}}}",

@@ -121,7 +121,7 @@ def test_a_study_becomes_parents_children_params_curves_and_inputs(root: Path) -
     assert child.data.metrics["test/acc_0.5"] == pytest.approx(values["all"])
     # the rest is in the artifacts
     shown = {name.partition("/")[2] for name in child.data.metrics if name.startswith("test/")}
-    assert shown <= {records.allowed(name) for name in MAIN}
+    assert shown <= {records.mlflow_name(name) for name in MAIN}
     curve = connect(find_store(root.parent)).get_metric_history(child.info.run_id, "train/loss")
     assert [point.step for point in curve] == [20 * epoch for epoch in range(1, 9)]
     inputs = {

@@ -108,7 +108,7 @@ def test_the_terms_are_those_of_the_batch() -> None:
     model, batch = tiny_grounder(), tiny_batch(owner=(0, 0, 1))
     config = AttentionMiningConfig(keep_weight=2.0, size_limit=0.1)
     arguments = (batch.features, batch.proposals, batch.tokens, batch.mask, batch.owner)
-    output = model(*arguments, batch.matcher_cam, batch.cam_known, order="exact")
+    output = model(*arguments, batch.matcher_cam, batch.has_cam, order="exact")
     values = AttentionMining(model, config)(batch, output)
     mask = soft_mask(output.own_cam, config.omega, config.sigma)
     features, proposals = batch.features[batch.owner], batch.proposals.take(batch.owner)

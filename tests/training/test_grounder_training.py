@@ -51,7 +51,7 @@ def test_every_variant_of_the_study_trains_and_grounds(name: str) -> None:
         assert values["loss"] == values[name.removeprefix("region_")]
     arguments = (batch.features, batch.proposals, batch.tokens, batch.mask, batch.owner)
     with torch.no_grad():
-        scores = model.eval()(*arguments, batch.matcher_cam, batch.cam_known).scores
+        scores = model.eval()(*arguments, batch.matcher_cam, batch.has_cam).scores
     assert torch.isfinite(scores).all()
     assert (scores.std(-1) > 0).all()
 

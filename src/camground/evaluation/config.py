@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from camground.study.section import Section
+from camground.study.section import Distinct, Section
 
 EvaluatedSplit = Literal["val", "test", "testA", "testB"]
-
-
-def _distinct(splits: tuple[EvaluatedSplit, ...]) -> tuple[EvaluatedSplit, ...]:
-    if len(set(splits)) < len(splits):
-        raise ValueError(f"names a split twice: {', '.join(splits)}")
-    return splits
 
 
 class EvaluateConfig(Section):
     """The evaluation's protocol: what is predicted and measured, and what counts as right."""
 
-    splits: Annotated[
-        tuple[EvaluatedSplit, ...], Field(min_length=1), AfterValidator(_distinct)
-    ] = ("val", "test")
+    splits: Annotated[tuple[EvaluatedSplit, ...], Field(min_length=1), Distinct] = ("val", "test")
     """Splits whose expressions are predicted and evaluated."""
     iou_comparison: Literal[">=", ">"] = ">="
     """Whether an IoU equal to the threshold counts as right (>=) or as wrong (>)."""

@@ -24,7 +24,8 @@ class Metric(Generic[MeasuredType]):
     """A metric: `name` in the tables, `heading` for readers.
 
     needs: what an expression must have for its outcome to be known. outcomes: gives (N,) float64, nan where
-    not known. main: whether the metric is in the main table and in MLflow.
+    not known. main: whether the metric is in the main table and in MLflow. note: what it says, below the
+    report's table of it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Metric(Generic[MeasuredType]):
     needs: Literal["boxes", "objects", "proposals", "CAM", "own CAM", "scores", "swaps"]
     outcomes: Callable[[MeasuredType], np.ndarray]
     main: bool = False
+    note: str = ""
 
 
 WORD_CLASS = "word_class"
@@ -64,9 +66,30 @@ OF_EXPRESSIONS: tuple[Metric[Measured], ...] = (
 )
 # Of a word swap and its expression; see `word_swaps`.
 OF_SWAPS: tuple[Metric[MeasuredSwaps], ...] = (
-    Metric("word_swap", "Word swap", "swaps", lambda m: m.image_score_falls),
-    Metric("word_swap_object", "Word swap, object", "swaps", lambda m: m.object_score_falls),
-    Metric("swap_moves", "Box moves", "swaps", lambda m: m.box_moves),
+    Metric(
+        "word_swap",
+        "Word swap",
+        "swaps",
+        lambda m: m.image_score_falls,
+        note="How often the image scores higher with the phrase than with its swap, over swaps that are"
+        " false of the image. Chance is 50.",
+    ),
+    Metric(
+        "word_swap_object",
+        "Word swap, object",
+        "swaps",
+        lambda m: m.object_score_falls,
+        note="How often the best proposal of the true object (IoU of at least 0.5) scores higher with the"
+        " phrase than with its swap. Chance is 50.",
+    ),
+    Metric(
+        "swap_moves",
+        "Box moves",
+        "swaps",
+        lambda m: m.box_moves,
+        note="How often a swap that may mean another object of the image moves the chosen box (IoU of the"
+        " two boxes below 0.5). A grounder that ignores the word stays at 0.",
+    ),
 )
 METRICS: dict[str, Metric[Any]] = {metric.name: metric for metric in OF_EXPRESSIONS}
 METRICS |= {metric.name: metric for metric in OF_SWAPS}

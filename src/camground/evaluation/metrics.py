@@ -63,5 +63,5 @@ def right_object(boxes_xyxy: np.ndarray, objects: BoxLists, object_index: np.nda
     meant = objects.position == object_index[objects.owner]
     of_meant = objects.maximum(np.where(meant, iou, 0.0))
     of_others = objects.maximum(np.where(meant, 0.0, iou))
-    known = (object_index >= 0) & (objects.counts > 0)
-    return np.where(known, (of_meant > of_others).astype(np.float64), np.nan)
+    has_object = (object_index >= 0) & (objects.counts > 0)
+    return np.where(has_object, (of_meant > of_others).astype(np.float64), np.nan)

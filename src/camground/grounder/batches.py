@@ -103,7 +103,7 @@ class GroundingBatch:
     (M, T, text_width) with mask (M, T) bool; owner (M,) int64: each expression's image; text_ids (M,): equal
     for equal texts. teacher_cam (M, h, w) in [0, 1]: the expressions' own CAMs, with cam_box (M, 4) xyxy in
     [0, 1] around each; matcher_cam (M, h, w): what the CAM encoder sees, the same or a control's; both are
-    known where cam_known (M,) is. swaps: None where no expression has one.
+    zeros where has_cam (M,) is False. swaps: None where no expression has one.
     """
 
     image_rows: np.ndarray
@@ -116,7 +116,7 @@ class GroundingBatch:
     teacher_cam: Tensor
     cam_box: Tensor
     matcher_cam: Tensor
-    cam_known: Tensor
+    has_cam: Tensor
     swaps: Swaps | None
 
 
@@ -157,7 +157,7 @@ class GroundingData:
             teacher_cam=cam.to(device),
             cam_box=torch.from_numpy(self.cams.boxes[rows]).to(device),
             matcher_cam=self._shown(rows, cam).to(device),
-            cam_known=torch.from_numpy(self.cams.has_cam[rows]).to(device),
+            has_cam=torch.from_numpy(self.cams.has_cam[rows]).to(device),
             swaps=self._swaps(batch, device),
         )
 

@@ -34,10 +34,8 @@ class CamEncoder(nn.Module):
         self.position = nn.Parameter(torch.randn(config.tokens**2, width) * 0.02)
         self.withheld = nn.Parameter(torch.randn(width) * 0.02)
 
-    def forward(
-        self, cam: Tensor, cam_known: Tensor, boxes: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """cam (P, H, W) in [0, 1], cam_known (P,) bool: False withholds it, boxes (P, K, 4) xyxy in [0, 1].
+    def forward(self, cam: Tensor, has_cam: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """cam (P, H, W) in [0, 1], has_cam (P,) bool: False withholds it, boxes (P, K, 4) xyxy in [0, 1].
 
         Returns region features (P, K, width), a plain score (P, K) and tokens (P, tokens ** 2, width).
         """
@@ -49,9 +47,9 @@ class CamEncoder(nn.Module):
         side = self.config.tokens
         coarse = functional.adaptive_avg_pool2d(torch.cat([maps, cam.unsqueeze(1)], 1), side)
         tokens = self.token(coarse.flatten(2).transpose(1, 2)) + self.position
-        known = cam_known[:, None, None]
+        shown = has_cam[:, None, None]
         return (
-            torch.where(known, region, self.withheld),
-            self.score(numbers).squeeze(-1) * cam_known[:, None],
-            torch.where(known, tokens, self.withheld + self.position),
+            torch.where(shown, region, self.withheld),
+            self.score(numbers).squeeze(-1) * has_cam[:, None],
+            torch.where(shown, tokens, self.withheld + self.position),
         )

@@ -118,14 +118,14 @@ class Grounder(nn.Module):
         mask: Tensor,
         owner: Tensor,
         matcher_cam: Tensor | None = None,
-        cam_known: Tensor | None = None,
+        has_cam: Tensor | None = None,
         order: str = "none",
     ) -> GroundingOutput:
         """Ground P texts in B images.
 
         features (B, C, H, W) of the backbone and proposals of the images; tokens (P, T, text_width) of the
         language encoder and mask (P, T) bool; owner (P,) int64: the image of each text; matcher_cam
-        (P, h, w) in [0, 1], None: withheld from all; cam_known (P,) bool: False withholds it from a pair.
+        (P, h, w) in [0, 1], None: withheld from all; has_cam (P,) bool: False withholds it from a pair.
         order: of `own_cam`. Under `torch.no_grad` scores, image score and own CAM have no graph.
         """
         inference = not torch.is_grad_enabled()
@@ -140,19 +140,19 @@ class Grounder(nn.Module):
         if inference:
             own_cam, image_score = own_cam.detach(), image_score.detach()
         if matcher_cam is not None and self.cam_encoder is not None:
-            cam_known = self._cam_dropout(matcher_cam, cam_known)
+            has_cam = self._cam_dropout(matcher_cam, has_cam)
         else:
-            matcher_cam = cam_known = None
+            matcher_cam = has_cam = None
         candidates, again = images.proposals, images
         if self.config.map_boxes:
             # a model without the CAM encoder has not seen the matcher's map, nor may its boxes
-            maps = own_cam if cam_known is None else joint_map(own_cam, matcher_cam, cam_known)
+            maps = own_cam if has_cam is None else joint_map(own_cam, matcher_cam, has_cam)
             candidates = candidates.extended(boxes_around(maps, self.config.map_boxes))
             again = self.see(images.map, candidates)
         if again is images and matcher_cam is None:
             scores = image_score.proposal_scores  # nothing new to see
         else:
-            scores = self.score(again, texts, matcher_cam, cam_known)
+            scores = self.score(again, texts, matcher_cam, has_cam)
         if self.own_map is not None:
             # no loss on these scores shapes the map, so that a variant without attention mining differs
             # in the mining alone
@@ -228,11 +228,11 @@ class Grounder(nn.Module):
         images: Images,
         texts: Texts,
         matcher_cam: Tensor | None = None,
-        cam_known: Tensor | None = None,
+        has_cam: Tensor | None = None,
     ) -> Tensor:
         """Scores (P, K) of the proposals, logits, minus infinity where there is none.
 
-        matcher_cam and cam_known as in `forward`.
+        matcher_cam and has_cam as in `forward`.
         """
         proposals, subject = images.proposals, self._subject(texts)
         similarity = torch.einsum(
@@ -244,12 +244,12 @@ class Grounder(nn.Module):
         if self.cam_encoder is not None:
             if matcher_cam is None:
                 matcher_cam = images.map.new_zeros(len(scores), *images.map.shape[-2:])
-                cam_known = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-            elif cam_known is None:
-                cam_known = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
-            assert cam_known is not None
+                has_cam = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+            elif has_cam is None:
+                has_cam = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
+            assert has_cam is not None
             cam_regions, cam_scores, cam_tokens = self.cam_encoder(
-                matcher_cam, cam_known, proposals.boxes
+                matcher_cam, has_cam, proposals.boxes
             )
             scores = scores + cam_scores
         if self.fusion is not None:
@@ -288,11 +288,11 @@ class Grounder(nn.Module):
         weights = weights.masked_fill(~texts.mask, -torch.inf).softmax(-1)
         return functional.normalize((weights.unsqueeze(-1) * texts.words).sum(1), dim=-1)
 
-    def _cam_dropout(self, matcher_cam: Tensor, cam_known: Tensor | None) -> Tensor:
+    def _cam_dropout(self, matcher_cam: Tensor, has_cam: Tensor | None) -> Tensor:
         """Which pairs see their CAM (P,) bool: in training a random share does not."""
-        if cam_known is None:
-            cam_known = torch.ones(len(matcher_cam), dtype=torch.bool, device=matcher_cam.device)
+        if has_cam is None:
+            has_cam = torch.ones(len(matcher_cam), dtype=torch.bool, device=matcher_cam.device)
         if not self.training:
-            return cam_known
-        kept = torch.rand(len(cam_known), device=cam_known.device)
-        return cam_known & (kept >= self.config.cam_encoder.dropout)
+            return has_cam
+        kept = torch.rand(len(has_cam), device=has_cam.device)
+        return has_cam & (kept >= self.config.cam_encoder.dropout)

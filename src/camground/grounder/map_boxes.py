@@ -28,7 +28,7 @@ def boxes_around(maps: Tensor, thresholds: Sequence[float]) -> Tensor:
 
 
 @torch.no_grad()
-def joint_map(own_cam: Tensor, matcher_cam: Tensor | None, cam_known: Tensor) -> Tensor:
+def joint_map(own_cam: Tensor, matcher_cam: Tensor | None, has_cam: Tensor) -> Tensor:
     """The sum (P, H, W) of the own CAM (P, H, W) and, where it is known, the matcher's (P, h, w), each of
     maximum 1.
 
@@ -44,4 +44,4 @@ def joint_map(own_cam: Tensor, matcher_cam: Tensor | None, cam_known: Tensor) ->
             functional.interpolate(cam.unsqueeze(1), finer, mode="bilinear").squeeze(1)
             for cam in (own, matcher_cam)
         )
-    return own + matcher_cam * cam_known[:, None, None]
+    return own + matcher_cam * has_cam[:, None, None]

@@ -81,7 +81,7 @@ def prediction_rows(
         batch.mask,
         batch.owner,
         batch.matcher_cam,
-        batch.cam_known,
+        batch.has_cam,
     )
     erased = erased_scores(trained, batch, output).cpu().numpy()
     image_score = output.image_score.logit.sigmoid().cpu().numpy()

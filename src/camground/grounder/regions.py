@@ -66,15 +66,13 @@ def enlarge(boxes: Tensor, factor: float) -> Tensor:
     return torch.cat([centre - half, centre + half], -1).clamp(0, 1)
 
 
-def inside_and_ring(
-    boxes: Tensor, size: tuple[int, int], ring: float = RING
-) -> tuple[Tensor, Tensor]:
+def inside_and_ring(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Pooling weights (B, K, H * W) of each box's inside and of the ring around it; size (H, W).
 
     Each sums to 1 over the cells; the ring of a box as large as the image is empty and sums to 0.
     """
     inside = cell_overlap(boxes, *size)
-    around = (cell_overlap(enlarge(boxes, ring), *size) - inside).clamp(min=0)
+    around = (cell_overlap(enlarge(boxes, RING), *size) - inside).clamp(min=0)
     sums = (part.sum(-1, keepdim=True).clamp(min=1e-6) for part in (inside, around))
     return inside / next(sums), around / next(sums)
 
@@ -121,7 +119,7 @@ def pair_geometry(boxes: Tensor) -> Tensor:
     return torch.cat(parts, -1)
 
 
-def map_features(cam: Tensor, boxes: Tensor, ring: float = RING) -> Tensor:
+def map_features(cam: Tensor, boxes: Tensor) -> Tensor:
     """What a map says of each box: (B, K, 4) float.
 
     cam (B, H, W) at least 0; boxes (B, K, 4). The features are the mean inside, the mean in the ring,
@@ -130,7 +128,7 @@ def map_features(cam: Tensor, boxes: Tensor, ring: float = RING) -> Tensor:
     peak = cam.flatten(1).amax(-1).clamp(min=1e-6)
     flat = (cam / peak[:, None, None]).flatten(1).unsqueeze(-1)  # (B, H * W, 1)
     height, width = cam.shape[-2:]
-    inside, around = inside_and_ring(boxes, (height, width), ring)
+    inside, around = inside_and_ring(boxes, (height, width))
     mean_inside = (inside @ flat).squeeze(-1)
     mean_around = (around @ flat).squeeze(-1)
     mass = (cell_overlap(boxes, height, width) @ flat).squeeze(-1)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from camground.study.section import Section
+from camground.evaluation.metric_table import GROUPINGS
+from camground.study.section import Distinct, Section
 
-Grouping = Literal["flavour", "size", "distractors", "words", "word_class"]
+if TYPE_CHECKING:
+    Grouping = str
+else:
+    Grouping = Literal[tuple(GROUPINGS)]
 
 
 class GalleryConfig(Section):
@@ -23,15 +27,8 @@ class GalleryConfig(Section):
 class ReportConfig(Section):
     """What the report shows; its split and its reference variant are those of section `ablation`."""
 
-    groups: tuple[Grouping, ...] = ("flavour", "size", "distractors", "words", "word_class")
+    groups: Annotated[tuple[Grouping, ...], Distinct] = tuple(GROUPINGS)
     """Groupings of the expressions that get a chart. `word_class` groups by the classes of words in the text;
     an expression may be in several of them."""
     gallery: GalleryConfig = GalleryConfig()
     """The expressions shown with photograph, boxes and maps."""
-
-    @field_validator("groups")
-    @classmethod
-    def _each_once(cls, groups: tuple[Grouping, ...]) -> tuple[Grouping, ...]:
-        if len(set(groups)) < len(groups):
-            raise ValueError(f"names a grouping twice: {', '.join(groups)}")
-        return groups

@@ -113,7 +113,7 @@ def fill(results: Results, cards: list[Card]) -> None:
             card.proposals.append(_box(row["box_xyxy"]))
     for row, (card,) in _rows("cams", root / "gradcam" / "cams.parquet", by_id):
         card.matcher_map = _map(row["height"], row["width"], row["map"])
-    path = results.run(results.table.reference) / "predictions.parquet"
+    path = results.run_folder(results.table.reference) / "predictions.parquet"
     for row, (card,) in _rows("predictions", path, by_id):
         card.chosen = _box(row["box_xyxy"])
         card.own_map = _map(row["cam_height"], row["cam_width"], row["cam"])

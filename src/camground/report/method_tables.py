@@ -9,15 +9,6 @@ from camground.evaluation.metric_table import METRICS, OF_SWAPS, PRIMARY
 from camground.report.ablation_table import AblationTable, Cell
 from camground.report.text_tables import markdown
 
-SWAP_NOTES = {
-    "word_swap": "How often the image scores higher with the phrase than with its swap, over swaps that"
-    " are false of the image. Chance is 50.",
-    "word_swap_object": "How often the best proposal of the true object (IoU of at least 0.5) scores"
-    " higher with the phrase than with its swap. Chance is 50.",
-    "swap_moves": "How often a swap that may mean another object of the image moves the chosen box (IoU of"
-    " the two boxes below 0.5). A grounder that ignores the word stays at 0.",
-}
-
 
 @dataclass(frozen=True)
 class Line:
@@ -100,7 +91,7 @@ def word_swaps(table: AblationTable) -> list[MethodTable]:
         (metric, by_group(table, "word_class", metric.name, overall=True)) for metric in OF_SWAPS
     ]
     return [
-        replace(table_by_class, title=metric.heading, note=SWAP_NOTES[metric.name])
+        replace(table_by_class, title=metric.heading, note=metric.note)
         for metric, table_by_class in tables
         if table_by_class is not None
     ]

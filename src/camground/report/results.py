@@ -54,14 +54,14 @@ class Results:
     def _proposals(self) -> Path:
         return self.root / "proposals" / "proposals.parquet"
 
-    def run(self, method: str, seed: int | None = None) -> Path:
+    def run_folder(self, method: str, seed: int | None = None) -> Path:
         """The folder of a method's run, by default that of the first seed."""
         return self.root / method / f"seed{self.table.seeds[0] if seed is None else seed}"
 
     def seeds_of(self, method: str) -> list[int]:
         """The seeds that a method has results of (a baseline without chance has one)."""
         seeds = self.table.seeds
-        return [s for s in seeds if (self.run(method, s) / "metrics.parquet").exists()]
+        return [s for s in seeds if (self.run_folder(method, s) / "metrics.parquet").exists()]
 
     def seed_values(self, method: str) -> list[float]:
         """The primary metric of each seed, over all expressions of the report's split."""
@@ -70,7 +70,7 @@ class Results:
             row
             for seed in self.seeds_of(method)
             for row in tables.read_arrow(
-                "metrics", self.run(method, seed) / "metrics.parquet"
+                "metrics", self.run_folder(method, seed) / "metrics.parquet"
             ).to_pylist()
         ]
         return [
@@ -87,11 +87,14 @@ class Results:
 
     def histories(self, variant: str) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
         """`history` of each seed's training."""
-        return {seed: self.history(self.run(variant, seed) / "train") for seed in self.table.seeds}
+        return {
+            seed: self.history(self.run_folder(variant, seed) / "train")
+            for seed in self.table.seeds
+        }
 
     def outcomes(self, method: str, seed: int) -> dict[str, dict[str, float]]:
         """Outcomes by name of each expression of the report's split; those of word swaps left out."""
-        path = self.run(method, seed) / "outcomes.parquet"
+        path = self.run_folder(method, seed) / "outcomes.parquet"
         columns = ["expression_id", "name", "value"]
         table = tables.read_arrow("outcomes", path, [*columns, "split"])
         table = table.filter(pc.equal(table["split"], self.table.split))
@@ -144,7 +147,7 @@ class Results:
 
     def resolved_config(self, variant: str | None = None) -> dict[str, Any]:
         """The resolved config of a variant's first training, by default the reference's."""
-        path = self.run(variant or self.table.reference) / "train" / "config.yaml"
+        path = self.run_folder(variant or self.table.reference) / "train" / "config.yaml"
         try:
             return dict(yaml.safe_load(path.read_text()))
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:

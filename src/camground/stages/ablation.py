@@ -35,21 +35,21 @@ def ablation(
     from camground.study import tables
     from camground.study.progress import log
 
-    task = read_config(config, AblationInput)
-    names = (*task.baselines, *task.variants)
-    methods = [read_method(root, name, task.seeds) for name in names]
-    table = compare(methods, task.dataset, task.ablation)
+    options = read_config(config, AblationInput)
+    names = (*options.baselines, *options.variants)
+    methods = [read_method(root, name, options.seeds) for name in names]
+    table = compare(methods, options.dataset, options.ablation)
     tables.write("ablation", table, output)
     outcomes = methods[0].outcomes[0]
     readable = AblationTable(
-        dataset=task.dataset,
+        dataset=options.dataset,
         table=table,
-        baselines=list(task.baselines),
-        variants=list(task.variants),
-        seeds=list(task.seeds),
-        reference=task.ablation.reference,
-        split=task.ablation.split,
-        resamples=task.ablation.resamples,
+        baselines=list(options.baselines),
+        variants=list(options.variants),
+        seeds=list(options.seeds),
+        reference=options.ablation.reference,
+        split=options.ablation.split,
+        resamples=options.ablation.resamples,
         images={str(s): rows["image_id"].nunique() for s, rows in outcomes.groupby("split")},
     )
     texts = {markdown: render_markdown(readable), latex: render_latex(readable)}
@@ -57,4 +57,4 @@ def ablation(
     for file, text in texts.items():
         with tables.atomic(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    log.info("%d methods compared with %s", len(methods) - 1, task.ablation.reference)
+    log.info("%d methods compared with %s", len(methods) - 1, options.ablation.reference)

@@ -40,7 +40,7 @@ def baselines(
     from camground.evaluation.baselines import evaluate_baselines
     from camground.evaluation.ground_truth import load
 
-    task = read_config(config, BaselinesInput)
-    truth = load(task.evaluate, images, expressions, targets, proposals, cams)
-    threshold = task.gradcam.box_threshold
-    evaluate_baselines(truth, task.dataset, task.seeds, threshold, output_root)
+    options = read_config(config, BaselinesInput)
+    truth = load(options.evaluate, images, expressions, targets, proposals, cams)
+    threshold = options.gradcam.box_threshold
+    evaluate_baselines(truth, options.dataset, options.seeds, threshold, output_root)

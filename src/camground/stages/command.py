@@ -28,7 +28,6 @@ ConfigText = Annotated[
 Threads = Annotated[
     int, typer.Option(min=1, help="Processor threads, or processes where work is shared out.")
 ]
-InputFile = Annotated[Path, typer.Option(help="File to read.")]
 OutputFile = Annotated[Path, typer.Option(help="File to write.")]
 Folder = Annotated[Path, typer.Option(help="Folder to read.")]
 OutputFolder = Annotated[Path, typer.Option(help="Folder to write.")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import typer
 from pydantic import (
@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from camground.data.config import DataConfig
+from camground.evaluation.baselines import BASELINES
 from camground.evaluation.config import AblationConfig, EvaluateConfig
 from camground.features.config import FeaturesConfig
 from camground.grounder.config import GrounderConfig, PredictConfig
@@ -31,7 +32,7 @@ from camground.matcher.config import GradcamConfig, MatcherConfig
 from camground.proposals.config import ProposalsConfig
 from camground.report.config import ReportConfig
 from camground.study.layers import merge, merged_files, read_yaml
-from camground.study.section import Section, problems, refuse, unknown_key
+from camground.study.section import Distinct, Section, problems, refuse, unknown_key
 from camground.tracking.config import TrackingConfig
 from camground.training.config import LossesConfig, TrainConfig
 
@@ -40,16 +41,13 @@ RESERVED = frozenset(
     (
         *("all", "data", "proposals", "features", "matcher", "gradcam", "train", "predict"),
         *("evaluate", "baselines", "ablation", "report", "tracking"),
-        *("download", "leakage", "logs", "benchmarks", "figures", "resume", "model"),
-        *("random", "centre", "whole_image", "largest", "objectness"),
-        *("gradcam_ranking", "gradcam_box", "oracle"),
+        *("download", "leakage", "logs", "benchmarks", "figures", "resume", "model", *BASELINES),
     )
 )
 INTRODUCTION = """\
 A study's file holds what differs from `config.yaml`; `extends` names a file that lies between the two. The
 defaults here are the default study. `snakemake --config 'train={optimiser: {epochs: 5}}'` changes a key for
 once. `camground config show configs/refcoco.yaml` prints a study in full. Made by `camground config docs`."""
-Item = TypeVar("Item")
 
 
 class Variant(Section):
@@ -79,12 +77,6 @@ class _Difference:
     @classmethod
     def __get_pydantic_json_schema__(cls, _: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
         return handler(Variant.__pydantic_core_schema__)
-
-
-def _distinct(values: tuple[Item, ...]) -> tuple[Item, ...]:
-    if len(set(values)) < len(values):
-        raise ValueError("names one twice")
-    return values
 
 
 def _free_name(name: str) -> str:
@@ -126,11 +118,9 @@ class StudyConfig(Section):
     sources: str | None = None
     """A YAML file laid over the table of where the benchmarks are downloaded from, such as `sources:
     {refcoco: {addresses: [http://...]}}`; null: the table as it is."""
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)] = (0, 1)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] = (0, 1)
     """Seeds of training; one training per variant and seed."""
-    variants_to_run: (
-        Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)] | None
-    ) = None
+    variants_to_run: Annotated[tuple[str, ...], Field(min_length=1), Distinct] | None = None
     """Names of the variants in the study's table, in its order; null: all of them."""
     variants: Annotated[
         dict[VariantName, Annotated[dict[str, Any], _Difference]], Field(min_length=1)
@@ -152,17 +142,17 @@ class StudyConfig(Section):
     report: ReportConfig = ReportConfig()
 
     @classmethod
-    def parse(cls, given: Mapping[str, Any], path: str = "") -> Self:
+    def parse(cls, values: Mapping[str, Any], path: str = "") -> Self:
         """The config of a study, its variants and relations checked; `UserError` names all mistakes."""
-        found: list[str] = []
+        complaints: list[str] = []
         try:
-            study = cls.model_validate(given)
+            study = cls.model_validate(values)
         except ValidationError as error:
-            found = [*problems(error, cls, path)]
-        found += _variant_problems(given, known=found)
-        found = found or [*study._relation_problems()]
-        if found:
-            refuse(found)
+            complaints = [*problems(error, cls, path)]
+        complaints += _variant_problems(values, complaints)
+        complaints = complaints or [*study._relation_problems()]
+        if complaints:
+            refuse(complaints)
         return study
 
     @classmethod
@@ -230,9 +220,9 @@ def _merged_variant(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     return merge(base, config.get("variants", VARIANTS)[name])
 
 
-def _variant_problems(given: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
-    """What is wrong with variants beyond the `known` problems of the sections that they change."""
-    variants = given.get("variants", VARIANTS)
+def _variant_problems(config: Mapping[str, Any], complaints: Iterable[str]) -> Iterator[str]:
+    """What is wrong with variants beyond the `complaints` about the sections that they change."""
+    variants = config.get("variants", VARIANTS)
     for name, difference in variants.items() if isinstance(variants, Mapping) else ():
         if not isinstance(difference, Mapping):
             continue
@@ -243,11 +233,11 @@ def _variant_problems(given: Mapping[str, Any], known: Iterable[str]) -> Iterato
                 yield f"{path}.{key}: a variant may change only {', '.join(Variant.model_fields)}"
             else:
                 yield unknown_key(f"{path}.{key}", Variant.model_fields)
-        merged = _merged_variant(given, name)
+        merged = _merged_variant(config, name)
         try:
             Variant.model_validate({key: merged[key] for key in Variant.model_fields})
         except ValidationError as error:
-            inherited = {f"{path}.{problem.partition(': ')[0]}" for problem in known}
+            inherited = {f"{path}.{problem.partition(': ')[0]}" for problem in complaints}
             for problem in problems(error, Variant, path):
                 if problem.partition(": ")[0] not in inherited:
                     yield problem

@@ -31,6 +31,6 @@ def data(
     """Make the scenes, or read photographs or a benchmark, into the tables of all stages."""
     from camground.data.kinds import Outputs, write_data
 
-    stage_input = read_config(config, DataInput)
+    options = read_config(config, DataInput)
     outputs = Outputs(images, expressions, targets, rejected, pictures)
-    write_data(stage_input.data, stage_input.data_root, outputs)
+    write_data(options.data, options.data_root, outputs)

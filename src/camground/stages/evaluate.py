@@ -50,7 +50,7 @@ def evaluate(
     from camground.evaluation.ground_truth import load
     from camground.evaluation.outcomes import Run, evaluate_files
 
-    task = read_config(config, EvaluateInput)
-    truth = load(task.evaluate, images, expressions, targets, proposals, cams)
-    run = Run(task.dataset, task.variant, task.seed)
+    options = read_config(config, EvaluateInput)
+    truth = load(options.evaluate, images, expressions, targets, proposals, cams)
+    run = Run(options.dataset, options.variant, options.seed)
     evaluate_files(truth, run, predictions, swaps, outcomes, metrics)

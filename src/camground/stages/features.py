@@ -32,5 +32,5 @@ def features(
     """
     from camground.features.cache import write_features
 
-    settings = read_config(config, FeaturesInput).features
-    write_features(settings, images, expressions, output_dir, threads)
+    options = read_config(config, FeaturesInput)
+    write_features(options.features, images, expressions, output_dir, threads)

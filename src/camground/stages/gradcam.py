@@ -43,5 +43,5 @@ def gradcam(
     """
     from camground.matcher.cam_table import write_cams
 
-    settings = read_config(config, GradcamInput).gradcam
-    write_cams(settings, images, expressions, output, features, matcher, threads)
+    options = read_config(config, GradcamInput)
+    write_cams(options.gradcam, images, expressions, output, features, matcher, threads)

@@ -44,9 +44,9 @@ def proposals(
     """
     from camground.proposals.table import write_proposals
 
-    settings = read_config(config, ProposalsInput).proposals
+    options = read_config(config, ProposalsInput)
     tables = {"targets": targets, "expressions": expressions, "rejected": rejected}
-    write_proposals(settings, images, output, tables, threads)
+    write_proposals(options.proposals, images, output, tables, threads)
 
 
 def objectness(

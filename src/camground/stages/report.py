@@ -41,8 +41,8 @@ def report(
     """Show the study as one HTML file that opens offline, and its main charts as PNG."""
     from camground.report.page import write_report
 
-    study = dict(read_config(config, ReportInput))
-    write_report(root, output, figures or root / "figures", **study)
+    options = dict(read_config(config, ReportInput))
+    write_report(root, output, figures or root / "figures", **options)
 
 
 def document(

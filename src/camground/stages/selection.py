@@ -59,15 +59,15 @@ def selection(
     from camground.study.devices import prepare_torch
     from camground.study.progress import log
 
-    task = read_config(config, SelectionInput)
+    options = read_config(config, SelectionInput)
     device = prepare_torch(threads)
     inputs = images, expressions, proposals, cams
 
     def predict_with(checkpoint: Path, predictions: Path, swaps: Path) -> None:
         files = *inputs, features, checkpoint, predictions, swaps
-        predict(task.predict, task.evaluate.splits, *files, device)
+        predict(options.predict, options.evaluate.splits, *files, device)
 
-    truth = load(task.evaluate, images, expressions, targets, proposals, cams)
+    truth = load(options.evaluate, images, expressions, targets, proposals, cams)
     choices = compare_choices(train_dir, truth, split, predict_with)
     with tables.atomic(output) as temporary:
         temporary.write_text(json.dumps(choices, indent=1))

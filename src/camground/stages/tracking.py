@@ -52,14 +52,14 @@ def tracking(
     from camground.tracking.records import Study
     from camground.tracking.store import find_store
 
-    task = read_config(config, TrackingInput)
-    names = task.seeds, task.variants, task.baselines, task.ablation.reference
-    study = Study(root, task.dataset, *names)
+    options = read_config(config, TrackingInput)
+    names = options.seeds, options.variants, options.baselines, options.ablation.reference
+    study = Study(root, options.dataset, *names)
     settings = GroundingSettings(
-        proposals=task.proposals, gradcam=task.gradcam, predict=task.predict
+        proposals=options.proposals, gradcam=options.gradcam, predict=options.predict
     )
-    store = find_store(root.parent, task.tracking.uri)
-    written = ingest(study, task.tracking, task.evaluate, settings, store, report or [])
+    store = find_store(root.parent, options.tracking.uri)
+    written = ingest(study, options.tracking, options.evaluate, settings, store, report or [])
     with tables.atomic(output) as temporary:
         temporary.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
 

@@ -60,12 +60,12 @@ def _parsed(file: Path, changed: int) -> ast.Module:
 
 def _imports(file: Path, package: Path) -> Iterator[str]:
     """Names that may be modules of the package: `from a import b` gives both `a` and `a.b`."""
-    place = [package.name, *file.relative_to(package).with_suffix("").parts][:-1]
+    parents = [package.name, *file.relative_to(package).with_suffix("").parts][:-1]
     for node in ast.walk(_parsed(file, file.stat().st_mtime_ns)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = place[: len(place) - node.level + 1] if node.level else []
+            above = parents[: len(parents) - node.level + 1] if node.level else []
             source = ".".join([*above, *([node.module] if node.module else [])])
             yield source
             yield from (f"{source}.{alias.name}" for alias in node.names)

@@ -11,12 +11,32 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from camground.study.errors import UserError
+
+Values = TypeVar("Values", bound=tuple[Any, ...])
+
+
+def _distinct(values: Values) -> Values:
+    twice = [str(value) for value in dict.fromkeys(values) if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"names {', '.join(twice)} twice")
+    return values
+
+
+# Of a list whose values must differ.
+Distinct = AfterValidator(_distinct)
 
 
 class Section(BaseModel):
@@ -40,14 +60,14 @@ class Section(BaseModel):
         return _read(value, cls.model_fields[str(info.field_name)].annotation)
 
     @classmethod
-    def parse(cls, given: Mapping[str, Any], path: str = "") -> Self:
+    def parse(cls, values: Mapping[str, Any], path: str = "") -> Self:
         """The section from a mapping that stands at the dotted `path` of the config.
 
         Raises one `UserError` that names every wrong key by its dotted path, an unknown one with the
         nearest known name.
         """
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(values)
         except ValidationError as error:
             refuse(problems(error, cls, path))
 
@@ -56,9 +76,9 @@ class Section(BaseModel):
         return self.model_dump(mode="json")
 
 
-def refuse(found: Iterable[str]) -> typing.NoReturn:
+def refuse(complaints: Iterable[str]) -> typing.NoReturn:
     """One `UserError` for all problems of a config."""
-    lines = [*dict.fromkeys(found)]
+    lines = [*dict.fromkeys(complaints)]
     count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
     raise UserError("\n  ".join([f"the config has {count}:", *lines]))
 

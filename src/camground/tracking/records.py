@@ -120,9 +120,11 @@ def trained(run: Run, folder: Path) -> Run:
         run.tags["git_sha"] = summary["git_sha"]
     for row in tables.read_arrow("history", folder / "history.parquet").to_pylist():
         name = row["name"] if "/" in row["name"] else f"{run.stage}/{row['name']}"
-        run.metrics.append(Metric(allowed(name), row["value"], row["step"]))
+        run.metrics.append(Metric(mlflow_name(name), row["value"], row["step"]))
     numbers = {k: float(v) for k, v in summary.items() if type(v) in (int, float)}
-    run.metrics += [Metric(allowed(f"training/{name}"), value) for name, value in numbers.items()]
+    run.metrics += [
+        Metric(mlflow_name(f"training/{name}"), value) for name, value in numbers.items()
+    ]
     run.files += [folder / "config.yaml", folder / "summary.json"]
     run.seconds = numbers.get("seconds", 0.0)
     run.ended = (folder / "summary.json").stat().st_mtime
@@ -132,7 +134,7 @@ def trained(run: Run, folder: Path) -> Run:
 def evaluated(run: Run, path: Path) -> Run:
     """`run` with the main metrics of table `metrics`; the table itself holds all, and the groups."""
     run.metrics += [
-        Metric(allowed(f"{row['split']}/{row['metric']}"), row["value"])
+        Metric(mlflow_name(f"{row['split']}/{row['metric']}"), row["value"])
         for row in tables.read_arrow("metrics", path).to_pylist()
         if row["group"] == "all" and row["metric"] in MAIN
     ]
@@ -144,7 +146,7 @@ def evaluated(run: Run, path: Path) -> Run:
 def ablation_metrics(rows: Iterable[Mapping[str, Any]], variant: str) -> list[Metric]:
     """A method's main metrics of table `ablation`: mean, deviation, difference with its p."""
     return [
-        Metric(allowed(f"{row['split']}{suffix}/{row['metric']}"), row[column])
+        Metric(mlflow_name(f"{row['split']}{suffix}/{row['metric']}"), row[column])
         for row in rows
         if row["variant"] == variant and row["group"] == "all" and row["metric"] in MAIN
         for column in ("mean", "deviation", "difference", "p_holm")
@@ -158,7 +160,7 @@ def ablation_run(study: Study, rows: Iterable[Mapping[str, Any]], reports: Itera
     run = Run(f"{study.dataset}/ablation", "ablation", "ablation", "all")
     run.table = study.root / "ablation.parquet"
     run.metrics = [
-        Metric(allowed(f"{row['split']}/{PRIMARY}/{row['variant']}"), row["mean"])
+        Metric(mlflow_name(f"{row['split']}/{PRIMARY}/{row['variant']}"), row["mean"])
         for row in rows
         if row["group"] == "all" and row["metric"] == PRIMARY
     ]
@@ -212,11 +214,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         text = value if isinstance(value, str) else json.dumps(value, default=str)
         if len(text) > MAX_PARAM_LENGTH:
             text = text[: MAX_PARAM_LENGTH - 1] + "…"
-        flat[allowed(name)[:MAX_KEY_LENGTH]] = text
+        flat[mlflow_name(name)[:MAX_KEY_LENGTH]] = text
     return flat
 
 
-def allowed(name: str) -> str:
+def mlflow_name(name: str) -> str:
     """`name` in the letters that MLflow takes in keys: `acc@0.5` -> `acc_0.5`, `b+` -> `b_plus`."""
     return re.sub(r"[^\w.\- /]", "_", name.replace("+", "_plus"))
 

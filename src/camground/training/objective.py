@@ -47,7 +47,7 @@ class Objective(nn.Module):
             batch.mask,
             batch.owner,
             batch.matcher_cam,
-            batch.cam_known,
+            batch.has_cam,
             config.attention_mining.order if mining_weight else "none",
         )
         images = _one_row_per_image(output.images, batch.owner, len(batch.features))
