@@ -91,7 +91,7 @@ def camground(
 ) -> None:
     """Weakly supervised visual grounding: from image-sentence pairs to boxes.
 
-    The stages are run by `snakemake`, which passes their options; each also runs alone.
+    `snakemake` runs the stages and passes their options; each can also be run by itself.
     """
 
 

@@ -188,7 +188,7 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(
     messages: list[str] = []
     monkeypatch.setattr(loop.log, "info", lambda text, *values: messages.append(text % values))
     _, two = train(paths, tmp_path / "two", **options)
-    assert any("going on after epoch 1" in message for message in messages)
+    assert any("resuming after epoch 1" in message for message in messages)
     assert whole.keys() == two.keys()
     assert all(torch.equal(whole[name], two[name]) for name in whole)
 

@@ -1,4 +1,4 @@
-"""What one method's predictions are worth: `outcomes`, one row per expression and metric, and their means.
+"""One method's predictions measured: `outcomes`, one row per expression and metric, and their means.
 
 Counted is every expression of the evaluated splits that has a target. One without a prediction, such as
 one whose image has no proposals, counts as wrong (IoU 0), and the log says how many.

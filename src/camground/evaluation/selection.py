@@ -1,6 +1,6 @@
 """What choosing the epoch by boxes instead of captions would have gained.
 
-The pipeline never chooses by boxes; this says, once, what that honesty costs.
+The pipeline never chooses by boxes; this measures what that costs.
 """
 
 from __future__ import annotations

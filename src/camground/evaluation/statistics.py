@@ -2,7 +2,7 @@
 
 Expressions of one image are not independent, so images are resampled, not expressions; methods
 share each resample, so what makes an image hard for all cancels out; seeds are averaged inside one.
-The interval thus speaks of other test images, and the deviation beside it of other seeds.
+The interval thus covers the choice of test images, and the deviation beside it that of seeds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Features of networks that train along with the grounder (`train.tuned`), in place of the cached ones.
 
-A checkpoint of such a grounder holds the parameters of theirs that were trained, beside its own; the rest is
-what the config names. The matcher and its Grad-CAM stay on the frozen features.
+A checkpoint of such a grounder also holds those of their parameters that were trained; the others are
+those of the networks that the config names. The matcher and its Grad-CAM stay on the frozen features.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TunedFeatures(nn.Module):
         self, features: FeaturesConfig, backbone_stages: int, language_layers: int
     ) -> None:
         super().__init__()
-        # a grounder begins alike with and without them
+        # a grounder starts from the same parameters with and without them
         with torch.random.fork_rng(devices=[]):
             self.backbone = Backbone(features.backbone) if backbone_stages else None
             self.language = LanguageEncoder(features.language) if language_layers else None

@@ -1,4 +1,4 @@
-"""What the grounder reads of a study's files: features, proposals and CAMs of batches of image-text pairs."""
+"""A study's files as the grounder's batches: features, proposals and CAMs of image-text pairs."""
 
 from __future__ import annotations
 

@@ -65,6 +65,6 @@ def shown_alone(control: str, cams: Tensor) -> Tensor:
     if control == "shuffled":
         raise UserError(
             "grounder.cam_encoder.control: shuffled shows the CAM of another expression of a data split,"
-            " which a photograph on its own has not; ground it with a model of another control"
+            " which a single photograph does not have; ground it with a model trained with another control"
         )
     return fixed_map(control, *cams.shape[-2:]).to(cams).expand_as(cams)

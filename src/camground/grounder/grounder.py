@@ -1,4 +1,4 @@
-"""The grounder: CNN and transformer see, MiniLM reads, the CAM encoder points, the fusion decides.
+"""The grounder: CNN and transformer over the image, words of the language encoder, CAM encoder, and fusion.
 
 `Grounder.forward` is the whole method: it sees the images and reads the texts through the matcher that it is
 built on, scores each image with its text (`image_score`), draws its own Grad-CAM of that score, and looks
@@ -45,7 +45,7 @@ class Images:
 @dataclass
 class ImageScore:
     """S(I, q) of P pairs: logits (P,), the proposals' scores (P, K) that it pools, logits, minus infinity
-    where there is no proposal, and how much it rests on each cell, shares (P, H, W) or None."""
+    for padding, and how much it rests on each cell, shares (P, H, W) or None."""
 
     logit: Tensor
     proposal_scores: Tensor
@@ -81,7 +81,7 @@ class GroundingOutput:
 
 
 class Grounder(nn.Module):
-    """See the module's docstring. Row p of every argument belongs to pair p unless it says otherwise."""
+    """See the module's docstring. Row p of every argument belongs to pair p unless stated otherwise."""
 
     def __init__(self, matcher: Matcher, config: GrounderConfig) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""Relations between proposals: what the words say of where a proposal is among the others.
+"""Relations between proposals: what the words say about where a proposal is among the others.
 
 "The boat left of the house" and "the smallest boat" compare one object with others. Each head reads out
 of the words which other proposals to look at (the landmark: the house; the rest of the group: the
 boats) and what to look for in the pair's geometry (to the left of; smaller than). After the subject,
-location and relationship modules of MAttNet (Yu et al. 2018, section 3.2.3), with attention in the place
+location and relationship modules of MAttNet (Yu et al. 2018, section 3.2.3), with attention instead
 of its fixed choice of neighbours.
 """
 
@@ -41,7 +41,7 @@ class Relations(nn.Module):
         words: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        """Scores (P, K), logits: how well each proposal stands in the relations that the words name.
+        """Scores (P, K), logits: how well each proposal fits the relations that the words name.
 
         regions (P, K, width), boxes (P, K, 4) xyxy in [0, 1], objectness (P, K), valid (P, K) bool,
         words (P, T, width) with mask (P, T) bool.
@@ -57,7 +57,7 @@ class Relations(nn.Module):
         other = valid.unsqueeze(1) & ~torch.eye(count, dtype=torch.bool, device=valid.device)
         other = other.unsqueeze(1)
         attention = similarity.unsqueeze(2).masked_fill(~other, -1e4).softmax(-1)
-        attention = attention * other  # a proposal without others stands in no relation
+        attention = attention * other  # a single proposal is in no relation
         pair = self.pair(pair_geometry(boxes))
         score = regions.new_zeros(boxes.shape[:2])
         for head, query in enumerate(self.relation_query):

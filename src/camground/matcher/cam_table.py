@@ -1,4 +1,4 @@
-"""Writing the table `cams`: the Grad-CAM of every phrase and its image, of whatever source."""
+"""Writing the table `cams`: the Grad-CAM of every phrase on its image, from any source."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A Grad-CAM kept to the thing that is meant.
+"""A Grad-CAM confined to the object that is meant.
 
 Grad-CAM weighs channels by the mean of their gradient over the image, so it lights up whatever shares the
-expression's words, wherever it is. The gradient to each cell's own similarity knows which cells the score
-rests on, but shrinks to a few of them. The one says how far, the other where: the map is kept where it is
-joined to those cells without a break and near them.
+expression's words, wherever it is. The gradient to each cell's own similarity tells which cells the score
+rests on, but is concentrated on a few of them. The first gives the extent, the second the location: the map
+is kept where it is connected to those cells and near them.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from camground.matcher.matcher import Matcher, Texts
 
 
 class _PairedScore(nn.Module):
-    """The matcher's score with its texts held fast, as pytorch-grad-cam can call it: from the trunk's map,
+    """The matcher's score with fixed texts, as pytorch-grad-cam can call it: from the trunk's map,
     so that one pass of the trunk serves all expressions of an image."""
 
     def __init__(self, matcher: Matcher) -> None:

@@ -14,7 +14,7 @@ from camground.study.errors import UserError
 
 
 def to_bytes(cam: np.ndarray) -> bytes:
-    """A map (H, W) in [0, 1] as the tables hold it: one byte a cell, row-major."""
+    """A map (H, W) in [0, 1] as the tables hold it: one byte per cell, row-major."""
     cells: np.ndarray = np.rint(np.clip(cam, 0, 1) * 255).astype(np.uint8)
     return cells.tobytes()
 

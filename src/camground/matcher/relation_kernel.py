@@ -1,4 +1,4 @@
-"""Relations in the matcher: where on the grid a thing stands to the landmark that the words name.
+"""Relations in the matcher: where on the grid an object is relative to the landmark that the words name.
 
 "The boat left of the house" is true of the cells that show a boat and have the house on their right. Each
 head reads a landmark and a relation out of the words, spreads its attention over the cells that look

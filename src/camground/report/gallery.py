@@ -1,4 +1,4 @@
-"""The gallery: which expressions are shown, by a rule that cannot pick; their pictures and heat maps.
+"""The gallery: which expressions are shown, by a rule that cannot cherry-pick; their pictures and heat maps.
 
 The rule: the evaluated expressions of the reference's first seed are put in the order of a hash of their
 id; the first few right answers (IoU of at least 0.5 by the study's protocol) and the first few wrong ones

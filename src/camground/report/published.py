@@ -70,7 +70,7 @@ class Result(_Entry):
 
 
 class Method(_Entry):
-    """A published method; the head of the table explains the keys. None: not found."""
+    """A published method; the head of the table explains the keys. None: not stated where it was read."""
 
     name: Text
     title: Text

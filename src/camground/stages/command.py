@@ -26,7 +26,7 @@ ConfigText = Annotated[
     typer.Option(metavar="JSON", help="The stage's part of the config: JSON text or a JSON file."),
 ]
 Threads = Annotated[
-    int, typer.Option(min=1, help="Processor threads, or processes where work is shared out.")
+    int, typer.Option(min=1, help="Processor threads, or worker processes in stages that use them.")
 ]
 OutputFile = Annotated[Path, typer.Option(help="File to write.")]
 Folder = Annotated[Path, typer.Option(help="Folder to read.")]
@@ -44,7 +44,7 @@ CheckpointFolder = Annotated[
 ]
 ResumeFolder = Annotated[
     Path | None,
-    typer.Option(help="Folder from which an interrupted training goes on; emptied at its end."),
+    typer.Option(help="Folder to resume an interrupted training from; emptied when it ends."),
 ]
 ResultsFolder = Annotated[Path, typer.Option(help="Folder of the data set's results.")]
 

@@ -20,7 +20,9 @@ def download(
             envvar="CAMGROUND_SOURCES", help="A table of mirrors, laid over the packaged one."
         ),
     ] = None,
-    list_sources: Annotated[bool, typer.Option("--list", help="Print the table and end.")] = False,
+    list_sources: Annotated[
+        bool, typer.Option("--list", help="Print the table of sources and exit.")
+    ] = False,
 ) -> None:
     """Download, check and unpack public data sets, or say what to do by hand.
 

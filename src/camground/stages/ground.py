@@ -17,11 +17,13 @@ RED = (220, 40, 40)
 def ground(
     model: Annotated[Path, typer.Argument(help="Model folder, which the stage tracking makes.")],
     photograph: Annotated[Path, typer.Argument(help="Image file.")],
-    phrases: Annotated[list[str], typer.Argument(help="What to find, a box for each.")],
+    phrases: Annotated[list[str], typer.Argument(help="Phrases to find; one box each.")],
     drawn: Annotated[
-        Path | None, typer.Option(help="File for the photograph with the boxes drawn.")
+        Path | None, typer.Option(help="File to write the photograph with the boxes to.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Of the networks, as PyTorch names it.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Device of the networks, as PyTorch names it.")
+    ] = "cpu",
 ) -> None:
     """Ground phrases in a photograph: print each one's box (pixels) and score as CSV."""
     import csv

@@ -1,4 +1,4 @@
-"""Where and how PyTorch computes, alike for every stage."""
+"""Where and how PyTorch computes, the same for every stage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def use_threads(threads: int | None) -> torch.device:
-    """Compute with so many processor threads (None: as many as before); the device to compute on: the GPU if
+    """Set the number of processor threads (None: unchanged) and return the device to compute on: the GPU if
     there is one."""
     if threads is not None:
         torch.set_num_threads(threads)

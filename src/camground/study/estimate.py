@@ -1,7 +1,7 @@
-"""How long a `snakemake` run will still take, said after each job that ends.
+"""The time that a `snakemake` run will still take, logged after each job that ends.
 
 What the jobs cost relative to each other is known roughly beforehand; the pace of this run on this
-machine is measured, so the estimate mends itself as jobs end.
+machine is measured, so the estimate improves as jobs end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 
 class Estimate(logging.Handler):
-    """A handler for Snakemake's logger that says what is left.
+    """A handler for Snakemake's logger that logs how much time is left.
 
     `costs` holds what a job of each rule costs, in any unit: its seconds times the share of the
     cores that it keeps busy, for jobs may run side by side. Rules without an entry count nothing.
@@ -45,7 +45,7 @@ class Estimate(logging.Handler):
 
     def _finished(self, rule: str) -> None:
         self.done += self.costs.get(rule, 0.0)
-        # a rule that costs nothing says nothing new
+        # a rule without a cost changes nothing
         if rule in self.costs and 0 < self.done < self.total:
             elapsed = self.clock() - self.begun
             left = elapsed * (self.total - self.done) / self.done
@@ -53,7 +53,7 @@ class Estimate(logging.Handler):
 
 
 def spoken(seconds: float) -> str:
-    """`seconds` as a person says it: "40 s", "12 min", "2 h 05 min"."""
+    """`seconds` as people read it: "40 s", "12 min", "2 h 05 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

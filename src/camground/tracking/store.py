@@ -1,4 +1,4 @@
-"""Where the MLflow store is, how it is made once, where its artifacts lie, and its pages.
+"""The MLflow store: where it is, how it is created, where its artifacts are, and serving its pages.
 
 The local store is `mlflow.db` (SQLite) with the folder `mlartifacts` beside it. Runs hold their artifact
 address in MLflow's proxied scheme (`mlflow-artifacts:/1/<run>/artifacts`), never as a path, so the folder can
@@ -104,7 +104,7 @@ def initialise(store: Store) -> None:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"{store.database}: not usable as an MLflow store ({reason}); run `mlflow db upgrade"
-                f" {store.uri}`, or move it away with {ARTIFACTS}/: it is made again from the results"
+                f" {store.uri}`, or move it and {ARTIFACTS}/ away: it is made again from the results"
             ) from None
 
 

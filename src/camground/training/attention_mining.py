@@ -1,9 +1,9 @@
 """Attention mining (GAIN, Li et al. 2018, eq. 3 to 5), moved to grounding.
 
 The own Grad-CAM A is turned into a soft mask T; what the mask covers is erased, and the score that is left,
-S(I*, q), is to be small: whatever still carries the expression after erasing should have been in the map.
+S(I*, q), should be small: whatever still carries the expression after erasing should have been in the map.
 S is a probability, since a contrastive score is unbounded below, and is computed exactly as S(I, q) is. A
-size penalty and a keep term stand against the map that covers everything.
+size penalty and a keep term keep the map from covering everything.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class AttentionMining:
         self._erase_image = erase_image
 
     def weight(self, step: int, total: int) -> float:
-        """The weight at this step of `total`: it grows, and rests between every n-th step."""
+        """The weight at this step of `total`: it grows during the warm-up; 0 except at every n-th step."""
         config = self.config
         if not config.weight or (step + 1) % config.every:
             return 0.0
         return config.weight * config.every * min(1.0, step / total / max(config.warmup, 1e-9))
 
     def __call__(self, batch: GroundingBatch, output: GroundingOutput) -> dict[str, Tensor]:
-        """S(I*, q) and its companions, scalars; their weighted sum is "mining_sum"."""
+        """S(I*, q) and the other terms, scalars; their weighted sum is "mining_sum"."""
         config, owner = self.config, batch.owner
         features, tokens = batch.features[owner], batch.tokens
         if config.scorer == "frozen":

@@ -29,9 +29,9 @@ def info_nce(
     """Mean over images and texts of -log of the positives' mean probability ratio; scalar, at least 0.
 
     logits (images, texts); positive (images, texts) bool with at least one in each row and column.
-    Each positive competes with the negatives alone, not with other positives. extra_logits (images, S) are
-    of texts that are nobody's, and extra_negative (images, S) bool where one is false of the image: further
-    negatives of the images.
+    Each positive competes with the negatives alone, not with other positives. extra_logits (images, S)
+    are of texts that belong to no image of the batch; where extra_negative (images, S) bool says that one is
+    false of the image, it is a further negative.
     """
     loss = logits.new_zeros(())
     for scores, positive_of in ((logits, positive), (logits.T, positive.T)):

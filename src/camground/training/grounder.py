@@ -40,7 +40,7 @@ from camground.training.loop import fit, identity_of, write_results
 from camground.training.matcher import mean_scores
 from camground.training.objective import Objective
 
-EPOCHS = "epochs"  # folder of the epochs that a training was told to keep
+EPOCHS = "epochs"  # folder of the checkpoints that `train.keep_epochs` keeps
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Inputs:
     matcher: Path
 
     def files(self) -> list[Path]:
-        """Those that a training is a function of."""
+        """The files that the trained parameters depend on."""
         tables_ = [self.images, self.expressions, self.proposals, self.cams]
         folders = [self.features / "features.json", self.matcher / "checkpoint.safetensors"]
         return [*tables_, *folders]
@@ -91,8 +91,8 @@ def train_grounder(
 ) -> None:
     """Write checkpoint, resolved config, history and summary of one training into `output`.
 
-    box_threshold: of the CAM's box for the teacher, a share of the map's maximum. resume: the folder that an
-    interrupted training goes on from, emptied at the end.
+    box_threshold: of the CAM's box for the teacher, a share of the map's maximum. resume: the folder to
+    resume an interrupted training from, emptied at the end.
     """
     device = prepare_torch(threads, seed)
     store, networks = open_features(inputs, train, device)
@@ -168,7 +168,7 @@ def train_grounder(
 def validation_scores(objective: Objective, batch: GroundingBatch) -> dict[str, float]:
     """The losses on a batch of the val split without mining; "score" is minus their sum.
 
-    They know captions, their swaps and the teacher, never a box."""
+    It depends on captions, their swaps and the teacher, never on a box."""
     values = {name: float(value) for name, value in objective(batch, 1, 1, mine=False).items()}
     return {**values, "score": -values["loss"]}
 
@@ -176,13 +176,15 @@ def validation_scores(objective: Objective, batch: GroundingBatch) -> dict[str, 
 def open_features(
     inputs: Inputs, train: TrainConfig, device: torch.device
 ) -> tuple[FeatureStore, TunedFeatures | None]:
-    """The cached features, or those of the networks that train along, which come second."""
+    """The store of features and, where the backbone or the language encoder trains too, these networks."""
     store, tuned = FeatureStore(inputs.features), train.tuned
     if not tuned.backbone and not tuned.language:
         return store, None
     features = FeaturesConfig.parse(store.meta["config"], "features")
     networks = TunedFeatures(features, tuned.backbone, tuned.language).to(device)
-    log.info("%d tensors of backbone and language train too", len(networks.trained()))
+    log.info(
+        "%d tensors of the backbone and the language encoder train too", len(networks.trained())
+    )
     return TunedStore(inputs.features, inputs.images, networks), networks
 
 

@@ -1,8 +1,8 @@
 """The training loop of the matcher and of the grounder, on a CPU or a GPU.
 
 AdamW with linear warm-up and cosine decay, gradient clipping, selection on a validation score that
-knows captions only, and a checkpoint after every epoch from which an interrupted run goes on to the
-very bytes that an uninterrupted one would have written: the random numbers of an epoch depend on the
+knows captions only, and a checkpoint after every epoch from which an interrupted run resumes and ends
+with the very bytes that an uninterrupted one would have written: the random numbers of an epoch depend on the
 seed and the epoch alone.
 """
 
@@ -63,9 +63,9 @@ def fit(
     `losses(batch, step, total)` returns named scalars with their sum under "loss" (other names are
     logged only, as means over the steps that have them); `step` counts from 0 to `total` over the whole
     training, so what depends on it survives an interruption. `validate()`, called without gradients, returns
-    named values; the epoch with the highest "score" wins. `resume` is the file to go on from and to keep up
-    to date; one of another `identity` (see `identity_of`) is passed over. `each_epoch(n)` is called after the
-    n-th epoch, from 1, with the model as it then is. `slow`: beginnings of parameters' names, and the share
+    named values; the epoch with the highest "score" wins. `resume` is the file to resume from and to keep up
+    to date; one with another `identity` (see `identity_of`) is ignored. `each_epoch(n)` is called after the
+    n-th epoch, from 1, with the model as it then is. `slow`: prefixes of parameters' names, and the share
     of the learning rate at which those learn. `UserError` when a loss or gradient is not finite.
     """
     device = use_threads(None)
@@ -92,7 +92,7 @@ def fit(
         best, history = saved["best"], saved["history"]
         best_score, best_epoch = saved["best_score"], saved["best_epoch"]
         first, step, spent = saved["epoch"] + 1, saved["step"], saved["seconds"]
-        log.info("%s: going on after epoch %d of %d", label, first, config.epochs)
+        log.info("%s: resuming after epoch %d of %d", label, first, config.epochs)
 
     began = time.monotonic()
     for epoch in range(first, config.epochs):
@@ -135,7 +135,7 @@ def fit(
         if each_epoch is not None:
             each_epoch(epoch + 1)
         if checked["score"] > best_score:
-            # a plain number: nothing else may stand in a resume file
+            # a plain number: a resume file may hold nothing else
             best_score, best_epoch, best = float(checked["score"]), epoch, _parameters(model)
         seconds = spent + time.monotonic() - began
         log.info(
@@ -220,10 +220,12 @@ def _resumable(
         return None
     try:
         saved = torch.load(resume, map_location=device, weights_only=True)
-    except Exception as error:  # what a torn file makes of the unpickler is any of them
-        log.info("%s: %s cannot be read (%s); starting anew", label, resume, error)
+    except Exception as error:  # a damaged file may raise any of them
+        log.info("%s: %s cannot be read (%s); starting from scratch", label, resume, error)
         return None
     if not isinstance(saved, dict) or saved.get("identity") != identity:
-        log.info("%s: %s is of another config, code or data; starting anew", label, resume)
+        log.info(
+            "%s: %s is from another config, code or data; starting from scratch", label, resume
+        )
         return None
     return saved

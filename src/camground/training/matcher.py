@@ -34,7 +34,7 @@ def train_matcher(
 ) -> None:
     """Write checkpoint, resolved config, history and summary of the matcher into `output`.
 
-    resume: the folder that an interrupted training goes on from, emptied at the end.
+    resume: the folder to resume an interrupted training from, emptied at the end.
     """
     prepare_torch(threads, config.seed)
     store = FeatureStore(features)
@@ -129,7 +129,7 @@ def swap_loss(
 
 
 def matching_scores(logits: Tensor, positive: Tensor) -> dict[str, float]:
-    """How well images and texts find each other: `score` (minus the contrastive loss) and `recall@1`."""
+    """How well images and texts are matched: `score` (minus the contrastive loss) and `recall@1`."""
     return {
         "score": -float(info_nce(logits, positive)),
         "recall@1": float(recall_at_1(logits, positive)),

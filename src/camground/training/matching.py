@@ -18,8 +18,8 @@ from camground.matcher.matcher import Texts
 def hardest(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     """Sampled hard negatives: for each text an image, for each image a text, by softmax of the logits.
 
-    logits (B, M), positive (B, M) bool. Where an image or text has no negative in the batch the index is
-    that of some positive; `matching` gives such a pair no weight.
+    logits (B, M), positive (B, M) bool. Where an image or text has no negative in the batch, the index is
+    that of a positive, which `matching` gives no weight.
     """
     scores = logits.detach().masked_fill(positive, -1e4)
     image_of_text = torch.multinomial(scores.T.softmax(-1), 1).squeeze(-1)

@@ -18,7 +18,7 @@ from camground.training.reconstruction import Reconstruction, text_vectors
 
 
 class Objective(nn.Module):
-    """All losses of one batch; the grounder and what the losses need beside it are its modules.
+    """All losses of one batch; the grounder and whatever else the losses need are its modules.
 
     `forward(batch, step, total)`, step from 0 of total steps of the whole training, returns named scalars,
     the sum as "loss". `mine` False leaves attention mining out. It keeps no state between steps.
@@ -93,7 +93,7 @@ class Objective(nn.Module):
     def _swaps(
         self, batch: GroundingBatch, images: Images
     ) -> tuple[Texts | None, Tensor | None, Tensor | None]:
-        """The swaps' texts, their contrastive logits (B, S) and where they are negatives, bool alike."""
+        """The swaps' texts, their contrastive logits (B, S), and where they are negatives, (B, S) bool."""
         swaps = batch.swaps
         if swaps is None:
             return None, None, None
@@ -109,6 +109,6 @@ class Objective(nn.Module):
 def _one_row_per_image(pairs: Images, owner: Tensor, count: int) -> Images:
     """The images of pairs, each of which has at least one, from their first pairs."""
     if len(owner) == count:
-        return pairs  # one text each, in the images' order
+        return pairs  # one text per image, in the images' order
     first = (owner.unsqueeze(0) == torch.arange(count, device=owner.device).unsqueeze(1)).float()
     return pairs.take(first.argmax(1))
