@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camground.grounder.batches import GroundingBatch, Swaps
+from camground.grounder.batches import GroundingBatch, SwapBatch
 from camground.grounder.config import GrounderConfig
 from camground.grounder.grounder import Grounder, GroundingOutput, Images, ImageScore
 from camground.grounder.regions import Proposals
@@ -129,7 +129,7 @@ def tiny_batch(
     rows = torch.tensor(list(swapped), dtype=torch.long)
     swaps = None
     if len(rows):
-        swaps = Swaps(rows, -inputs.tokens[rows], inputs.mask[rows], torch.tensor(list(false)))
+        swaps = SwapBatch(rows, -inputs.tokens[rows], inputs.mask[rows], torch.tensor(list(false)))
     return GroundingBatch(
         image_rows=images.numpy(),
         features=inputs.features[images],

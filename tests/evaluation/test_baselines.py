@@ -118,7 +118,7 @@ def test_gradcam_ranking_equals_a_loop(truth: GroundTruth, monkeypatch: pytest.M
             scores.append(inside / ((x2 - x1) * (y2 - y1)) ** 0.5)
         assert scores[found.rank[i]] == pytest.approx(max(scores), rel=1e-6)
     # without the division the whole image always wins
-    monkeypatch.setattr(baselines, "AREA_EXPONENT", 0)
+    monkeypatch.setattr(baselines.map_geometry, "AREA_EXPONENT", 0)
     assert (choose("gradcam_ranking", truth).rank == 0).all()
 
 

@@ -27,8 +27,6 @@ RANDOM_SEED = 0
 CENTRE_SIDE = 0.7
 # `largest` and `objectness` leave out proposals of at least this share of the image.
 WHOLE_IMAGE_SHARE = 0.95
-# Of the ranking by the map, sum of the map inside / area^exponent, as in ALBEF (Li et al. 2021).
-AREA_EXPONENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def gradcam_ranking(context: Context) -> Choice:
         cells = proposals.boxes_xyxy[boxes] / sizes * [width, height, width, height]
         inside = map_geometry.box_sums(maps.stack(rows), row_of[owner], cells)
         sums[boxes] = inside / (height * width)
-    scores = sums / np.maximum(share, np.finfo(float).tiny) ** AREA_EXPONENT
+    scores = sums / np.maximum(share, np.finfo(float).tiny) ** map_geometry.AREA_EXPONENT
     chosen = _choose(truth, proposals.argmax(scores), proposals.maximum(scores))
     return Choice(chosen.boxes_xyxy, chosen.score, chosen.rank, chosen.present & maps.present)
 

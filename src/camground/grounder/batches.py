@@ -85,7 +85,7 @@ class CamTable:
 
 
 @dataclass
-class Swaps:
+class SwapBatch:
     """The swaps of a batch's expressions: expression (S,) int64, the row of the expression that each was made
     from; tokens (S, T, text_width) with mask (S, T) bool; false (S,) bool: known to be false of the image."""
 
@@ -117,7 +117,7 @@ class GroundingBatch:
     cam_box: Tensor
     matcher_cam: Tensor
     has_cam: Tensor
-    swaps: Swaps | None
+    swaps: SwapBatch | None
 
 
 class GroundingData:
@@ -161,13 +161,13 @@ class GroundingData:
             swaps=self._swaps(batch, device),
         )
 
-    def _swaps(self, batch: PairBatch, device: torch.device) -> Swaps | None:
+    def _swaps(self, batch: PairBatch, device: torch.device) -> SwapBatch | None:
         expression = np.flatnonzero(batch.swaps >= 0)
         if not len(expression):
             return None
         swaps = batch.swaps[expression]
         tokens, mask = self.store.texts([self.pairs.swaps.texts[row] for row in swaps])
-        return Swaps(
+        return SwapBatch(
             torch.from_numpy(expression).to(device),
             tokens.to(device),
             mask.to(device),

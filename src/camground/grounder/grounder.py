@@ -205,6 +205,10 @@ class Grounder(nn.Module):
             shares.unflatten(-1, images.map.shape[-2:]),
         )
 
+    def score_images(self, features: Tensor, proposals: Proposals, texts: Texts) -> ImageScore:
+        """`image_score` of row p of backbone features (P, C, H, W) and proposals with row p of the texts."""
+        return self.image_score(self.see(self.matcher.trunk(features), proposals), texts)
+
     def own_cam(self, image_score: ImageScore, visual: Tensor, order: str = "exact") -> Tensor:
         """The model's own Grad-CAM (P, H, W), at least 0: relu(sum_k alpha_k F_k), alpha_k the mean of
         dS/dF_k (GAIN, Li et al. 2018, eq. 1 and 2), with `own_gate` kept to where the image score rests.

@@ -117,9 +117,9 @@ def erased_scores(
 ) -> torch.Tensor:
     """S(I*, q) (M,), probabilities, after erasing features under the own CAM, in every variant."""
     model, mask = trained.model, soft_mask(output.own_cam, trained.omega, trained.sigma)
-    features = erase(batch.features[batch.owner], mask)
-    images = model.see(model.matcher.trunk(features), batch.proposals.take(batch.owner))
-    return model.image_score(images, output.texts).logit.sigmoid()
+    erased = erase(batch.features[batch.owner], mask)
+    proposals = batch.proposals.take(batch.owner)
+    return model.score_images(erased, proposals, output.texts).logit.sigmoid()
 
 
 def in_chunks(pairs: Pairs, size: int) -> Iterator[np.ndarray]:

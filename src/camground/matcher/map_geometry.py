@@ -11,6 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
+# Of the ranking of boxes by a map, sum of the map inside / area^exponent (ALBEF, Li et al. 2021, section 6).
+AREA_EXPONENT = 0.5
+
 
 @lru_cache(maxsize=4096)
 def bilinear_matrix(out: int, size: int) -> np.ndarray:

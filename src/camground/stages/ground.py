@@ -10,7 +10,6 @@ import typer
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-EDGES = ("xmin", "ymin", "xmax", "ymax")
 RED = (220, 40, 40)
 
 
@@ -36,7 +35,7 @@ def ground(
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["text", "x1", "y1", "x2", "y2", "score"])
     for answer in answers:
-        box = [round(answer["box"][edge], 2) for edge in EDGES]
+        box = [round(edge, 2) for edge in answer["box"].values()]
         table.writerow([answer["label"], *box, round(answer["score"], 2)])
     if drawn is not None:
         picture = read_photograph(photograph)
@@ -50,6 +49,6 @@ def draw_boxes(picture: Image, answers: list[dict[str, Any]]) -> None:
 
     pen = ImageDraw.Draw(picture)
     for answer in answers:
-        left, top, right, bottom = (answer["box"][edge] for edge in EDGES)
+        left, top, right, bottom = answer["box"].values()
         pen.rectangle((left, top, right - 1, bottom - 1), outline=RED, width=2)
         pen.text((left + 3, top + 1), answer["label"], fill=RED)

@@ -35,10 +35,8 @@ class ImageProbability(nn.Module):
         self, features: Tensor, proposals: Proposals, tokens: Tensor, mask: Tensor
     ) -> Tensor:
         """Of backbone features (P, C, H, W), proposals and tokens (P, T, text_width) with mask (P, T)."""
-        grounder = self.grounder
-        images = grounder.see(grounder.matcher.trunk(features), proposals)
-        logit = grounder.image_score(images, grounder.matcher.read(tokens, mask)).logit
-        return logit.sigmoid()
+        texts = self.grounder.matcher.read(tokens, mask)
+        return self.grounder.score_images(features, proposals, texts).logit.sigmoid()
 
 
 class AttentionMining:

@@ -2,8 +2,8 @@
 
 The teacher is a distribution over the proposals made from the CAM, without any label: how much stronger
 the map is inside a proposal than in the ring around it, how much of the map it holds for its area (the
-ranking of ALBEF, Li et al. 2021, section 6: sum inside / area ** a), how well it fits the box around the
-thresholded map, and how much of an object it looks.
+ranking of ALBEF, Li et al. 2021, section 6), how well it fits the box around the thresholded map, and how
+much it looks like an object.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from camground.grounder.regions import Proposals, cell_overlap, map_features, pairwise_iou
+from camground.matcher.map_geometry import AREA_EXPONENT
 from camground.training.config import DistillationConfig
-
-AREA_EXPONENT = 0.5  # a of the ranking, as in ALBEF
 
 
 def contrast(cam: Tensor, boxes: Tensor, valid: Tensor) -> Tensor:
@@ -29,7 +28,7 @@ def contrast(cam: Tensor, boxes: Tensor, valid: Tensor) -> Tensor:
 
 
 def ranking(cam: Tensor, boxes: Tensor, valid: Tensor) -> Tensor:
-    """sum of the map inside / area ** a, scaled to maximum 1 in each row: (P, K) in [0, 1].
+    """sum of the map inside / area ** AREA_EXPONENT, scaled to maximum 1 in each row: (P, K) in [0, 1].
 
     cam (P, H, W) at least 0; boxes (P, K, 4) xyxy in [0, 1]; valid (P, K) bool.
     """

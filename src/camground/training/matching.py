@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from camground.grounder.batches import Swaps
+from camground.grounder.batches import SwapBatch
 from camground.grounder.grounder import Grounder, Images, ImageScore
 from camground.matcher.matcher import Texts
 
@@ -49,7 +49,7 @@ def matching(
     own: ImageScore,
     contrastive_logits: Tensor,
     positive: Tensor,
-    swaps: Swaps | None = None,
+    swaps: SwapBatch | None = None,
     swap_texts: Texts | None = None,
     swaps_negative: bool = True,
 ) -> tuple[Tensor, Tensor]:
