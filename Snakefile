@@ -47,8 +47,6 @@ rule all:
 
 
 onsuccess:
-    results = [
-        file for file in map(study, ("ablation.md", "report.html")) if Path(file).exists()
-    ]
+    results = [file for file in map(study, ("ablation.md", "report.html")) if Path(file).exists()]
     if results:
         logger.info(f"Results: {', '.join(results)}")

@@ -76,9 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="the folder that holds the package camground")
     parser.add_argument("--mermaid", action="store_true", help="print the drawing")
-    parser.add_argument(
-        "--join-top", action="store_true", help="take the modules at the top as one"
-    )
+    parser.add_argument("--join-top", action="store_true", help="take the modules at the top as one")
     arguments = parser.parse_args()
     sys.path.insert(0, str(arguments.source.resolve()))
     top = [path for path in (arguments.source / "camground").iterdir() if path.name[0] not in "_."]
@@ -90,9 +88,7 @@ def main() -> None:
 
     imports = imports_of()
     between = Counter(
-        (node(a), node(b))
-        for a, b in imports
-        if node(a) != node(b) and "camground" not in (node(a), node(b))
+        (node(a), node(b)) for a, b in imports if node(a) != node(b) and "camground" not in (node(a), node(b))
     )
     if arguments.mermaid:
         print(mermaid(between, packages))
@@ -102,9 +98,7 @@ def main() -> None:
     print(f"modules at the top: {len(modules)}; packages: {len(packages)}")
     print(f"imports from one of these to another: {sum(between.values())} (arrows: {len(between)})")
     executed = circles(imports_of(exclude_type_checking_imports=True))
-    print(
-        f"circles of modules: {len(executed)}; with imports for type checkers: {len(circles(imports))}"
-    )
+    print(f"circles of modules: {len(executed)}; with imports for type checkers: {len(circles(imports))}")
     print(f"circles of rooms: {len(circles(between))}", *circles(between))
     if "stages" in packages:
         against = upward(imports)

@@ -103,9 +103,7 @@ def all_trained(file):
 def all_baselines(file):
     """That file of every baseline; one without chance runs with the first seed alone."""
     return [
-        trained(name, seed, file)
-        for name, baseline in BASELINES.items()
-        for seed in baseline.seeds(SEEDS)
+        trained(name, seed, file) for name, baseline in BASELINES.items() for seed in baseline.seeds(SEEDS)
     ]
 
 

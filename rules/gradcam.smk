@@ -40,9 +40,7 @@ rule gradcam:
         gpu=GPU,
     params:
         config=STUDY.part(*keys("gradcam", "box_threshold", *OTHER_SOURCES)),
-        folders=(
-            [] if PRETRAINED else ["--features", study("features"), "--matcher", study("matcher")]
-        ),
+        folders=([] if PRETRAINED else ["--features", study("features"), "--matcher", study("matcher")]),
     message:
         f"Grad-CAM of every expression, of source {STUDY.gradcam.source}"
     shell:

@@ -30,11 +30,7 @@ REFER = {
     "referit": ("refclef", "berkeley", ("val", "test")),
 }
 # The other refs file in an archive, and what it calls a split that shares photographs with ours.
-SIBLINGS = {
-    "refcoco": ("google", "val"),
-    "refcocog": ("google", "val"),
-    "refclef": ("unc", "testAB"),
-}
+SIBLINGS = {"refcoco": ("google", "val"), "refcocog": ("google", "val"), "refclef": ("unc", "testAB")}
 TRAINED, EVALUATED = 8, 3  # photographs of train, and of each other split
 
 
@@ -79,9 +75,7 @@ def drawn_refer(root: Path, config: str) -> Refer:
     crowd = refer.annotate(500, [0.0, 0.0, 9.0, 9.0], category_id=18)
     width, height = SIZES[0]
     counts = {"counts": [0, 9, width * height - 9], "size": [height, width]}
-    next(one for one in refer.annotations if one["id"] == crowd).update(
-        iscrowd=1, segmentation=counts
-    )
+    next(one for one in refer.annotations if one["id"] == crowd).update(iscrowd=1, segmentation=counts)
     return refer.write()
 
 
@@ -187,9 +181,7 @@ def serve_flickr30k(site: Site, folder: Path, data_root: Path) -> None:
         tar.add(drawn / "flickr30k-images", "flickr30k-images")
 
 
-def tiny(
-    data_root: Path, results: Path, sources: Path, variants: tuple[str, ...]
-) -> dict[str, Any]:
+def tiny(data_root: Path, results: Path, sources: Path, variants: tuple[str, ...]) -> dict[str, Any]:
     """The difference from a benchmark's config that makes a study of seconds of it."""
     return {
         "data_root": str(data_root),

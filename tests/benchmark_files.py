@@ -159,12 +159,7 @@ class Refer:
                 "image_id": image_id,
                 "split": split,
                 "sentences": [
-                    {
-                        "tokens": text.split(),
-                        "raw": text.capitalize(),
-                        "sent_id": first + place,
-                        "sent": text,
-                    }
+                    {"tokens": text.split(), "raw": text.capitalize(), "sent_id": first + place, "sent": text}
                     for place, text in enumerate(sentences)
                 ],
                 "category_id": 1,
@@ -213,9 +208,7 @@ def refer_refusal(refer: Refer, out: Path, **keys: Any) -> str:
     """The message with which the stage refuses the data set; none of its tables may be left."""
     with pytest.raises(UserError) as caught:
         run_refer(refer, out, **keys)
-    assert not [
-        name for name in ("images", "expressions", "targets") if (out / f"{name}.parquet").exists()
-    ]
+    assert not [name for name in ("images", "expressions", "targets") if (out / f"{name}.parquet").exists()]
     return str(caught.value)
 
 

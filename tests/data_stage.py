@@ -14,9 +14,7 @@ from camground.study import tables
 NAMES = ("images", "expressions", "targets", "rejected")
 
 
-def run_data(
-    out: Path, kind: str, data_root: Path | None = None, share: float = 0.0, **keys: Any
-) -> Path:
+def run_data(out: Path, kind: str, data_root: Path | None = None, share: float = 0.0, **keys: Any) -> Path:
     """Write the tables into `out`, with `keys` of the kind's section; `out`. share: of rejected rows."""
     section = {"kind": kind, "max_rejected_share": share, kind: keys}
     root = None if data_root is None else str(data_root)
@@ -32,6 +30,5 @@ def table(out: Path, name: str) -> pd.DataFrame:
 def rejected(out: Path) -> list[tuple[str, int, str, str]]:
     """File name, row, value and reason of each rejected row."""
     return [
-        (Path(row.file).name, row.row, row.value, row.reason)
-        for row in table(out, "rejected").itertuples()
+        (Path(row.file).name, row.row, row.value, row.reason) for row in table(out, "rejected").itertuples()
     ]

@@ -36,12 +36,7 @@ NOISE = {
     "gradcam_ranking": 24.0,
     "oracle": 2.0,
 }
-CONFIG = {
-    "dataset": "toy",
-    "seeds": SEEDS,
-    "variants": VARIANTS,
-    "baselines": BASELINES,
-}
+CONFIG = {"dataset": "toy", "seeds": SEEDS, "variants": VARIANTS, "baselines": BASELINES}
 
 
 def _map(box: np.ndarray, spread: float) -> bytes:
@@ -71,9 +66,7 @@ def _data(
         (root / "data" / path).parent.mkdir(parents=True, exist_ok=True)
         picture.save(root / "data" / path)
         image_id = f"i{index:04d}"
-        rows.append(
-            {"image_id": image_id, "path": path, "width": SIZE, "height": SIZE, "split": split}
-        )
+        rows.append({"image_id": image_id, "path": path, "width": SIZE, "height": SIZE, "split": split})
         for number, box in enumerate(boxes):
             made.append(
                 {
@@ -133,12 +126,7 @@ def _method(
             "matcher_cam_spill": 0.5,
         }
         if learned:
-            found |= {
-                "cam_coverage": 0.6,
-                "cam_iou": iou * 0.8,
-                "cam_energy": 0.5,
-                "cam_spill": 0.4,
-            }
+            found |= {"cam_coverage": 0.6, "cam_iou": iou * 0.8, "cam_energy": 0.5, "cam_spill": 0.4}
         for name, value in found.items():
             common = {"expression_id": one["id"], "image_id": one["image_id"]}
             outcomes.append({**common, "split": one["split"], "name": name, "value": value})
@@ -225,10 +213,7 @@ def _ablation(root: Path) -> None:
 
 
 def make(
-    root: Path,
-    images: int = 16,
-    per_image: int = 3,
-    splits: Sequence[str] = ("train", "test", "val", "test"),
+    root: Path, images: int = 16, per_image: int = 3, splits: Sequence[str] = ("train", "test", "val", "test")
 ) -> Path:
     """Write a study below `root` (R/D) and return it. Same arguments, same content. `splits`: of the
     images, in turn."""
@@ -339,9 +324,7 @@ def add_mining(root: Path, variants: Mapping[str, Any] = MINED) -> None:
             tables.write("history", rows, path)
 
 
-def add_ablation_rows(
-    root: Path, changes: Iterable[Mapping[str, Any]], split: str = "test"
-) -> None:
+def add_ablation_rows(root: Path, changes: Iterable[Mapping[str, Any]], split: str = "test") -> None:
     """Append rows to a study's ablation table, each like one of the reference but for its changes."""
     path = root / "ablation.parquet"
     rows = tables.read_arrow("ablation", path).to_pylist()

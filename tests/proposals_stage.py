@@ -23,9 +23,7 @@ def write_images(folder: Path, sizes: dict[str, tuple[int, int]], above: str = "
     return folder / "images.parquet"
 
 
-def run_proposals(
-    images: Path, config: dict[str, Any], threads: int = 1, **named: Path
-) -> pd.DataFrame:
+def run_proposals(images: Path, config: dict[str, Any], threads: int = 1, **named: Path) -> pd.DataFrame:
     """The table that the stage writes beside `images`; named: other tables that it reads or writes."""
     output = images.with_name("proposals.parquet")
     proposals(json.dumps({"proposals": config}), images, output, threads=threads, **named)

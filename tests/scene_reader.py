@@ -38,9 +38,7 @@ def make_scenes(count: int = 80, **keys: Any) -> list[Scene]:
 
 def write_scenes(folder: Path, processes: int = 1, seed: int = SEED, **keys: Any) -> Path:
     config = DataConfig(seed=seed, scenes=scenes_config(**keys))
-    paths = [
-        folder / f"{name}.parquet" for name in ("images", "expressions", "targets", "rejected")
-    ]
+    paths = [folder / f"{name}.parquet" for name in ("images", "expressions", "targets", "rejected")]
     write(config, folder, Outputs(*paths, folder / "pictures"), processes)
     return folder
 
@@ -49,8 +47,7 @@ def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
     }
 
 
@@ -115,9 +112,7 @@ class Reader:
             return {min(bare, key=self.area)}
         if size == "biggest":
             return {max(bare, key=self.area)}
-        group = [
-            i for i in range(len(self.objects)) if category in (None, self.objects[i].category)
-        ]
+        group = [i for i in range(len(self.objects)) if category in (None, self.objects[i].category)]
         areas = np.sort([self.area(i) for i in group])
         edge = areas[int(np.argmax(areas[1:] / areas[:-1]))]
         return {i for i in group if (self.area(i) <= edge) == (size == "small")}
@@ -180,9 +175,7 @@ class Lenient(Reader):
             words = re.sub(r"( and)?( that is| which is| and)? *$", "", landmark).strip()
             things = re.split(r"\band the\b", words) if relation == "between" else [words]
             marks = list(product(*(self.noun_phrase(thing) for thing in things)))
-            meant = {
-                i for i in meant if any(i not in m and self.related(relation, i, *m) for m in marks)
-            }
+            meant = {i for i in meant if any(i not in m and self.related(relation, i, *m) for m in marks)}
         return meant
 
     def sized(self, size: str, bare: set[int], category: str | None) -> set[int]:

@@ -83,12 +83,8 @@ def test_grounding_needs_the_core_alone() -> None:
 
 
 def test_what_is_declared_is_used() -> None:
-    used = INDIRECT.keys() | {
-        name for _, sources in foreign(PACKAGE.rglob("*.py")) for name in sources
-    }
-    declared = CORE.union(
-        *(names(EXTRAS[extra]) for extra in ("workflow", "report", "spacy", "siglip"))
-    )
+    used = INDIRECT.keys() | {name for _, sources in foreign(PACKAGE.rglob("*.py")) for name in sources}
+    declared = CORE.union(*(names(EXTRAS[extra]) for extra in ("workflow", "report", "spacy", "siglip")))
     assert declared - used == set()
 
 
@@ -114,9 +110,7 @@ def test_a_wheel_carries_every_data_file() -> None:
 
 def locked(file: str) -> dict[str, str]:
     lines = (REPOSITORY / "envs" / file).read_text().splitlines()
-    return dict(
-        re.match(r"([\w.-]+)==(\S+)", line).groups() for line in lines if line[:1].isalnum()
-    )  # type: ignore[union-attr,misc]
+    return dict(re.match(r"([\w.-]+)==(\S+)", line).groups() for line in lines if line[:1].isalnum())  # type: ignore[union-attr,misc]
 
 
 def test_locks_hold_what_is_declared() -> None:

@@ -37,12 +37,7 @@ def detr(folder: Path, **changes: Any) -> None:
 
 
 def rt_detr(folder: Path) -> None:
-    from transformers import (
-        RTDetrConfig,
-        RTDetrForObjectDetection,
-        RTDetrImageProcessor,
-        RTDetrResNetConfig,
-    )
+    from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrImageProcessor, RTDetrResNetConfig
 
     backbone = RTDetrResNetConfig(
         embedding_size=8,
@@ -139,9 +134,7 @@ def grounding_dino(folder: Path) -> None:
     randomised(GroundingDinoForObjectDetection(config)).save_pretrained(folder)
     # with a side below two of the coarsest cells (64 pixels) its normalisation fails
     size = {"shortest_edge": 96, "longest_edge": 160}
-    GroundingDinoImageProcessor(size=size, image_mean=MEAN, image_std=DEVIATION).save_pretrained(
-        folder
-    )
+    GroundingDinoImageProcessor(size=size, image_mean=MEAN, image_std=DEVIATION).save_pretrained(folder)
 
 
 def make(kind: str, folder: Path) -> Path:

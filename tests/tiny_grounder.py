@@ -68,11 +68,7 @@ class Inputs:
         """The pairs at these rows."""
         at = torch.tensor(rows)
         return Inputs(
-            self.features[at],
-            self.proposals.take(at),
-            self.tokens[at],
-            self.mask[at],
-            self.cam[at],
+            self.features[at], self.proposals.take(at), self.tokens[at], self.mask[at], self.cam[at]
         )
 
 
@@ -93,9 +89,7 @@ def tiny_inputs(seed: int = 1, count: int = COUNT) -> Inputs:
     return Inputs(features, proposals, tokens * mask[..., None], mask, cam)
 
 
-def forward(
-    model: Grounder, inputs: Inputs, show_cam: bool = True, order: str = "none"
-) -> GroundingOutput:
+def forward(model: Grounder, inputs: Inputs, show_cam: bool = True, order: str = "none") -> GroundingOutput:
     """The forward pass of each text in its own image."""
     output: GroundingOutput = model(
         inputs.features,

@@ -34,12 +34,7 @@ def blip(folder: Path) -> None:
 
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     config = BlipConfig(
-        text_config={
-            **TEXT,
-            "vocab_size": len(vocabulary),
-            "encoder_hidden_size": 16,
-            "pad_token_id": 0,
-        },
+        text_config={**TEXT, "vocab_size": len(vocabulary), "encoder_hidden_size": 16, "pad_token_id": 0},
         vision_config=VISION,
         projection_dim=8,
         image_text_hidden_size=8,
@@ -55,11 +50,7 @@ def clip(folder: Path) -> None:
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
     special = clip_tokenizer(folder, WORDS)
-    config = CLIPConfig(
-        text_config={**TEXT, **special},
-        vision_config=VISION,
-        projection_dim=8,
-    )
+    config = CLIPConfig(text_config={**TEXT, **special}, vision_config=VISION, projection_dim=8)
     randomised(CLIPModel(config), **SCALES).save_pretrained(folder)
     # crops the middle, as CLIP's own does: nothing of which may reach a map
     CLIPImageProcessor(
@@ -76,8 +67,7 @@ def siglip(folder: Path) -> None:
     special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     count = tokenizer(folder, special, "$A </s>", "<pad>")
     config = SiglipConfig(
-        text_config={**TEXT, "vocab_size": count, "projection_size": 16},
-        vision_config=VISION,
+        text_config={**TEXT, "vocab_size": count, "projection_size": 16}, vision_config=VISION
     )
     model = randomised(SiglipModel(config), **SCALES)
     with torch.no_grad():

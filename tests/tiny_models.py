@@ -35,9 +35,7 @@ def write_json(folder: Path, name: str, value: Any) -> None:
     (folder / name).write_text(json.dumps(value))
 
 
-def clip_tokenizer(
-    folder: Path, words: list[str], pad: str | None = None, **settings: Any
-) -> dict[str, int]:
+def clip_tokenizer(folder: Path, words: list[str], pad: str | None = None, **settings: Any) -> dict[str, int]:
     """CLIP's byte-pair tokenizer, to which each word is one token; returns what a text tower must know of it.
 
     pad: a token of its own to pad with, number 0; None: the last token pads too.
@@ -82,11 +80,7 @@ def backbone(kind: str, folder: Path) -> Path:
         "convnext": lambda: t.ConvNextModel(t.ConvNextConfig(layer_scale_init_value=1.0, **four)),
         "swin": lambda: t.SwinModel(
             t.SwinConfig(
-                image_size=64,
-                embed_dim=8,
-                depths=[1, 1, 1, 1],
-                num_heads=[1, 1, 2, 2],
-                window_size=4,
+                image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4
             )
         ),
         "dinov2": lambda: t.Dinov2Model(t.Dinov2Config(image_size=56, patch_size=14, **vit)),
@@ -119,12 +113,7 @@ def text_encoder(kind: str, folder: Path) -> Path:
     """A checkpoint of a whole language model, as the hub has it, with its tokenizer."""
     import transformers as t
 
-    bert = {
-        "unk_token": "[UNK]",
-        "cls_token": "[CLS]",
-        "sep_token": "[SEP]",
-        "mask_token": "[MASK]",
-    }
+    bert = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     ends = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     size: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     layers: dict[str, Any] = {**size, "intermediate_size": 24}
@@ -138,12 +127,7 @@ def text_encoder(kind: str, folder: Path) -> Path:
             )
     elif kind == "roberta":
         # <pad> is number 1, from which RoBERTa counts its positions: 20 of them are room for 18 tokens
-        special = {
-            "bos_token": "<s>",
-            "pad_token": "<pad>",
-            "eos_token": "</s>",
-            "unk_token": "<unk>",
-        }
+        special = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
         count = tokenizer(folder, special, "<s> $A </s>", "<pad>")
         made = t.RobertaForMaskedLM(
             t.RobertaConfig(vocab_size=count, max_position_embeddings=20, pad_token_id=1, **layers)

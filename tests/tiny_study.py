@@ -35,10 +35,7 @@ class RandomFeatures:
 
     def texts(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         longest = max(len(text.split()) for text in texts)
-        tokens, mask = (
-            torch.zeros(len(texts), longest, TEXT_WIDTH),
-            torch.zeros(len(texts), longest),
-        )
+        tokens, mask = (torch.zeros(len(texts), longest, TEXT_WIDTH), torch.zeros(len(texts), longest))
         for row, text in enumerate(texts):
             for position, word in enumerate(text.split()):
                 make = torch.Generator().manual_seed(zlib.crc32(word.encode()))
@@ -79,11 +76,7 @@ def make_study(folder: Path) -> dict[str, Path]:
     """`evaluation_study.make_with_swaps` with the folders `features` and `matcher`; paths by name."""
     paths = make_with_swaps(folder)
     features = write_features(paths["images"], paths["expressions"], folder / "features")
-    return {
-        **paths,
-        "features": features,
-        "matcher": write_matcher(folder / "matcher", CHANNELS, TEXT_WIDTH),
-    }
+    return {**paths, "features": features, "matcher": write_matcher(folder / "matcher", CHANNELS, TEXT_WIDTH)}
 
 
 def make_photograph_study(folder: Path) -> dict[str, Path]:
@@ -143,9 +136,7 @@ def run_train(
     return output
 
 
-def run_predict(
-    paths: dict[str, Path], checkpoint: Path, folder: Path, **config: Any
-) -> tuple[Path, Path]:
+def run_predict(paths: dict[str, Path], checkpoint: Path, folder: Path, **config: Any) -> tuple[Path, Path]:
     """The stage `predict`, val and test unless `splits` says otherwise; its two tables in `folder`."""
     splits = config.pop("splits", ["val", "test"])
     text = json.dumps({"predict": config, "evaluate": {"splits": splits}})

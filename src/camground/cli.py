@@ -69,9 +69,7 @@ def _imported(name: str) -> TyperCommand:
     from camground.stages.command import to_command
 
     module, function = COMMANDS[name]
-    return to_command(
-        name, getattr(importlib.import_module(f"camground.stages.{module}"), function)
-    )
+    return to_command(name, getattr(importlib.import_module(f"camground.stages.{module}"), function))
 
 
 app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)

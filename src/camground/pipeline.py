@@ -20,13 +20,7 @@ from camground.features.backbone import Backbone
 from camground.features.language import LanguageEncoder
 from camground.grounder import cam_control
 from camground.grounder.loading import load_grounder
-from camground.grounder.model_folder import (
-    GROUNDER,
-    MATCHER,
-    SETTINGS,
-    GroundingSettings,
-    read_settings,
-)
+from camground.grounder.model_folder import GROUNDER, MATCHER, SETTINGS, GroundingSettings, read_settings
 from camground.grounder.read_out import read_out
 from camground.grounder.regions import Proposals
 from camground.matcher.cam import OwnNetworks, open_cam
@@ -53,9 +47,7 @@ class GroundingPipeline:
         self.cam = open_cam(settings.gradcam, device, own)
 
     @classmethod
-    def from_pretrained(
-        cls, folder: str | Path, device: str | torch.device = "cpu"
-    ) -> GroundingPipeline:
+    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> GroundingPipeline:
         """From a model folder; `UserError` when it is none."""
         return cls(Path(folder), read_settings(Path(folder)), torch.device(device))
 
@@ -70,9 +62,7 @@ class GroundingPipeline:
             return []
         boxes, objectness, size = self._propose(Path(photograph))
         if not len(boxes):
-            raise UserError(
-                f"{photograph}: no proposals; set proposals.whole_image: true in {SETTINGS}"
-            )
+            raise UserError(f"{photograph}: no proposals; set proposals.whole_image: true in {SETTINGS}")
         pixels = read_square(photograph, self.backbone.config.image_size).unsqueeze(0)
         pixels = pixels.to(self.device).float()
         features, (tokens, mask) = self.backbone(pixels), self.language(list(texts))
@@ -100,9 +90,7 @@ class GroundingPipeline:
         names = ("xmin", "ymin", "xmax", "ymax")
         return [
             {"score": score, "label": text, "box": dict(zip(names, box, strict=True))}
-            for text, score, box in zip(
-                texts, output.scores.amax(-1).tolist(), in_pixels, strict=True
-            )
+            for text, score, box in zip(texts, output.scores.amax(-1).tolist(), in_pixels, strict=True)
         ]
 
     def _matcher_cam(

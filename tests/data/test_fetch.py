@@ -37,13 +37,7 @@ def server() -> Iterator[Server]:
 def source(*addresses: str, **other: Any) -> Source:
     row = {
         **{"name": "set", "what": "a set", "licence": "none", "addresses": addresses},
-        **{
-            "file": "set.zip",
-            "unpack": True,
-            "folder": "sets/set",
-            "top": "set",
-            "proof": "data/json",
-        },
+        **{"file": "set.zip", "unpack": True, "folder": "sets/set", "top": "set", "proof": "data/json"},
         **other,
     }
     return Source(**row)
@@ -220,9 +214,7 @@ def test_a_wrong_row_is_named(change: dict[str, Any], message: str, tmp_path: Pa
 
 def test_a_table_of_mirrors_is_laid_over_the_own(tmp_path: Path) -> None:
     path = tmp_path / "mirrors.yaml"
-    path.write_text(
-        "sources: {refcoco: {addresses: ['http://mirror.example/r.zip'], sha256: null}}"
-    )
+    path.write_text("sources: {refcoco: {addresses: ['http://mirror.example/r.zip'], sha256: null}}")
     own, laid = read_sources(), read_sources(path)
     assert laid["refcoco"].addresses == ("http://mirror.example/r.zip",)
     assert (laid["refcoco"].sha256, laid["refcoco"].bytes) == (None, own["refcoco"].bytes)
@@ -242,10 +234,7 @@ def test_a_table_of_mirrors_is_laid_over_the_own(tmp_path: Path) -> None:
         ("sources: {}\nmirrors: {}", "mirrors: unknown key"),
         ("sources: {}\nsets: 3", "sets: must hold keys"),
         ("sources: {}\nsets: {mine: [none]}", "sets.mine names unknown sources ['none']"),
-        (
-            "sources: {refcoco: {address: x}}",
-            "refcoco.address: unknown key; did you mean `addresses`?",
-        ),
+        ("sources: {refcoco: {address: x}}", "refcoco.address: unknown key; did you mean `addresses`?"),
     ],
 )
 def test_a_wrong_table_of_mirrors_is_named(text: str, message: str, tmp_path: Path) -> None:
@@ -336,9 +325,7 @@ def test_an_archive_is_told_from_what_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("study", ["smoke", "photos"])
-def test_scenes_and_folders_download_nothing(
-    study: str, workflow: Workflow, tmp_path: Path
-) -> None:
+def test_scenes_and_folders_download_nothing(study: str, workflow: Workflow, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "captions.csv").write_text("image,caption\n")
     run = workflow.dry("--configfile", f"configs/{study}.yaml", "--config", f"data_root={tmp_path}")
@@ -348,9 +335,7 @@ def test_scenes_and_folders_download_nothing(
 
 
 @pytest.mark.parametrize("study", ["refcoco", "referit", "flickr30k"])
-def test_a_benchmark_downloads_what_it_needs(
-    study: str, workflow: Workflow, tmp_path: Path
-) -> None:
+def test_a_benchmark_downloads_what_it_needs(study: str, workflow: Workflow, tmp_path: Path) -> None:
     run = workflow.dry("--configfile", f"configs/{study}.yaml", "--config", f"data_root={tmp_path}")
     assert run.status == 0, run.text
     dataset = {"referit": "refclef"}.get(study, study)

@@ -180,9 +180,7 @@ def test_files_of_a_photograph_that_cannot_be_used(tmp_path: Path) -> None:
 def test_a_bomb_in_the_xml_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.xml"
     levels = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
-    path.write_text(
-        f'<!DOCTYPE x [<!ENTITY a0 "{"x" * 1000}">{levels}]><annotation>&a9;</annotation>'
-    )
+    path.write_text(f'<!DOCTYPE x [<!ENTITY a0 "{"x" * 1000}">{levels}]><annotation>&a9;</annotation>')
     with pytest.raises(ValueError, match="truncated, or not XML"):
         read_boxes(path)
 

@@ -209,9 +209,7 @@ def test_bytes_and_quotes_out_of_place_are_rows_of_their_own(folder: Folder) -> 
     folder.run()
     path = folder.root / "captions.csv"
     good = path.read_bytes()
-    bad = (
-        b"train0.jpg,caf\xe9\r\n" + b'train0.jpg,"a "big" dog"\r\n' + b"train0.jpg,a dog, a cat\r\n"
-    )
+    bad = b"train0.jpg,caf\xe9\r\n" + b'train0.jpg,"a "big" dog"\r\n' + b"train0.jpg,a dog, a cat\r\n"
     path.write_bytes(b"\xef\xbb\xbf" + good + bad + b"\r\ntrain0.jpg,A cat .\r\n")
     folder.run(share=0.5, write=False)
     assert [row for _, row, _ in folder.rejected()] == [22, 23, 24]

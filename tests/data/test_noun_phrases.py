@@ -36,10 +36,7 @@ from camground.study.errors import UserError
         ("A dog in a pink shirt runs through a field", ["dog", "pink shirt", "field"]),
         ("A dog drinks from a dog bowl in the background .", ["dog", "dog bowl"]),
         ("A man 's hat and a woman’s t-shirt", ["man", "hat", "woman", "t-shirt"]),
-        (
-            "A brightly colored ball on a snow covered hill",
-            ["brightly colored ball", "snow covered hill"],
-        ),
+        ("A brightly colored ball on a snow covered hill", ["brightly colored ball", "snow covered hill"]),
         ("A child on a tire swing in a park", ["child", "tire swing", "park"]),
         ("A man dressed in black is smiling .", ["man"]),
         ("The smiling girl is wearing a striped dress .", ["smiling girl", "striped dress"]),
@@ -99,9 +96,7 @@ def parse(document: Doc) -> Doc:
         if token is verb or token.i == verb.i:
             token.dep_ = "ROOT"
         elif token.pos_ in ("NOUN", "PRON"):
-            preposition = index and any(
-                TAGS.get(other.lower_) == "ADP" for other in document[verb.i : index]
-            )
+            preposition = index and any(TAGS.get(other.lower_) == "ADP" for other in document[verb.i : index])
             token.dep_ = "pobj" if preposition else "nsubj"
         elif token.pos_ in ("DET", "ADJ"):
             noun = next(

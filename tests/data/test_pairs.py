@@ -39,9 +39,7 @@ def test_an_epoch_shows_every_image_once(pairs: Pairs) -> None:
 
 def test_an_epoch_may_end_after_so_many_images_drawn_anew(pairs: Pairs) -> None:
     rng = np.random.default_rng(0)
-    shown = [
-        np.concatenate([batch.images for batch in pairs.epoch(2, 1, rng, 3)]) for _ in range(9)
-    ]
+    shown = [np.concatenate([batch.images for batch in pairs.epoch(2, 1, rng, 3)]) for _ in range(9)]
     assert {len(images) for images in shown} == {2}  # the third would be alone in its batch
     assert pairs.batches_per_epoch(2, 3) == 1
     assert pairs.batches_per_epoch(2, 99) == pairs.batches_per_epoch(2)
@@ -66,9 +64,7 @@ def test_equal_texts_have_equal_ids(pairs: Pairs) -> None:
 def test_an_expression_of_an_unknown_image_is_refused(tmp_path: Path) -> None:
     images, expressions = write_pairs(tmp_path)
     tables.write("images", tables.read("images", images)[:-1], images)
-    with pytest.raises(
-        UserError, match=r"expressions.parquet: image 'i4' is not in .*rerun `data`"
-    ):
+    with pytest.raises(UserError, match=r"expressions.parquet: image 'i4' is not in .*rerun `data`"):
         Pairs(images, expressions, "train", ["phrase"])
 
 
@@ -100,13 +96,9 @@ def test_an_epoch_draws_a_random_swap_of_each_expression(with_swaps: Pairs) -> N
     assert all((batch.swaps == -1).all() for batch in with_swaps.in_order(4))
 
 
-def test_swaps_do_not_change_the_draws_of_images_and_expressions(
-    pairs: Pairs, with_swaps: Pairs
-) -> None:
+def test_swaps_do_not_change_the_draws_of_images_and_expressions(pairs: Pairs, with_swaps: Pairs) -> None:
     """They come first in every batch."""
-    without, beside = (
-        next(iter(each.epoch(5, 2, np.random.default_rng(1)))) for each in (pairs, with_swaps)
-    )
+    without, beside = (next(iter(each.epoch(5, 2, np.random.default_rng(1)))) for each in (pairs, with_swaps))
     assert (without.images == beside.images).all()
     assert (without.expressions == beside.expressions).all()
     assert (without.swaps == -1).all()

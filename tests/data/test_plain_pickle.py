@@ -33,20 +33,12 @@ def test_every_protocol_of_python_3(protocol: int, tmp_path: Path) -> None:
 
 def test_python_2_strings_become_text(tmp_path: Path) -> None:
     utf8 = "caf\u00e9".encode()
-    value = [
-        {"raw": utf8, "latin": b"caf\xe9", "wide": "\u2019s", "big": 2**40, "key": {"a": False}}
-    ]
+    value = [{"raw": utf8, "latin": b"caf\xe9", "wide": "\u2019s", "big": 2**40, "key": {"a": False}}]
     raw = python2_pickle(value)
     opcodes = {opcode.name for opcode, _, _ in pickletools.genops(raw)}
     assert "SHORT_BINSTRING" in opcodes, "not what Python 2 writes"
     assert load_plain_pickle(written(tmp_path / "a.p", raw)) == [
-        {
-            "raw": "caf\u00e9",
-            "latin": "caf\u00e9",
-            "wide": "\u2019s",
-            "big": 2**40,
-            "key": {"a": False},
-        }
+        {"raw": "caf\u00e9", "latin": "caf\u00e9", "wide": "\u2019s", "big": 2**40, "key": {"a": False}}
     ]
 
 

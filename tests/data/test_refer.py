@@ -49,9 +49,7 @@ def test_referit_has_ids_of_text_and_photographs_in_folders(tmp_path: Path) -> N
     refer = small_refer(tmp_path, "refclef", "berkeley").write()
     assert all(isinstance(ref["ann_id"], str) for ref in refer.refs)
     encoded = coco_mask.encode(np.asfortranarray(np.ones((HEIGHT, WIDTH), dtype=np.uint8)))
-    refer.annotations[0]["segmentation"] = [
-        {"size": [HEIGHT, WIDTH], "counts": encoded["counts"].decode()}
-    ]
+    refer.annotations[0]["segmentation"] = [{"size": [HEIGHT, WIDTH], "counts": encoded["counts"].decode()}]
     run_refer(refer.write(), tmp_path / "out")
     images = table(tmp_path / "out", "images")
     assert images.path[0].endswith("images/saiapr_tc-12/20/images/500.jpg")

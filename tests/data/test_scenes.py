@@ -64,15 +64,13 @@ def test_flavours_keep_their_rules(scenes: list[Scene]) -> None:
             words = expression.text.split()
             lengths[expression.flavour].append(len(words))
             places = WORD_CLASSES["location"] & set(words)
-            assert (relations.search(expression.text) is not None) == (
-                expression.flavour == "refg"
-            ), expression.text
+            assert (relations.search(expression.text) is not None) == (expression.flavour == "refg"), (
+                expression.text
+            )
             if expression.flavour == "ref+":
                 assert not places, expression.text
             located += bool(places) and expression.flavour == "ref"
-    assert {flavour: len(found) for flavour, found in lengths.items()} == dict.fromkeys(
-        lengths, 240
-    )
+    assert {flavour: len(found) for flavour, found in lengths.items()} == dict.fromkeys(lengths, 240)
     assert located > 120
     assert np.mean(lengths["refg"]) > 1.8 * np.mean(lengths["ref"])
 

@@ -65,9 +65,7 @@ def test_an_interrupted_run_goes_on_with_only_the_rest(server: Server, target: P
     assert left(target) == ["file.bin"]
 
 
-def test_a_mirror_that_is_down_does_not_cost_the_part_of_the_next(
-    server: Server, target: Path
-) -> None:
+def test_a_mirror_that_is_down_does_not_cost_the_part_of_the_next(server: Server, target: Path) -> None:
     down, address = server.address("/down"), server.add("/file", breaks=[HALF], vanishes=True)
     with pytest.raises(UserError, match="answers 404"):
         transfer((down, address), target, Expected(), QUICK)
@@ -87,9 +85,7 @@ def test_a_server_without_ranges_starts_again(server: Server, target: Path) -> N
     assert page.sent == HALF + len(CONTENT)
 
 
-def test_a_server_that_always_breaks_off_gives_way_to_the_next(
-    server: Server, target: Path
-) -> None:
+def test_a_server_that_always_breaks_off_gives_way_to_the_next(server: Server, target: Path) -> None:
     bad = server.add("/bad", ranges=False, breaks=[HALF] * 50)
     good = server.add("/good")
     assert transfer((bad, good), target, Expected(), QUICK) == good
@@ -116,9 +112,7 @@ def test_bytes_of_a_bad_mirror_do_not_spoil_a_good_one(server: Server, target: P
 
 
 @pytest.mark.parametrize("heeds", [True, False])
-def test_a_file_that_changed_meanwhile_is_not_spliced(
-    heeds: bool, server: Server, target: Path
-) -> None:
+def test_a_file_that_changed_meanwhile_is_not_spliced(heeds: bool, server: Server, target: Path) -> None:
     address = server.add("/file", breaks=[HALF, *[0] * 9])
     with pytest.raises(UserError):
         transfer((address,), target, Expected(), QUICK)

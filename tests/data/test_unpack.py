@@ -49,11 +49,7 @@ GOOD_TAR = tar_member("set/proof", content=b"p")
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def expect_refused(archive: Path, message: str, limits: Limits | None = None) -> None:

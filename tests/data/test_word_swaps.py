@@ -14,14 +14,7 @@ from camground.data.scenes.dataset import Scene, make_scene
 from camground.data.scenes.expressions import Expression
 from camground.data.scenes.grammar import CONCEPTS, WORD_CLASSES, WORDINGS
 from camground.data.scenes.semantics import Description, SceneObject, SceneSemantics
-from camground.data.scenes.word_swaps import (
-    CLASSES,
-    OPPOSITES,
-    WordSwap,
-    draw_swaps,
-    is_false,
-    replaced,
-)
+from camground.data.scenes.word_swaps import CLASSES, OPPOSITES, WordSwap, draw_swaps, is_false, replaced
 from camground.study import tables
 from scene_reader import RELATION, SEED, Lenient, digests, make_scenes, scenes_config, write_scenes
 
@@ -71,9 +64,7 @@ def test_a_swap_changes_one_word_of_the_named_class(scenes: list[Scene]) -> None
     for _, expression, swap in every(scenes):
         before, after = read(expression.text), read(swap.text)
         assert len(before) == len(after), (expression.text, swap.text)
-        differs = [
-            i for i, pair in enumerate(zip(before, after, strict=True)) if len(set(pair)) > 1
-        ]
+        differs = [i for i, pair in enumerate(zip(before, after, strict=True)) if len(set(pair)) > 1]
         assert len(differs) == 1, (expression.text, swap.text)
         (kind, old), (new_kind, new) = before[differs[0]], after[differs[0]]
         assert kind == new_kind
@@ -187,13 +178,7 @@ def test_opposites_never_hold_both_and_relations_turn_round(scenes: list[Scene])
         ("cup near a car", "category", "car", "umbrella", "cup near an umbrella"),
         ("a scarlet boat", "colour", "red", "purple", "a violet boat"),
         ("the tiny boat", "size", "small", "big", "the big boat"),
-        (
-            "cup to the left of a car",
-            "relation",
-            "left_of",
-            "right_of",
-            "cup to the right of a car",
-        ),
+        ("cup to the left of a car", "relation", "left_of", "right_of", "cup to the right of a car"),
         ("cup left of a car", "relation", "left_of", "right_of", "cup right of a car"),
         (
             *("cup that is on the left side of the car", "relation", "left_of", "right_of"),
@@ -203,13 +188,7 @@ def test_opposites_never_hold_both_and_relations_turn_round(scenes: list[Scene])
             *("cup partly hidden by the car", "relation", "behind", "in_front_of"),
             "cup partly covering the car",
         ),
-        (
-            "cup larger than the car",
-            "relation",
-            "bigger_than",
-            "smaller_than",
-            "cup smaller than the car",
-        ),
+        ("cup larger than the car", "relation", "bigger_than", "smaller_than", "cup smaller than the car"),
         ("the upper left cup", "location", "top", "bottom", "the lower left cup"),
         ("the polka-dot cup", "pattern", "dotted", "plain", "the plain cup"),
         # a part of a longer word is no word
@@ -263,9 +242,7 @@ def test_at_most_as_many_as_asked_and_of_different_classes() -> None:
         assert len(found) == min(count, 3)
         assert len({swap.word_class for swap in found}) == len(found)
         assert len({swap.text for swap in found} | {expression.text}) == len(found) + 1
-    draws = [
-        draw_swaps(semantics, expression, 2, np.random.default_rng(seed)) for seed in range(30)
-    ]
+    draws = [draw_swaps(semantics, expression, 2, np.random.default_rng(seed)) for seed in range(30)]
     # place, size and relation go first
     assert {first.word_class for first, _ in draws} == {"location"}
     assert {second.word_class for _, second in draws} == {"category", "colour"}

@@ -67,11 +67,7 @@ def table(made_in: Path) -> pd.DataFrame:
 
 
 def row(
-    table: pd.DataFrame,
-    variant: str,
-    metric: str = "acc@0.5",
-    split: str = "test",
-    group: str = "all",
+    table: pd.DataFrame, variant: str, metric: str = "acc@0.5", split: str = "test", group: str = "all"
 ) -> pd.Series:
     keys = {"variant": variant, "metric": metric, "split": split, "group": group}
     found = table[np.logical_and.reduce([table[key] == value for key, value in keys.items()])]

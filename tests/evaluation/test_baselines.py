@@ -46,9 +46,7 @@ def accuracy(root: Path, name: str, seed: int = 0) -> float:
 
 def test_every_baseline_writes_its_runs(root: Path) -> None:
     found = {str(path.relative_to(root).parent) for path in root.rglob("metrics.parquet")}
-    assert found == {
-        f"{name}/seed{seed}" for name in BASELINES for seed in BASELINES[name].seeds(SEEDS)
-    }
+    assert found == {f"{name}/seed{seed}" for name in BASELINES for seed in BASELINES[name].seeds(SEEDS)}
     assert "random/seed1" in found
     assert "centre/seed1" not in found
     for folder in found:

@@ -11,9 +11,7 @@ from camground.evaluation import cam_metrics
 from camground.matcher import map_geometry
 
 
-@pytest.mark.parametrize(
-    ("size", "grid"), [((7, 5), (31, 64)), ((8, 8), (8, 8)), ((9, 12), (4, 5))]
-)
+@pytest.mark.parametrize(("size", "grid"), [((7, 5), (31, 64)), ((8, 8), (8, 8)), ((9, 12), (4, 5))])
 def test_enlarge_is_bilinear(size: tuple[int, int], grid: tuple[int, int]) -> None:
     torch = pytest.importorskip("torch")
     maps = np.random.default_rng(0).random((3, *size)).astype(np.float32)

@@ -198,9 +198,7 @@ def test_bad_predictions_are_named(paths: dict[str, Path], tmp_path: Path) -> No
 def test_predictions_without_target_are_passed_over(paths: dict[str, Path], tmp_path: Path) -> None:
     rows = predictions(paths, tmp_path)
     extra = rows.iloc[:1].assign(expression_id="e3.0")  # of the training split
-    pd.testing.assert_frame_equal(
-        results(paths, pd.concat([rows, extra]))[1], results(paths, rows)[1]
-    )
+    pd.testing.assert_frame_equal(results(paths, pd.concat([rows, extra]))[1], results(paths, rows)[1])
 
 
 def test_images_without_proposals(paths: dict[str, Path], tmp_path: Path) -> None:

@@ -21,9 +21,7 @@ def top_left(context: Context) -> Choice:
     return Choice(boxes, np.ones(count), np.full(count, -1), np.ones(count, dtype=bool))
 
 
-def test_a_metric_and_a_baseline_are_an_entry_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_metric_and_a_baseline_are_an_entry_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def at_the_top(measured: outcomes.Measured) -> np.ndarray:
         return (measured.boxes_xyxy[:, 1] == 0).astype(float)
 

@@ -13,8 +13,7 @@ def difference(a: np.ndarray, b: np.ndarray, images: np.ndarray, **options: int)
     options = {"resamples": 1000, "seed": 0, **options}
     counts = np.bincount(images).astype(float)[:, None]
     resampled = [
-        statistics.resampled_means(np.bincount(images, v)[:, None], counts, **options)
-        for v in (a, b)
+        statistics.resampled_means(np.bincount(images, v)[:, None], counts, **options) for v in (a, b)
     ]
     return tuple(float(v[0]) for v in statistics.intervals(*resampled))
 

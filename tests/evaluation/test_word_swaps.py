@@ -111,9 +111,7 @@ def test_bad_rows_are_named(paths: dict[str, Path], truth: GroundTruth, tmp_path
     mistakes = {
         "not in the study's": rows.replace({"expression_id": {"s0": "elsewhere"}}),
         "comes twice": pd.concat([rows, rows.loc[["s0"]]]),
-        "s0 has scores of other": rows.assign(
-            scores_swap=[s[:-1] for s in rows["scores_swap"]]
-        ).loc[["s0"]],
+        "s0 has scores of other": rows.assign(scores_swap=[s[:-1] for s in rows["scores_swap"]]).loc[["s0"]],
         "swap s0 is not finite": rows.assign(image_score=np.inf).loc[["s0"]],
     }
     for said, changed in mistakes.items():
@@ -142,17 +140,11 @@ def test_the_stage_adds_them_where_there_are_any(paths: dict[str, Path], tmp_pat
     assert rows.set_index("group").loc["all", ["value", "n", "seed"]].tolist() == [0.625, 4, 3]
 
 
-def test_the_ablation_has_their_intervals(
-    paths: dict[str, Path], truth: GroundTruth, tmp_path: Path
-) -> None:
+def test_the_ablation_has_their_intervals(paths: dict[str, Path], truth: GroundTruth, tmp_path: Path) -> None:
     rows = study.swap_scores(paths, tmp_path)
     given = tables.read("predictions", study.predict(paths, tmp_path / "p.parquet"))
     methods, path = [], Path("p.parquet")
-    for variant, swaps in (
-        ("full", rows),
-        ("other", rows.assign(image_score_swap=10.0)),
-        ("baseline", None),
-    ):
+    for variant, swaps in (("full", rows), ("other", rows.assign(image_score_swap=10.0)), ("baseline", None)):
         parts = [evaluate(truth, given, path, Run("toy", variant, 0))]
         if swaps is not None:
             parts.append(counted(truth, swaps, variant))

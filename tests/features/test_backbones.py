@@ -47,9 +47,7 @@ def section(study, **backbone):
 @pytest.fixture(scope="module")
 def auto(tmp_path_factory):
     """Folders of the tiny checkpoints for AutoBackbone."""
-    return {
-        kind: tiny_models.backbone(kind, tmp_path_factory.mktemp(kind)) for kind in [*AUTO, "vit"]
-    }
+    return {kind: tiny_models.backbone(kind, tmp_path_factory.mktemp(kind)) for kind in [*AUTO, "vit"]}
 
 
 @pytest.mark.parametrize("kind", AUTO)
@@ -90,12 +88,8 @@ def test_the_stage_caches_what_a_timm_extractor_with_a_file_of_weights_sees(name
     # of the whole model, of another number of classes, in a folder as `hf download` makes it
     whole = timm.create_model(name, num_classes=7, **({"img_size": size} if "224" in name else {}))
     tiny_models.randomised(whole).eval()
-    save_file(
-        {k: v.contiguous() for k, v in whole.state_dict().items()}, tmp_path / "model.safetensors"
-    )
-    given = section(
-        study, name=f"timm/{name}", checkpoint=str(tmp_path), levels=levels, image_size=size
-    )
+    save_file({k: v.contiguous() for k, v in whole.state_dict().items()}, tmp_path / "model.safetensors")
+    given = section(study, name=f"timm/{name}", checkpoint=str(tmp_path), levels=levels, image_size=size)
     store = tiny_models.run_features(study, given)
     assert store.grid == (grid, grid)
     assert store.visual_channels == sum(channels)
@@ -135,10 +129,7 @@ WRONG = [
     ({"name": "timm/resnet10tt"}, r"name: .*no model 'resnet10tt'; did you mean timm/resnet10t"),
     ({"name": "timm/resnet50.nonsense"}, r"name: .*tag \(nonsense\)"),
     ({"name": "timm/resnet10t", "levels": [1, 7]}, r"levels: \[1, 7\], but .* levels 0 to 4"),
-    (
-        {"name": "timm/resnet10t", "levels": [1, 1]},
-        r"levels must be different numbers, not \[1, 1\]",
-    ),
+    ({"name": "timm/resnet10t", "levels": [1, 1]}, r"levels must be different numbers, not \[1, 1\]"),
     ({"name": "timm/resnet10t", "levels": [-1]}, r"levels\.0: must be at least 0"),
     (
         {"name": "timm/vit_tiny_patch16_224", "levels": [12], "image_size": 64},
@@ -160,10 +151,7 @@ WRONG = [
     ({"checkpoint": "mine.pth"}, r"checkpoint is for timm/<model> alone"),
     ({"name": "auto/x", "output_stride": 16}, r"the strides of auto/x are fixed"),
     ({"name": "auto/x", "checkpoint": "x"}, r"checkpoint is for timm/<model> alone"),
-    (
-        {"name": "auto/nobody/no-such-model"},
-        r"name: cannot load 'nobody/no-such-model'.*hf download",
-    ),
+    ({"name": "auto/nobody/no-such-model"}, r"name: cannot load 'nobody/no-such-model'.*hf download"),
 ]
 
 
@@ -224,9 +212,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path):
     config = BackboneConfig(
         name="timm/resnet10t", checkpoint=str(tmp_path / "w.pth"), image_size=64, levels=[1, 2]
     )
-    assert torch.equal(
-        Backbone(config).body.state_dict()["conv1.0.weight"], state["conv1.0.weight"]
-    )
+    assert torch.equal(Backbone(config).body.state_dict()["conv1.0.weight"], state["conv1.0.weight"])
 
 
 def test_without_a_network_the_hubs_weights_end_the_stage_with_one_line(study):

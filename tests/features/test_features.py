@@ -57,11 +57,7 @@ def test_a_timm_backbone_with_a_checkpoint_of_the_user(tmp_path):
     body = timm.create_model("resnet10t", pretrained=False, features_only=True, out_indices=[2, 3])
     torch.save(body.state_dict(), tmp_path / "mine.pt")
     config = BackboneConfig(
-        name="timm/resnet10t",
-        checkpoint=str(tmp_path / "mine.pt"),
-        image_size=64,
-        levels=[2, 3],
-        grid=4,
+        name="timm/resnet10t", checkpoint=str(tmp_path / "mine.pt"), image_size=64, levels=[2, 3], grid=4
     )
     backbone = Backbone(config)
     key = next(iter(body.state_dict()))
@@ -94,11 +90,7 @@ def test_a_language_model_of_the_user_loads_by_its_folder(tmp_path):
         "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "boat"])
     )
     tiny = BertConfig(
-        vocab_size=7,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
+        vocab_size=7, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
     BertModel(tiny).save_pretrained(tmp_path / "model")
     BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "model")
@@ -113,9 +105,7 @@ def test_the_cache_holds_what_the_networks_say(tmp_path):
     rows, expressions = [], []
     for n, mode in enumerate(["RGB", "L", "P"]):
         name = f"{n}.png"
-        Image.fromarray(rng.integers(0, 255, (30, 50, 3), dtype=np.uint8)).convert(mode).save(
-            tmp_path / name
-        )
+        Image.fromarray(rng.integers(0, 255, (30, 50, 3), dtype=np.uint8)).convert(mode).save(tmp_path / name)
         rows.append({"image_id": str(n), "path": name, "width": 50, "height": 30, "split": "train"})
         expressions.append(
             {

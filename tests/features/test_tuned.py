@@ -154,9 +154,7 @@ def test_without_it_nothing_changes(paths: dict[str, Path], tmp_path: Path) -> N
     assert load_grounder(tmp_path / "a").tuned is None
 
 
-def test_a_grounder_begins_alike_with_and_without_it(
-    paths: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_grounder_begins_alike_with_and_without_it(paths: dict[str, Path], tmp_path: Path) -> None:
     _, plain = train(paths, tmp_path / "a", learning_rate=1e-12)
     _, tuned = train(paths, tmp_path / "b", learning_rate=1e-12, tuned={"backbone": 1})
     assert all(torch.allclose(tuned[name], value, atol=1e-7) for name, value in plain.items())
@@ -198,9 +196,7 @@ def predicted(paths: dict[str, Path], checkpoint: Path, folder: Path) -> pd.Data
     return tables.read("predictions", output).set_index("expression_id")
 
 
-def test_predictions_use_the_networks_that_were_trained_along(
-    paths: dict[str, Path], tmp_path: Path
-) -> None:
+def test_predictions_use_the_networks_that_were_trained_along(paths: dict[str, Path], tmp_path: Path) -> None:
     options = {"tuned": {"backbone": 2, "language": 1, "rate": 1.0}, "learning_rate": 0.01}
     mining = {"attention_mining": {"weight": 0.0}}
     saved, state = train(paths, tmp_path / "out", losses=mining, epochs=3, **options)

@@ -49,13 +49,7 @@ def load(folder: Path, control: str, absent: tuple[int, ...] = ()) -> GroundingB
     cams = (rng.random((COUNT, SIDE, SIDE)) * 255).astype(np.uint8)
     cams[np.arange(COUNT), 0, 0] = np.arange(COUNT) + 1
     rows = [
-        {
-            "expression_id": f"e{i}",
-            "height": SIDE,
-            "width": SIDE,
-            "map": cams[i].tobytes(),
-            "source": "x",
-        }
+        {"expression_id": f"e{i}", "height": SIDE, "width": SIDE, "map": cams[i].tobytes(), "source": "x"}
         for i in range(COUNT)
         if i not in absent
     ]
@@ -133,9 +127,7 @@ def test_uniform_and_centre_know_nothing(tmp_path: Path) -> None:
     assert below == pytest.approx(np.exp(-0.5 * (5 / 21 / 0.25) ** 2), rel=1e-4)
 
 
-def test_the_teacher_reads_the_own_cam_and_the_encoder_the_shown_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_teacher_reads_the_own_cam_and_the_encoder_the_shown_one(monkeypatch: pytest.MonkeyPatch) -> None:
     taught, encoded = [], []
     teacher = objective.teacher
 

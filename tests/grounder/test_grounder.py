@@ -13,17 +13,7 @@ from camground.grounder.regions import Proposals
 from camground.matcher.gated_map import gate
 from camground.matcher.matcher import Texts
 from camground.training.attention_mining import ImageProbability
-from tiny_grounder import (
-    COUNT,
-    OFF,
-    PAIRS,
-    SWITCHES,
-    forward,
-    see,
-    tiny_grounder,
-    tiny_inputs,
-    tiny_matcher,
-)
+from tiny_grounder import COUNT, OFF, PAIRS, SWITCHES, forward, see, tiny_grounder, tiny_inputs, tiny_matcher
 
 every_model = pytest.mark.parametrize("changes", SWITCHES.values(), ids=SWITCHES)
 
@@ -83,9 +73,7 @@ def test_padding_with_invalid_proposals_changes_nothing(count: int) -> None:
 
 
 @every_model
-def test_an_image_without_proposals_has_finite_numbers_and_gradients(
-    changes: dict[str, Any],
-) -> None:
+def test_an_image_without_proposals_has_finite_numbers_and_gradients(changes: dict[str, Any]) -> None:
     model, inputs = tiny_grounder(**changes), tiny_inputs()
     inputs.proposals.valid[1] = False
     output = forward(model, inputs, order="exact")
@@ -116,13 +104,7 @@ def shown(model: Grounder, cam: Tensor | None, known: Tensor | None = None) -> G
     """The forward pass with this CAM in place of the inputs' own."""
     inputs = tiny_inputs()
     output: GroundingOutput = model(
-        inputs.features,
-        inputs.proposals,
-        inputs.tokens,
-        inputs.mask,
-        torch.arange(PAIRS),
-        cam,
-        known,
+        inputs.features, inputs.proposals, inputs.tokens, inputs.mask, torch.arange(PAIRS), cam, known
     )
     return output
 
@@ -151,9 +133,7 @@ def test_in_training_a_share_of_the_cams_is_withheld() -> None:
     kept = torch.stack([shown(model, cam).scores[0] for _ in range(12)])
     model.eval()
     seen, unseen = shown(model, cam).scores[0], shown(model, None).scores[0]
-    as_seen, as_unseen = (
-        [torch.allclose(row, whole) for row in kept.detach()] for whole in (seen, unseen)
-    )
+    as_seen, as_unseen = ([torch.allclose(row, whole) for row in kept.detach()] for whole in (seen, unseen))
     assert all(a != b for a, b in zip(as_seen, as_unseen, strict=True))
     assert any(as_seen)
     assert any(as_unseen)
@@ -172,24 +152,18 @@ def test_image_score_and_own_cam_know_nothing_of_the_matchers_cam(changes: dict[
     ]
     for other in outputs[1:]:
         assert torch.equal(other.image_score.logit, outputs[0].image_score.logit)
-        assert torch.equal(
-            other.image_score.proposal_scores, outputs[0].image_score.proposal_scores
-        )
+        assert torch.equal(other.image_score.proposal_scores, outputs[0].image_score.proposal_scores)
         assert torch.equal(other.own_cam, outputs[0].own_cam)
     if not changes:
         assert not torch.equal(outputs[0].scores, outputs[1].scores)
 
 
 @every_model
-def test_the_probability_of_unerased_features_is_that_of_the_image_score(
-    changes: dict[str, Any],
-) -> None:
+def test_the_probability_of_unerased_features_is_that_of_the_image_score(changes: dict[str, Any]) -> None:
     """What attention mining computes of I* is, of I itself, S(I, q)."""
     model, inputs = tiny_grounder(**changes), tiny_inputs()
     output = forward(model, inputs)
-    probability = ImageProbability(model)(
-        inputs.features, inputs.proposals, inputs.tokens, inputs.mask
-    )
+    probability = ImageProbability(model)(inputs.features, inputs.proposals, inputs.tokens, inputs.mask)
     assert torch.allclose(probability, output.image_score.logit.sigmoid(), atol=1e-12)
 
 
@@ -216,12 +190,7 @@ def test_texts_that_share_an_image_equal_texts_with_a_copy_each(changes: dict[st
     copies.features, copies.proposals = inputs.features[owner], inputs.proposals.take(owner)
     images = torch.tensor([0, 1])
     shared = model(
-        inputs.features[images],
-        inputs.proposals.take(images),
-        inputs.tokens,
-        inputs.mask,
-        owner,
-        inputs.cam,
+        inputs.features[images], inputs.proposals.take(images), inputs.tokens, inputs.mask, owner, inputs.cam
     )
     assert close(shared, forward(model, copies))
     assert torch.equal(shared.candidates.boxes[:, :COUNT], copies.proposals.boxes)

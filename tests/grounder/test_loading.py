@@ -24,10 +24,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("changes", [{}, {"own_gate": False, "cam_encoder": {"enabled": False}}])
 def test_a_loaded_grounder_gives_what_the_trained_one_gave(
-    paths: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    changes: dict[str, Any],
+    paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     trained: list[Grounder] = []
 

@@ -52,9 +52,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("size", [2, 7, 64])
-def test_each_swap_is_scored_beside_its_expression(
-    paths: dict[str, Path], tmp_path: Path, size: int
-) -> None:
+def test_each_swap_is_scored_beside_its_expression(paths: dict[str, Path], tmp_path: Path, size: int) -> None:
     model, store = tiny_grounder().float(), RandomFeatures()
     trained = TrainedGrounder(model, FeaturesConfig(), None, 0.5, 10.0, 0.4)
     pairs = Pairs(paths["images"], paths["expressions"], "test", ["phrase"])
@@ -95,9 +93,7 @@ def test_each_swap_is_scored_beside_its_expression(
     assert (table["image_score"] != table["image_score_swap"]).all()
 
 
-def test_the_tables_hold_what_the_forward_pass_gives(
-    paths: dict[str, Path], tmp_path: Path
-) -> None:
+def test_the_tables_hold_what_the_forward_pass_gives(paths: dict[str, Path], tmp_path: Path) -> None:
     model = tiny_grounder(map_boxes=[0.5]).float()
     folder = checkpoint(tmp_path / "train", model)
     output, _ = run_predict(paths, folder, tmp_path, splits=["test"], batch_size=5)
@@ -145,9 +141,7 @@ def test_the_erased_score_is_the_image_score_of_what_the_mask_leaves(
     assert ((table["erased_score"] - table["image_score"]).abs() > 1e-4).all()
 
 
-def test_the_stage_writes_both_tables_and_needs_no_targets(
-    paths: dict[str, Path], tmp_path: Path
-) -> None:
+def test_the_stage_writes_both_tables_and_needs_no_targets(paths: dict[str, Path], tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "train", tiny_grounder().float())
     output, swaps = run_predict(paths, folder, tmp_path, batch_size=5)
     answered = set(read(output).index)

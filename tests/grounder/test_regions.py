@@ -33,9 +33,7 @@ def test_map_features_favour_the_box_that_fits() -> None:
 
 def test_further_boxes_take_the_objectness_of_the_valid_proposal_they_overlap_most() -> None:
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.0, 0.0, 0.6, 0.6]]])
-    proposals = Proposals(
-        boxes, torch.tensor([[0.2, 0.7, 0.9]]), torch.tensor([[True, True, False]])
-    )
+    proposals = Proposals(boxes, torch.tensor([[0.2, 0.7, 0.9]]), torch.tensor([[True, True, False]]))
     more = torch.tensor([[[0.0, 0.0, 0.6, 0.6], [0.6, 0.6, 1.0, 1.0], [0.4, 0.4, 0.4, 0.4]]])
     extended = proposals.extended(more)
     assert torch.equal(extended.boxes, torch.cat([boxes, more], 1))

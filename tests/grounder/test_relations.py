@@ -68,9 +68,7 @@ def make_inputs(count=COUNT):
     low = torch.rand(PAIRS, count, 2, generator=make).double() * 0.5
     return {
         "regions": torch.randn(PAIRS, count, WIDTH, generator=make).double(),
-        "boxes": torch.cat(
-            [low, low + 0.1 + 0.3 * torch.rand(PAIRS, count, 2, generator=make)], -1
-        ),
+        "boxes": torch.cat([low, low + 0.1 + 0.3 * torch.rand(PAIRS, count, 2, generator=make)], -1),
         "objectness": torch.rand(PAIRS, count, generator=make).double(),
         "valid": torch.ones(PAIRS, count, dtype=torch.bool),
         "words": torch.randn(PAIRS, 4, WIDTH, generator=make).double(),
@@ -87,10 +85,7 @@ def test_invalid_proposals_are_not_looked_at():
     changed["boxes"][:, 3:] = torch.tensor([0.0, 0.0, 1.0, 1.0]).double()
     changed["objectness"][:, 3:] = 9.0
     assert torch.allclose(before, model(**changed)[:, :3], atol=1e-12)
-    less = {
-        name: value[:, :3] if name not in ("words", "mask") else value
-        for name, value in inputs.items()
-    }
+    less = {name: value[:, :3] if name not in ("words", "mask") else value for name, value in inputs.items()}
     assert torch.allclose(before, model(**less), atol=1e-12)
     inputs["valid"][:] = True
     assert not torch.allclose(before, model(**inputs)[:, :3])
@@ -121,8 +116,7 @@ def test_the_order_of_proposals_is_that_of_the_scores():
     model, inputs = make_relations(), make_inputs()
     order = torch.tensor([3, 0, 4, 1, 2])
     moved = {
-        name: value[:, order] if name not in ("words", "mask") else value
-        for name, value in inputs.items()
+        name: value[:, order] if name not in ("words", "mask") else value for name, value in inputs.items()
     }
     before, after = model(**inputs), model(**moved)
     assert torch.allclose(before[:, order], after, atol=1e-12)
@@ -164,16 +158,12 @@ def test_left_and_right_of_a_landmark_can_be_learnt():
         # two alike about a landmark of other looks, and another thing anywhere
         x = torch.rand(64, 1, generator=make) * 0.4 + 0.3
         centres = torch.cat([x - 0.2, x + 0.2, x, torch.rand(64, 1, generator=make)], 1)
-        boxes = torch.stack(
-            [centres - 0.05, centres * 0 + 0.4, centres + 0.05, centres * 0 + 0.5], -1
-        )
+        boxes = torch.stack([centres - 0.05, centres * 0 + 0.4, centres + 0.05, centres * 0 + 0.5], -1)
         side = torch.randint(2, (64,), generator=make)
         words = torch.stack([looks[1].expand(64, -1), sides[side]], 1)
         regions = looks[torch.tensor([0, 0, 1, 2])].expand(64, -1, -1)
         ones = torch.ones(64, 4)
-        scores = model(
-            regions, boxes, ones, ones.bool(), words, torch.ones(64, 2, dtype=torch.bool)
-        )
+        scores = model(regions, boxes, ones, ones.bool(), words, torch.ones(64, 2, dtype=torch.bool))
         return scores[:, :2], side
 
     for _ in range(150):

@@ -95,12 +95,9 @@ def test_a_new_source_is_a_class_and_an_entry(study, monkeypatch):
 
 @pytest.mark.parametrize("source", KINDS)
 @pytest.mark.parametrize(
-    ("image_size", "grid"),
-    [(None, (4, 4)), ([48, 48], (6, 6)), ([16, 64], (2, 8)), ([47, 30], (5, 3))],
+    ("image_size", "grid"), [(None, (4, 4)), ([48, 48], (6, 6)), ([16, 64], (2, 8)), ([47, 30], (5, 3))]
 )
-def test_maps_have_the_grid_of_the_model_and_lie_between_0_and_1(
-    source, image_size, grid, checkpoints
-):
+def test_maps_have_the_grid_of_the_model_and_lie_between_0_and_1(source, image_size, grid, checkpoints):
     with opened(source, checkpoints, image_size=image_size) as cam:
         assert cam.grid == grid
         assert cam.size == (PATCH * grid[0], PATCH * grid[1])
@@ -177,9 +174,7 @@ def test_blip_is_attention_times_rectified_gradient(layer, checkpoints):
             photographs = photographs_for(cam)
             found = cam(photographs, OWNER, TEXTS)
         for row, text in enumerate(TEXTS):
-            attention, gradient = blip_by_hand(
-                checkpoints["blip"], photographs, int(OWNER[row]), text, layer
-            )
+            attention, gradient = blip_by_hand(checkpoints["blip"], photographs, int(OWNER[row]), text, layer)
             product = attention * gradient.clamp(min=0)
             by_token = product.mean(0) if heads == "mean" else product[heads]
             kept = by_token if special else by_token[1:-1]
@@ -358,10 +353,7 @@ def test_a_failing_stage_leaves_no_table(checkpoints, study):
     (study / "two.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"two\.png"):
         run_gradcam(study, section("clip", checkpoints))
-    assert sorted(path.name for path in study.glob("*.parquet")) == [
-        "expressions.parquet",
-        "images.parquet",
-    ]
+    assert sorted(path.name for path in study.glob("*.parquet")) == ["expressions.parquet", "images.parquet"]
     assert not list(study.glob(".cams*"))
 
 
@@ -412,10 +404,7 @@ def test_a_new_photograph_gets_its_map_from_that_model(checkpoints, study, tmp_p
     size = {"image_size": [32, 48]}
     settings = {"proposals": {}, "gradcam": section("clip", checkpoints, **size), "predict": {}}
     folder = save_model(
-        tmp_path / "grounder",
-        tmp_path / "matcher",
-        GroundingSettings.parse(settings),
-        tmp_path / "model",
+        tmp_path / "grounder", tmp_path / "matcher", GroundingSettings.parse(settings), tmp_path / "model"
     )
     shown = []
     forward = Grounder.forward

@@ -29,9 +29,7 @@ def make() -> tuple[Matcher, torch.Tensor, torch.Tensor, torch.Tensor]:
     return model, torch.randn(3, CHANNELS, 5, 7), tokens, mask
 
 
-def by_hand(
-    model: Matcher, features: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor
-) -> np.ndarray:
+def by_hand(model: Matcher, features: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     """Selvaraju et al. 2017, eq. 1 and 2, of one pair at the trunk's map, scaled to [0, 1]."""
     visual = model.trunk(features).detach().requires_grad_()
     score = model.logits(model.similarity(visual, model.read(tokens, mask)))[0]

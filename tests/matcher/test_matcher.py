@@ -74,10 +74,7 @@ def test_the_smooth_maximum_lies_between_mean_and_maximum_and_passes_over_paddin
 
 def make_texts(rows: int, length: int, relations: int) -> Texts:
     make = torch.Generator().manual_seed(length)
-    words, phrase = (
-        torch.randn(rows, length, 6, generator=make),
-        torch.randn(rows, 6, generator=make),
-    )
+    words, phrase = (torch.randn(rows, length, 6, generator=make), torch.randn(rows, 6, generator=make))
     mask = torch.ones(rows, length, dtype=torch.bool)
     if not relations:
         return Texts(words, mask, phrase, None, None)
@@ -86,9 +83,7 @@ def make_texts(rows: int, length: int, relations: int) -> Texts:
 
 
 @pytest.mark.parametrize("relations", [0, 2])
-@pytest.mark.parametrize(
-    ("first", "second"), [((2, 3), (1, 5)), ((2, 5), (1, 3)), ((1, 4), (3, 4))]
-)
+@pytest.mark.parametrize(("first", "second"), [((2, 3), (1, 5)), ((2, 5), (1, 3)), ((1, 4), (3, 4))])
 def test_joined_texts_are_padded_on_the_right(
     first: tuple[int, int], second: tuple[int, int], relations: int
 ) -> None:

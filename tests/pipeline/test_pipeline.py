@@ -39,9 +39,7 @@ def make_model(paths: dict[str, Path], folder: Path, **options: Any) -> Path:
     """The model folder of a small training with `options`."""
     checkpoint = run_train(paths, folder / "train", per_image=1, **options)
     settings = GroundingSettings(
-        proposals=ProposalsConfig(),
-        gradcam=GradcamConfig(method="gradcam"),
-        predict=PredictConfig(),
+        proposals=ProposalsConfig(), gradcam=GradcamConfig(method="gradcam"), predict=PredictConfig()
     )
     return save_model(checkpoint, paths["matcher"], settings, folder / "model")
 
@@ -135,15 +133,11 @@ def test_a_photograph_without_proposals_is_refused(paths: dict[str, Path], tmp_p
     pipeline = open_model(paths, make_model(paths, tmp_path, epochs=1))
     nothing = np.zeros((0, 4)), np.zeros(0), np.array([64.0, 64.0])
     pipeline._propose = lambda photograph: nothing  # type: ignore[method-assign]
-    with pytest.raises(
-        UserError, match=r"val0\.png: no proposals; set proposals\.whole_image: true"
-    ):
+    with pytest.raises(UserError, match=r"val0\.png: no proposals; set proposals\.whole_image: true"):
         pipeline(paths["images"].parent / "val0.png", ["boat"])
 
 
-def test_a_model_of_a_control_is_shown_the_controls_map(
-    paths: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_model_of_a_control_is_shown_the_controls_map(paths: dict[str, Path], tmp_path: Path) -> None:
     photograph, texts = paths["images"].parent / "val0.png", ["red boat", "boat"]
 
     def answers(control: str, **encoder: Any) -> list[float]:
@@ -190,9 +184,7 @@ def test_the_model_of_the_smoke_study_gives_the_predictions_of_its_stages(
     expressions = tables.read("expressions", root / "data" / "expressions.parquet")
     expressions = expressions[(expressions["split"] == "test") & (expressions["kind"] == "phrase")]
     images = tables.read("images", root / "data" / "images.parquet")["image_id"]
-    photographs = dict(
-        zip(images, tables.image_paths(root / "data" / "images.parquet"), strict=True)
-    )
+    photographs = dict(zip(images, tables.image_paths(root / "data" / "images.parquet"), strict=True))
     pipeline = GroundingPipeline.from_pretrained(root / "model")
     answers = {}
     for image, rows in expressions.groupby("image_id"):
@@ -211,9 +203,7 @@ def test_the_model_of_the_smoke_study_gives_the_predictions_of_its_stages(
 
 
 @pytest.mark.workflow
-def test_the_command_prints_boxes_and_draws_them(
-    smoke: tuple[Workflow, Run], tmp_path: Path
-) -> None:
+def test_the_command_prints_boxes_and_draws_them(smoke: tuple[Workflow, Run], tmp_path: Path) -> None:
     root = smoke[0].folder / "results" / "smoke"
     picture = next((root / "data" / "pictures" / "test").glob("*.png"))
     command = [sys.executable, "-m", "camground.cli", "ground", str(root / "model"), str(picture)]

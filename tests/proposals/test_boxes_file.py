@@ -122,8 +122,7 @@ def test_all_forms_of_the_file_give_the_same_proposals(form, images: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "image_id",
-    [123, 123.0, "123", "000123", NAMES[0], NAMES[0][:-4], f"/data/photos/{NAMES[0]}"],
+    "image_id", [123, 123.0, "123", "000123", NAMES[0], NAMES[0][:-4], f"/data/photos/{NAMES[0]}"]
 )
 def test_an_image_is_found_by_number_or_by_name(image_id: object, images: Path) -> None:
     entries = [detection(image_id), detection("sub/45.jpg"), detection("/else/where/shore.jpg")]
@@ -223,11 +222,7 @@ def test_images_without_an_entry_stop_the_run_or_get_the_whole_image(images: Pat
         run(images, entries, share=0.3)
     assert not images.with_name("proposals.parquet").exists()
     table = run(images, entries, share=0.4)
-    assert found(table, NAMES[1]) == {
-        "boxes": [[0, 0, 80, 80]],
-        "scores": [0.0],
-        "from": ["whole_image"],
-    }
+    assert found(table, NAMES[1]) == {"boxes": [[0, 0, 80, 80]], "scores": [0.0], "from": ["whole_image"]}
     assert "sub/45.jpg" in caplog.text
 
 

@@ -72,9 +72,7 @@ def expected(folder: str, kind: str, path: Path, queries: list[str] | None):
 
     model = loaded(folder, kind)
     picture = Image.open(path).convert("RGB")
-    seen = dict(
-        transformers.AutoImageProcessor.from_pretrained(folder)(picture, return_tensors="pt")
-    )
+    seen = dict(transformers.AutoImageProcessor.from_pretrained(folder)(picture, return_tensors="pt"))
     if queries:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         if kind == "grounding-dino":
@@ -229,9 +227,7 @@ def test_photographs_of_every_mode(mode: str, checkpoints: dict[str, str], tmp_p
     assert len(run(images, section(checkpoints["rt_detr"]))) > 1
 
 
-def test_a_photograph_that_cannot_be_read_leaves_no_table(
-    checkpoints: dict[str, str], images: Path
-) -> None:
+def test_a_photograph_that_cannot_be_read_leaves_no_table(checkpoints: dict[str, str], images: Path) -> None:
     images.with_name("3.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"3\.png.*cannot be read"):
         run(images, section(checkpoints["rt_detr"]))
@@ -254,9 +250,7 @@ def test_models_that_cannot_be_used_are_named(
     refused(empty, r"proposals\.detector\.model: cannot load .*empty.*preprocessor_config\.json")
     reader = tmp_path / "reader"
     BertConfig().save_pretrained(reader)
-    refused(
-        reader, r"proposals\.detector\.model: .*'bert', which is no known object detector.*detr"
-    )
+    refused(reader, r"proposals\.detector\.model: .*'bert', which is no known object detector.*detr")
     folder = tmp_path / "headless"
     folder.mkdir()
     for file in Path(checkpoints["detr"]).iterdir():

@@ -73,14 +73,11 @@ def test_of_a_new_photograph_a_stand_in_or_nothing(corners: None, tmp_path: Path
         propose_one_image(ProposalsConfig(), tmp_path / "b.png")
 
 
-def write_truth(
-    folder: Path, expression_of: dict[str, str], targets: list[dict]
-) -> dict[str, Path]:
+def write_truth(folder: Path, expression_of: dict[str, str], targets: list[dict]) -> dict[str, Path]:
     """The paths of the tables `targets` and `expressions`; expression_of: the image of each expression."""
     no_swap = dict.fromkeys(("swap_of", "word_class", "false_of_image"))
     expressions = [
-        {"expression_id": e, "image_id": i, "text": "it", "kind": "phrase", "split": "test"}
-        | no_swap
+        {"expression_id": e, "image_id": i, "text": "it", "kind": "phrase", "split": "test"} | no_swap
         for e, i in expression_of.items()
     ]
     tables.write("expressions", expressions, folder / "expressions.parquet")
@@ -131,10 +128,7 @@ def test_ground_truth_needs_targets_and_selective_search_refuses_them(tmp_path: 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        (
-            {"method": "edge_boxes"},
-            r"proposals\.method: 'edge_boxes' is not one of selective_search, ",
-        ),
+        ({"method": "edge_boxes"}, r"proposals\.method: 'edge_boxes' is not one of selective_search, "),
         ({"count": 0}, r"proposals\.count"),
         ({"count": True}, r"must be a number, not true"),
         ({"input_size": 16}, r"proposals\.input_size"),

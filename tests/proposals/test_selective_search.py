@@ -85,13 +85,9 @@ def test_count_includes_the_whole_image(count: int) -> None:
     assert WHOLE in found.sources
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 1), (1, 40), (2, 2), (3, 3), (5, 5), (4, 128), (17, 3), (128, 128)]
-)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (2, 2), (3, 3), (5, 5), (4, 128), (17, 3), (128, 128)])
 @pytest.mark.parametrize("whole_image", [True, False])
-def test_a_plain_picture_of_any_size_gets_the_whole_image(
-    shape: tuple[int, int], whole_image: bool
-) -> None:
+def test_a_plain_picture_of_any_size_gets_the_whole_image(shape: tuple[int, int], whole_image: bool) -> None:
     size = (shape[1], shape[0])
     rgb = np.full((*shape, 3), 90, np.uint8)
     found = search(rgb, config_with(whole_image=whole_image), size)
@@ -175,10 +171,7 @@ def test_sums_over_leaves_equal_measurements_of_the_region() -> None:
         across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
         edge = pixels.edge
         strengths = np.concatenate(
-            [
-                np.maximum(edge[:, 1:], edge[:, :-1])[across],
-                np.maximum(edge[1:], edge[:-1])[down],
-            ]
+            [np.maximum(edge[:, 1:], edge[:, :-1])[across], np.maximum(edge[1:], edge[:-1])[down]]
         )
         expected = strengths.mean() if strengths.size else 0.0
         assert row["edge_outside"] == pytest.approx(expected)

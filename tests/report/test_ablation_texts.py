@@ -29,9 +29,7 @@ def test_escaping() -> None:
     [(-0.0002, "−0.0", "0.0"), (0.0002, "+0.0", "0.0"), (0.0, "+0.0", "0.0"), (-0.0, "+0.0", "0.0"),
      (-0.123, "−12.3", "−12.3"), (0.5, "+50.0", "50.0")],
 )  # fmt: skip
-def test_a_difference_that_rounds_to_nothing_keeps_its_side(
-    value: float, signed: str, plain: str
-) -> None:
+def test_a_difference_that_rounds_to_nothing_keeps_its_side(value: float, signed: str, plain: str) -> None:
     assert percent(value, sign=True) == signed
     assert percent(value) == plain
 

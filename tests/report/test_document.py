@@ -40,8 +40,7 @@ def cell(root: Path, variant: str, metric: str, group: str = "all") -> dict:
     (found,) = [
         row
         for row in table
-        if (row["variant"], row["split"], row["metric"], row["group"])
-        == (variant, "test", metric, group)
+        if (row["variant"], row["split"], row["metric"], row["group"]) == (variant, "test", metric, group)
     ]
     return found
 

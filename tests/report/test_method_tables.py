@@ -77,9 +77,7 @@ def test_an_interval_that_holds_0_is_a_null_result(low: float, high: float, expe
     assert verdict(low, high) == expected
 
 
-def test_the_page_has_a_column_for_every_split_in_the_order_of_the_splits(
-    page: str, root: Path
-) -> None:
+def test_the_page_has_a_column_for_every_split_in_the_order_of_the_splits(page: str, root: Path) -> None:
     table = Page(page, "splits")
     n = counts(root)
     assert len({n[split] for split in ("val", "testA", "testB")}) > 1
@@ -94,9 +92,7 @@ def test_the_page_has_a_column_for_every_split_in_the_order_of_the_splits(
         assert cells == [measured(root, name, split) for split in ("val", "testA", "testB")]
 
 
-def test_it_agrees_with_the_main_table_on_the_reports_split(
-    page: str, table: AblationTable
-) -> None:
+def test_it_agrees_with_the_main_table_on_the_reports_split(page: str, table: AblationTable) -> None:
     main = {line.name: str(line.cells[0]) for line in by_metric(table, ["acc@0.5"]).lines}
     assert {name: cell for name, _, cell, _ in Page(page, "splits").lines[1:]} == main
 
@@ -105,9 +101,7 @@ def test_the_best_of_each_split_is_in_bold_and_never_the_oracle(page: str) -> No
     table = Page(page, "splits")
     expected = set()
     for at in (1, 2, 3):
-        means = {
-            line[0]: float(line[at].split()[0]) for line in table.lines[1:] if line[0] != "oracle"
-        }
+        means = {line[0]: float(line[at].split()[0]) for line in table.lines[1:] if line[0] != "oracle"}
         expected |= {(name, at) for name, mean in means.items() if mean == max(means.values())}
     assert table.best == expected
 

@@ -34,9 +34,7 @@ def test_only_variants_that_differ_in_mining_alone_are_compared(root: Path) -> N
 
 def test_the_table_says_what_the_tables_and_histories_say(root: Path) -> None:
     results = fake_study.results(root)
-    full, without, _ = (
-        dict(zip(mining.HEADINGS, row.cells, strict=True)) for row in mining.mined(results)
-    )
+    full, without, _ = (dict(zip(mining.HEADINGS, row.cells, strict=True)) for row in mining.mined(results))
     row = results.table.row("full", "cam_iou")
     assert row is not None
     assert full["CAM IoU"] == Cell(f"{100 * row['mean']:.1f}", f"{100 * row['deviation']:.1f}")
@@ -54,10 +52,7 @@ def test_the_table_says_what_the_tables_and_histories_say(root: Path) -> None:
         ({0: 0.81, 1: 0.9}, "collapsed: covers everything"),
         ({0: 0.01, 1: 0.0}, "collapsed: covers nothing"),
         ({0: 0.3, 1: 0.9}, "collapsed: covers everything, seed 1"),
-        (
-            {0: 0.01, 1: 0.9},
-            "collapsed: covers everything, seed 1; collapsed: covers nothing, seed 0",
-        ),
+        ({0: 0.01, 1: 0.9}, "collapsed: covers everything, seed 1; collapsed: covers nothing, seed 0"),
     ],
 )
 def test_a_mask_of_all_or_nothing_has_collapsed(shares: dict[int, float], words: str) -> None:

@@ -21,18 +21,7 @@ from conftest import REPOSITORY
 from report_page import Page, write_page
 
 REFCOCO = {"kind": "refer", "refer": {"dataset": "refcoco", "split_by": "unc"}}
-NAMED = (
-    "ARN",
-    "DTWREG",
-    "EARN",
-    "Pseudo-Q",
-    "RefCLIP",
-    "APL",
-    "QueryMatch",
-    "DViN",
-    "WeakMCN",
-    "CPL",
-)
+NAMED = ("ARN", "DTWREG", "EARN", "Pseudo-Q", "RefCLIP", "APL", "QueryMatch", "DViN", "WeakMCN", "CPL")
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +173,7 @@ def refclip(methods: list[dict[str, Any]]) -> dict[str, Any]:
     return next(row for row in methods if row["name"] == "RefCLIP")
 
 
-def test_text_of_the_table_is_escaped(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_text_of_the_table_is_escaped(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(methods: list[dict[str, Any]]) -> None:
         row = refclip(methods)
         row["name"] = row["note"] = row["detector"] = '<script>"&'
@@ -223,10 +210,7 @@ def test_text_of_the_table_is_escaped(
         (lambda m: refclip(m).pop("supervision"), r"RefCLIP.*supervision"),
         (lambda m: refclip(m).update(results=[]), r"RefCLIP.*missing"),
         (lambda m: refclip(m).update(missing="lost"), r"RefCLIP.*missing"),
-        (
-            lambda m: refclip(m)["results"].append(refclip(m)["results"][0]),
-            r"RefCLIP.*refcoco .* 2 times",
-        ),
+        (lambda m: refclip(m)["results"].append(refclip(m)["results"][0]), r"RefCLIP.*refcoco .* 2 times"),
         (lambda m: m.append(refclip(m)), r"RefCLIP: listed twice"),
         (lambda m: m.append("RefCLIP"), r"methods row \d+"),
         (lambda m: m.clear(), r"methods"),

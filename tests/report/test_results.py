@@ -77,11 +77,7 @@ def test_an_expression_is_in_the_anatomy_of_each_class_that_it_says(root: Path) 
         "size": (test & first).sum(),
     }
     outcomes = [results.outcomes("full", seed) for seed in fake_study.SEEDS]
-    right = [
-        by_name[name]["acc@0.5"]
-        for by_name in outcomes
-        for name in texts.expression_id[test & first]
-    ]
+    right = [by_name[name]["acc@0.5"] for by_name in outcomes for name in texts.expression_id[test & first]]
     assert parts["size"].shares["right"] == pytest.approx(np.mean(right))
 
 

@@ -88,18 +88,13 @@ def test_a_benchmark_is_short_and_lies_over_what_photographs_share(name: str) ->
 def test_the_head_of_a_study_says_how_to_run_it_and_where_its_schema_is() -> None:
     for study in STUDIES:
         text = study.read_text()
-        assert text.startswith(
-            "# yaml-language-server: $schema=../workflow/schemas/config.schema.json\n"
-        )
+        assert text.startswith("# yaml-language-server: $schema=../workflow/schemas/config.schema.json\n")
         if study.stem != "photographs":
             assert f"--configfile configs/{study.name}" in text
 
 
 def test_documents_are_those_of_the_models(tmp_path: Path) -> None:
-    for action, file in (
-        ("schema", "workflow/schemas/config.schema.json"),
-        ("docs", "docs/config.md"),
-    ):
+    for action, file in (("schema", "workflow/schemas/config.schema.json"), ("docs", "docs/config.md")):
         config(action, output=tmp_path / action)
         assert (tmp_path / action).read_text() == Path(file).read_text(), "make docs"
 
@@ -107,9 +102,7 @@ def test_documents_are_those_of_the_models(tmp_path: Path) -> None:
 # The models
 
 
-@pytest.mark.parametrize(
-    ("path", "section"), sections(StudyConfig), ids=lambda value: str(value)[:60]
-)
+@pytest.mark.parametrize(("path", "section"), sections(StudyConfig), ids=lambda value: str(value)[:60])
 def test_every_key_is_described_and_every_default_valid(path: str, section: type[Section]) -> None:
     assert section.__doc__
     assert section.__doc__ != Section.__doc__
@@ -129,27 +122,15 @@ def test_every_key_is_described_and_every_default_valid(path: str, section: type
             "losses.attention_mining.weigth: unknown key; did you mean `weight`?",
         ),
         # the name of a key that belongs elsewhere
-        (
-            "grounder: {nms_iou: 1}",
-            "grounder.nms_iou: unknown key; did you mean `proposals.nms_iou`?",
-        ),
+        ("grounder: {nms_iou: 1}", "grounder.nms_iou: unknown key; did you mean `proposals.nms_iou`?"),
         ("predict: {zzzzzz: 1}", "predict.zzzzzz: unknown key; known here: batch_size, voting"),
         ("proposals: {count: 0}", "proposals.count: must be at least 1, not 0"),
         ("proposals: {count: many}", "proposals.count: must be a whole number, not 'many'"),
-        (
-            "proposals: {method: detctor}",
-            "proposals.method: 'detctor' is not one of selective_search",
-        ),
-        (
-            "train: {optimiser: {learning_rate: fast}}",
-            "learning_rate: must be a number, not 'fast'",
-        ),
+        ("proposals: {method: detctor}", "proposals.method: 'detctor' is not one of selective_search"),
+        ("train: {optimiser: {learning_rate: fast}}", "learning_rate: must be a number, not 'fast'"),
         ("seeds: [1, 1]", "seeds: names 1 twice"),
         ("data: null", "data: must hold keys, not null"),
-        (
-            "variants: {new: {grouder: {}}}",
-            "variants.new.grouder: unknown key; did you mean `grounder`?",
-        ),
+        ("variants: {new: {grouder: {}}}", "variants.new.grouder: unknown key; did you mean `grounder`?"),
         (
             "variants: {new: {grounder: {fusoin: {}}}}",
             "variants.new.grounder.fusoin: unknown key; did you mean `fusion`?",
@@ -166,18 +147,12 @@ def test_every_key_is_described_and_every_default_valid(path: str, section: type
         ("variants: {oracle: {}}", "variants.oracle: the name is taken"),
         ("variants: {New-One: {}}", "variants.New-One: must match ^[a-z][a-z0-9_]*$"),
         ("variants_to_run: [full, basline]", "did you mean `baseline`?"),
-        (
-            "variants_to_run: [baseline]",
-            "ablation.reference: 'full' is none of the variants that run",
-        ),
+        ("variants_to_run: [baseline]", "ablation.reference: 'full' is none of the variants that run"),
         ("ablation: {split: testA}", "ablation.split: testA is none of evaluate.splits: val, test"),
         ("data: {kind: folder}", "data_root: data.kind is folder, so give its folder"),
         ("data: {kind: refer}", "data_root: data.kind is refer, so give its folder"),
         ("{data: {kind: folder}, data_root: no/folder}", "data_root: no folder no/folder"),
-        (
-            "data: {scenes: {min_objects: 9}}",
-            "data.scenes: min_objects (9) is above max_objects (7)",
-        ),
+        ("data: {scenes: {min_objects: 9}}", "data.scenes: min_objects (9) is above max_objects (7)"),
         ("gradcam: {source: clip}", "gradcam: source is clip, so set model"),
         ("proposals: {method: detector}", "proposals: method is detector, so set detector.model"),
         (
@@ -208,9 +183,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 def test_a_variant_is_checked_as_a_whole_with_the_study_s_own_sections() -> None:
     """Neither alone is wrong: what reconstruction rebuilds must not move."""
-    reconstruction: dict[str, Any] = {
-        "variants": {"full": {}, "r": {"losses": {"reconstruction": 1}}}
-    }
+    reconstruction: dict[str, Any] = {"variants": {"full": {}, "r": {"losses": {"reconstruction": 1}}}}
     assert StudyConfig.parse(reconstruction).variant("r").losses.reconstruction == 1
     tuned = {"train": {"tuned": {"language": 1}}}
     assert StudyConfig.parse(tuned).train.tuned.language == 1

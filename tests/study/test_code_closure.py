@@ -92,11 +92,7 @@ def test_whatever_python_loads_is_listed(stage: str) -> None:
 
 
 def test_no_edit_of_the_command_or_of_the_studys_config_reruns_a_stage() -> None:
-    apart = {
-        PACKAGE / "cli.py",
-        PACKAGE / "stages" / "command.py",
-        PACKAGE / "stages" / "config.py",
-    }
+    apart = {PACKAGE / "cli.py", PACKAGE / "stages" / "command.py", PACKAGE / "stages" / "config.py"}
     for stage in (PACKAGE / "stages").glob("*.py"):
         if stage not in apart and stage.stem != "__init__":
             assert apart.isdisjoint(code_files(f"camground.stages.{stage.stem}")), stage

@@ -136,14 +136,4 @@ def test_all_mistakes_are_told_at_once_by_their_dotted_paths() -> None:
 
 def test_keys() -> None:
     inner = [f"inner.{name}" for name in ("rate", "count", "stride", "layer")]
-    assert [*keys(Outer)] == [
-        "mode",
-        "inner",
-        *inner,
-        "seeds",
-        "enabled",
-        "root",
-        "levels",
-        "size",
-        "named",
-    ]
+    assert [*keys(Outer)] == ["mode", "inner", *inner, "seeds", "enabled", "root", "levels", "size", "named"]

@@ -87,8 +87,7 @@ def test_four_processes_at_once_on_a_fresh_store(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(4)
     jobs = [
-        context.Process(target=_use_fresh_store, args=(str(tmp_path), f"job{i}", barrier))
-        for i in range(4)
+        context.Process(target=_use_fresh_store, args=(str(tmp_path), f"job{i}", barrier)) for i in range(4)
     ]
     for job in jobs:
         job.start()
@@ -157,9 +156,7 @@ def test_nothing_changed_writes_nothing_and_a_rerun_supersedes(root: Path) -> No
 def test_a_variant_taken_out_of_the_config_leaves_the_store(root: Path) -> None:
     bring_in(root)
     assert bring_in(root, ("full",))["removed"] == 3
-    assert not any(
-        "/baseline" in key.removeprefix("toy/baselines") for key in live_runs(root.parent)
-    )
+    assert not any("/baseline" in key.removeprefix("toy/baselines") for key in live_runs(root.parent))
 
 
 def test_artifacts_survive_moving_the_folder(root: Path, tmp_path: Path) -> None:
@@ -178,13 +175,7 @@ def test_artifacts_survive_moving_the_folder(root: Path, tmp_path: Path) -> None
     assert str(tmp_path) not in run.info.artifact_uri
     client = connect(find_store(moved))
     paths = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert {
-        "ablation.parquet",
-        "ablation.csv",
-        "ablation.md",
-        "ablation.json",
-        "report.html",
-    } <= paths
+    assert {"ablation.parquet", "ablation.csv", "ablation.md", "ablation.json", "report.html"} <= paths
     copy = client.download_artifacts(run.info.run_id, "report.html", str(tmp_path))
     assert Path(copy).read_text() == "<p>report</p>"
     assert not root.parent.exists()
@@ -215,9 +206,7 @@ def test_the_environment_overrides_the_config(monkeypatch: pytest.MonkeyPatch) -
         find_store("r")
 
 
-def test_a_store_that_cannot_be_used_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
     with pytest.raises(UserError, match=r"mlflow\.db: not usable"):
         connect(find_store(tmp_path))
@@ -246,9 +235,7 @@ def test_the_headline_seed_is_chosen_by_captions(root: Path) -> None:
     assert records.headline_checkpoint(study_in(root)) == root / "full" / "seed1" / "train"
 
 
-def test_the_headline_model_loads_with_its_signature(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_headline_model_loads_with_its_signature(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Pipeline:
         @classmethod
         def from_pretrained(cls, folder: str) -> Pipeline:

@@ -47,9 +47,7 @@ def test_the_exact_gradient_equals_finite_differences(name: str) -> None:
 def test_the_first_order_gradient_differs_from_the_exact_one() -> None:
     model, inputs = tiny_grounder(), tiny_inputs()
     exact, first = (
-        torch.autograd.grad(
-            mined_score(model, inputs, order=order), model.matcher.trunk.stem.weight
-        )[0]
+        torch.autograd.grad(mined_score(model, inputs, order=order), model.matcher.trunk.stem.weight)[0]
         for order in ("exact", "first")
     )
     assert not torch.allclose(exact, first, rtol=1e-3)
@@ -75,9 +73,7 @@ def gradients(**mining: Any) -> tuple[dict[str, Tensor], dict[str, Tensor | None
 
 
 @pytest.mark.parametrize("order", ["exact", "first"])
-def test_a_frozen_scorer_mines_through_the_mask_alone(
-    monkeypatch: pytest.MonkeyPatch, order: str
-) -> None:
+def test_a_frozen_scorer_mines_through_the_mask_alone(monkeypatch: pytest.MonkeyPatch, order: str) -> None:
     values, through_mask = gradients(scorer="frozen", order=order)
     assert 0 < values["erased_score"] < 1
     stem, words = (through_mask[f"matcher.{name}.weight"] for name in ("trunk.stem", "text.skip"))
@@ -94,9 +90,7 @@ def test_a_frozen_scorer_mines_through_the_mask_alone(
     assert live_stem is not None
     assert not torch.allclose(stem, live_stem)
     # once the mask lets none through, nothing is left of it
-    monkeypatch.setattr(
-        attention_mining, "soft_mask", lambda *arguments: soft_mask(*arguments).detach()
-    )
+    monkeypatch.setattr(attention_mining, "soft_mask", lambda *arguments: soft_mask(*arguments).detach())
     model = tiny_grounder()
     mining = mining_only(scorer="frozen", order=order, keep_weight=1.0)
     values = Objective(model, mining)(tiny_batch(), 1, 1)

@@ -113,26 +113,20 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
 
 
-def test_every_epoch_is_kept_where_the_config_says_so(
-    paths: dict[str, Path], tmp_path: Path
-) -> None:
+def test_every_epoch_is_kept_where_the_config_says_so(paths: dict[str, Path], tmp_path: Path) -> None:
     folder = run_train(paths, tmp_path / "out", keep_epochs=True, epochs=3)
     kept = sorted(path.name for path in (folder / EPOCHS).iterdir())
     assert kept == ["001", "002", "003"]
     best = json.loads((folder / "summary.json").read_text())["best_epoch"]
     chosen = load_checkpoint(folder / EPOCHS / f"{best:03d}")[1]
-    assert all(
-        torch.equal(chosen[name], value) for name, value in load_checkpoint(folder)[1].items()
-    )
+    assert all(torch.equal(chosen[name], value) for name, value in load_checkpoint(folder)[1].items())
     assert not (run_train(paths, tmp_path / "plain", epochs=1) / EPOCHS).exists()
 
 
 def test_a_training_in_bfloat16_has_finite_losses(paths: dict[str, Path], tmp_path: Path) -> None:
     losses = {"reconstruction": 1.0, "attention_mining": {"every": 1, "keep_weight": 1.0}}
     grounder = {"map_boxes": [0.5]}
-    run_train(
-        paths, tmp_path / "out", grounder=grounder, losses=losses, precision="bfloat16", epochs=3
-    )
+    run_train(paths, tmp_path / "out", grounder=grounder, losses=losses, precision="bfloat16", epochs=3)
     history = tables.read("history", tmp_path / "out" / "history.parquet")
     assert {"train/keep", "train/reconstruction", "train/erased_score"} <= set(history["name"])
     assert np.isfinite(history["value"]).all()
@@ -159,9 +153,7 @@ def test_nothing_erased_gives_the_cached_features(photographs: dict[str, Path]) 
     assert torch.allclose(features, store.images([1, 0]), atol=5e-3)
 
 
-def test_erasing_changes_the_features_and_the_mask_has_a_gradient(
-    photographs: dict[str, Path],
-) -> None:
+def test_erasing_changes_the_features_and_the_mask_has_a_gradient(photographs: dict[str, Path]) -> None:
     store = FeatureStore(photographs["features"])
     erased = image_eraser(store, photographs["images"], CPU)
     mask = torch.zeros(1, 4, 4, requires_grad=True)

@@ -156,9 +156,7 @@ def test_a_value_of_some_steps_is_logged_as_its_mean_over_those_steps() -> None:
 
 def test_training_stops_when_the_score_has_not_risen_for_patience_epochs() -> None:
     scores = iter([1.0, 3.0, 2.0, 2.5, 9.0, 9.0])
-    _, fitted = fit_number(
-        lambda weight, *_: {"loss": weight.square()}, scores, epochs=6, patience=2
-    )
+    _, fitted = fit_number(lambda weight, *_: {"loss": weight.square()}, scores, epochs=6, patience=2)
     assert [row["epoch"] for row in fitted.history if row["name"] == "val/score"] == [1, 2, 3, 4]
     assert (fitted.best_score, fitted.best_epoch) == (3.0, 1)
 
@@ -177,10 +175,7 @@ def test_the_parameters_of_the_best_epoch_are_left_in_the_model() -> None:
 
 def test_a_loss_that_is_not_finite_is_named() -> None:
     with pytest.raises(UserError, match="a training: the loss is nan at step 2"):
-        fit_number(
-            lambda weight, step, _: {"loss": weight * (float("nan") if step == 2 else 1.0)},
-            epochs=1,
-        )
+        fit_number(lambda weight, step, _: {"loss": weight * (float("nan") if step == 2 else 1.0)}, epochs=1)
 
 
 class Unbounded(torch.autograd.Function):

@@ -48,9 +48,7 @@ def make_swaps() -> tuple[Any, Any, PairBatch, np.ndarray]:
     false = np.array([True, False, True])
     swaps = Swaps(changed, changed, ["colour"] * 3, np.array([0, 2, 3]), false)
     pairs = SimpleNamespace(texts=texts, text_ids=np.arange(4), swaps=swaps)
-    batch = PairBatch(
-        np.array([2, 0, 1]), np.arange(4), np.array([0, 0, 1, 2]), np.array([0, -1, 1, 2])
-    )
+    batch = PairBatch(np.array([2, 0, 1]), np.arange(4), np.array([0, 0, 1, 2]), np.array([0, -1, 1, 2]))
     return Features(3, texts + changed), pairs, batch, np.array([True, False, False, True])
 
 

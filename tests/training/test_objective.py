@@ -29,9 +29,7 @@ NOTHING: dict[str, Any] = {
 }
 
 
-def terms(
-    model: Grounder, batch: GroundingBatch, step: int = 0, **losses: Any
-) -> dict[str, Tensor]:
+def terms(model: Grounder, batch: GroundingBatch, step: int = 0, **losses: Any) -> dict[str, Tensor]:
     """The terms of a batch, with the same draws each time."""
     torch.manual_seed(0)
     objective = Objective(model, LossesConfig.parse(losses)).double()
@@ -124,11 +122,7 @@ def test_a_swap_in_doubt_is_no_negative_of_its_own_image() -> None:
     model = tiny_grounder()
     plain, doubtful, false = (
         terms(model, tiny_batch(**swaps))["contrastive"]
-        for swaps in (
-            {},
-            {"swapped": (1,), "false": (False,)},
-            {"swapped": (1,), "false": (True,)},
-        )
+        for swaps in ({}, {"swapped": (1,), "false": (False,)}, {"swapped": (1,), "false": (True,)})
     )
     assert plain < doubtful < false
 
@@ -194,9 +188,7 @@ def test_reconstruction_alone_trains_what_scores_proposals() -> None:
 
 def test_the_decoder_is_the_objectives_and_changes_nothing_of_the_grounder() -> None:
     """It trains with the loss, and no checkpoint of the grounder holds it."""
-    plain, more = (
-        Objective(tiny_grounder(), LossesConfig(reconstruction=weight)) for weight in (0.0, 1.0)
-    )
+    plain, more = (Objective(tiny_grounder(), LossesConfig(reconstruction=weight)) for weight in (0.0, 1.0))
     assert all(name.startswith("grounder.") for name in plain.state_dict())
     added = {name for name in more.state_dict() if not name.startswith("grounder.")}
     assert added == {

@@ -96,15 +96,10 @@ def test_the_catalog_entry_runs_the_same_jobs(workflow: Workflow) -> None:
             "variants.baseline.grounder.fusoin: unknown key; did you mean `fusion`?",
         ),
         (["--configfile", "configs/photos.yaml"], "--config data_root=DIR"),
-        (
-            ["--configfile", "configs/photos.yaml", "--config", "data_root=nowhere"],
-            "no folder nowhere",
-        ),
+        (["--configfile", "configs/photos.yaml", "--config", "data_root=nowhere"], "no folder nowhere"),
     ],
 )
-def test_a_config_error_stops_before_any_job(
-    arguments: list[str], said: str, workflow: Workflow
-) -> None:
+def test_a_config_error_stops_before_any_job(arguments: list[str], said: str, workflow: Workflow) -> None:
     run = workflow.snakemake("--cores", "2", *arguments)
     assert run.status != 0
     assert said in run.text
@@ -201,11 +196,7 @@ def test_an_edited_module_reruns_what_uses_it(smoke_copy: Callable[[], Workflow]
     workflow = smoke_copy()
     source = workflow.folder / "src" / "camground"
     os.utime(source / "study" / "tables.py")  # a new time alone, as after a checkout
-    for file in (
-        source / "cli.py",
-        source / "stages" / "command.py",
-        source / "stages" / "config.py",
-    ):
+    for file in (source / "cli.py", source / "stages" / "command.py", source / "stages" / "config.py"):
         with file.open("a") as text:
             text.write("\n# edited\n")
     assert workflow.dry(*SMOKE).jobs == {}

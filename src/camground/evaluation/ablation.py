@@ -103,12 +103,7 @@ def means(methods: Sequence[Method]) -> pd.DataFrame:
     rows = pd.concat([table for method in methods for table in method.metrics], ignore_index=True)
     table = (
         rows.groupby(["variant", *KEYS], sort=False)
-        .agg(
-            seeds=("value", "size"),
-            n=("n", "mean"),
-            mean=("value", "mean"),
-            deviation=("value", "std"),
-        )
+        .agg(seeds=("value", "size"), n=("n", "mean"), mean=("value", "mean"), deviation=("value", "std"))
         .reset_index()
     )
     # `right_extent` counts a different number of expressions in each seed.
@@ -124,10 +119,7 @@ def bootstrap(
     Every method meets the same resamples of the split's images; each resample's value is the mean over the
     method's seeds.
     """
-    of_split = {
-        method.name: [rows[rows["split"] == split] for rows in method.outcomes]
-        for method in methods
-    }
+    of_split = {method.name: [rows[rows["split"] == split] for rows in method.outcomes] for method in methods}
     images = pd.Index(of_split[config.reference][0]["image_id"].unique())
 
     def resampled(name: str) -> np.ndarray:
@@ -149,9 +141,7 @@ def bootstrap(
     return parts
 
 
-def image_sums(
-    outcomes: pd.DataFrame, images: pd.Index, metrics: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
+def image_sums(outcomes: pd.DataFrame, images: pd.Index, metrics: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Sums and counts of outcomes by image and metric: two (images, metrics) float64 arrays."""
     row = images.get_indexer(pd.Index(outcomes["image_id"]))
     column = pd.Index(metrics).get_indexer(pd.Index(outcomes["name"]))

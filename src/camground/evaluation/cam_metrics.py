@@ -13,9 +13,7 @@ from camground.matcher.map_geometry import area_matrix, interval_cover
 STATISTICS = ("coverage", "iou", "energy", "spill")
 
 
-def box_region(
-    boxes_xyxy: np.ndarray, width: int, height: int, grid: tuple[int, int]
-) -> np.ndarray:
+def box_region(boxes_xyxy: np.ndarray, width: int, height: int, grid: tuple[int, int]) -> np.ndarray:
     """The union of boxes (n, 4), n > 0, as the share of each grid cell that they cover, float32.
 
     In a cell that several boxes cover in part, the largest share stands for the union's.
@@ -36,9 +34,7 @@ def mask_region(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return region
 
 
-def region_statistics(
-    maps: np.ndarray, regions: np.ndarray, threshold: float
-) -> dict[str, np.ndarray]:
+def region_statistics(maps: np.ndarray, regions: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
     """How maps M (N, h, w) >= 0 fit objects G (N, h, w), each cell's covered share in [0, 1].
 
     With T = [M >= threshold * max M], all float64 (N,):

@@ -165,12 +165,7 @@ class GroundTruth:
 
 
 def load(
-    config: EvaluateConfig,
-    images: Path,
-    expressions: Path,
-    targets: Path,
-    proposals: Path,
-    cams: Path,
+    config: EvaluateConfig, images: Path, expressions: Path, targets: Path, proposals: Path, cams: Path
 ) -> GroundTruth:
     """Read what is evaluated: the expressions of `config.splits` that have a target.
 
@@ -217,9 +212,7 @@ def load(
     )
 
 
-def _read_proposals(
-    path: Path, image_ids: pd.Series
-) -> tuple[BoxLists, np.ndarray, np.ndarray, np.ndarray]:
+def _read_proposals(path: Path, image_ids: pd.Series) -> tuple[BoxLists, np.ndarray, np.ndarray, np.ndarray]:
     """Proposals of the images, best first: lists, each box's objectness and rank, rows' lists."""
     names = pd.Index(image_ids.unique())
     table = tables.read_arrow("proposals", path)

@@ -56,9 +56,7 @@ OF_EXPRESSIONS: tuple[Metric[Measured], ...] = (
     Metric("cam_entropy", "CAM entropy", "own CAM", lambda m: m.cam["entropy"]),
     Metric("image_score", "Image score", "scores", lambda m: m.image_score),
     Metric("erased_score", "Erased score", "scores", lambda m: m.erased_score),
-    Metric(
-        "matcher_cam_coverage", "Matcher CAM coverage", "CAM", lambda m: m.truth.cam["coverage"]
-    ),
+    Metric("matcher_cam_coverage", "Matcher CAM coverage", "CAM", lambda m: m.truth.cam["coverage"]),
     Metric("matcher_cam_iou", "Matcher CAM IoU", "CAM", lambda m: m.truth.cam["iou"]),
     Metric("matcher_cam_energy", "Matcher CAM energy", "CAM", lambda m: m.truth.cam["energy"]),
     Metric("matcher_cam_spill", "Matcher CAM spill", "CAM", lambda m: m.truth.cam["spill"]),

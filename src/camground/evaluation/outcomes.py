@@ -181,21 +181,14 @@ def evaluate_swaps(
 
 
 def evaluate_files(
-    truth: GroundTruth,
-    run: Run,
-    predictions: Path,
-    swaps: Path | None,
-    outcomes: Path,
-    metrics: Path,
+    truth: GroundTruth, run: Run, predictions: Path, swaps: Path | None, outcomes: Path, metrics: Path
 ) -> None:
     """Evaluate the tables `predictions` and, where a method has one, `swap_scores`; write the tables
     `outcomes` and `metrics`."""
     parts = [evaluate(truth, tables.read("predictions", predictions), predictions, run)]
     if swaps is not None and len(swap_rows := tables.read("swap_scores", swaps)):
         parts.append(evaluate_swaps(truth, swap_rows, swaps, run))
-    of_expressions, means = (
-        pd.concat(rows, ignore_index=True) for rows in zip(*parts, strict=True)
-    )
+    of_expressions, means = (pd.concat(rows, ignore_index=True) for rows in zip(*parts, strict=True))
     tables.write("outcomes", of_expressions, outcomes)
     tables.write("metrics", means, metrics)
     log.info("%s seed %d: %s", run.variant, run.seed, summary(means))

@@ -31,9 +31,7 @@ def compare_choices(
     """
     epochs = sorted(path.parent for path in (train_dir / EPOCHS).glob("*/checkpoint.safetensors"))
     if not epochs:
-        raise UserError(
-            f"{train_dir}: no kept epochs; train with --config 'train={{keep_epochs: true}}'"
-        )
+        raise UserError(f"{train_dir}: no kept epochs; train with --config 'train={{keep_epochs: true}}'")
     if not {"val", split} <= set(truth.expressions["split"]):
         raise UserError(f"selection needs boxes on val and on {split}, and both in evaluate.splits")
     try:

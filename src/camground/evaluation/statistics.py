@@ -36,9 +36,7 @@ def resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: 
         return np.concatenate([(weights @ sums) / (weights @ counts) for weights in blocks])
 
 
-def intervals(
-    resampled: np.ndarray, reference: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def intervals(resampled: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Low, high and p, each (C,), of a method's difference from a reference; nan where unknown.
 
     resampled, reference: (resamples, C) means, pair by pair. Low and high are the 2.5th and 97.5th

@@ -24,8 +24,7 @@ def _whole(phrases: Iterable[str]) -> re.Pattern[str]:
 
 
 _PATTERNS = {
-    name: _whole(WORD_CLASSES[name] | WORD_CLASSES.get(_MORE.get(name, ""), set()))
-    for name in CLASSES
+    name: _whole(WORD_CLASSES[name] | WORD_CLASSES.get(_MORE.get(name, ""), set())) for name in CLASSES
 }
 
 

@@ -78,9 +78,7 @@ def write_visual(
     return list(shape)
 
 
-def write_tokens(
-    config: FeaturesConfig, expressions: Path, folder: Path, device: torch.device
-) -> int:
+def write_tokens(config: FeaturesConfig, expressions: Path, folder: Path, device: torch.device) -> int:
     """Write `tokens.npy`, float16, and `texts.parquet` of the distinct texts; returns the tokens' width."""
     distinct = set(tables.read("expressions", expressions, ["text"])["text"])
     # by length, so that a batch has little padding; then by text: a set's own order differs between runs, and

@@ -95,9 +95,7 @@ def _timm(config: BackboneConfig) -> Extractor:
     except RuntimeError as error:
         raise UserError(f"{_KEY}.name: {error}") from None
     # a ViT's position embedding is made for one size
-    sized: dict[str, Any] = (
-        {"img_size": config.image_size} if settings and settings.fixed_input_size else {}
-    )
+    sized: dict[str, Any] = {"img_size": config.image_size} if settings and settings.fixed_input_size else {}
     if config.checkpoint is None:
         body = _create(name, config, **sized)
     elif config.checkpoint == HUB:
@@ -114,9 +112,7 @@ def _timm(config: BackboneConfig) -> Extractor:
     return Extractor(body, mean, deviation, strides)
 
 
-def _with_weights(
-    name: str, config: BackboneConfig, settings: Any, sized: dict[str, Any]
-) -> nn.Module:
+def _with_weights(name: str, config: BackboneConfig, settings: Any, sized: dict[str, Any]) -> nn.Module:
     """timm's extractor with the weights of a file; one that lacks any of them, but the head's, is refused."""
     from timm.models import load_state_dict
 
@@ -126,9 +122,7 @@ def _with_weights(
         files = [path / file for file in ("model.safetensors", "pytorch_model.bin")]
         path = next((file for file in files if file.exists()), files[0])
     if not path.is_file():
-        raise UserError(
-            f"{key}: no file {path}; give a file, a folder, or {HUB!r} for timm's own weights"
-        )
+        raise UserError(f"{key}: no file {path}; give a file, a folder, or {HUB!r} for timm's own weights")
     try:
         state = load_state_dict(str(path))
     except Exception as error:  # torch's reader trips over a broken file in many ways
@@ -144,9 +138,7 @@ def _with_weights(
         # the whole model's names, or another library's: timm knows how to translate them
         heads = getattr(settings, "classifier", None) or ()
         heads = (heads,) if isinstance(heads, str) else heads
-        kept = {
-            name: value for name, value in state.items() if name.rpartition(".")[0] not in heads
-        }
+        kept = {name: value for name, value in state.items() if name.rpartition(".")[0] not in heads}
         overlay = {"state_dict": kept, "custom_load": False, "num_classes": 0, "label_offset": 0}
         body = _create(name, config, pretrained=True, pretrained_cfg_overlay=overlay, **sized)
     for kept_settings in (body.pretrained_cfg, body.default_cfg):
@@ -163,29 +155,22 @@ def _create(name: str, config: BackboneConfig, pretrained: bool = False, **argum
         arguments["output_stride"] = config.output_stride
     levels = sorted(config.levels)
     try:
-        return make(
-            name, pretrained=pretrained, features_only=True, out_indices=levels, **arguments
-        )
+        return make(name, pretrained=pretrained, features_only=True, out_indices=levels, **arguments)
     except TypeError as error:
         if "output_stride" not in str(error):
             raise
-        raise UserError(
-            f"{_KEY}.output_stride: the strides of {name} are fixed; set it to null"
-        ) from None
+        raise UserError(f"{_KEY}.output_stride: the strides of {name} are fixed; set it to null") from None
     except (IndexError, AssertionError) as error:
         if isinstance(error, AssertionError) and "index" not in str(error):
             raise UserError(f"{_KEY}.name: timm cannot make {name!r} so: {error}") from None
         probe = make(name, features_only=True, out_indices=[0])
         raise UserError(
-            f"{_KEY}.levels: {levels}, but {name} has the levels 0 to"
-            f" {len(probe.feature_info.info) - 1}"
+            f"{_KEY}.levels: {levels}, but {name} has the levels 0 to {len(probe.feature_info.info) - 1}"
         ) from None
     except RuntimeError as error:
         if pretrained:
             raise
-        raise UserError(
-            f"{_KEY}.name: timm cannot make an extractor of {name!r}: {error}"
-        ) from None
+        raise UserError(f"{_KEY}.name: timm cannot make an extractor of {name!r}: {error}") from None
 
 
 def _auto(config: BackboneConfig) -> Extractor:

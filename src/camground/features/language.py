@@ -48,8 +48,7 @@ class LanguageEncoder(nn.Module):
         encoded, mask = self._tokenise(texts)
         device = next(self.body.parameters()).device
         hidden = self.body(
-            input_ids=encoded["input_ids"].to(device),
-            attention_mask=encoded["attention_mask"].to(device),
+            input_ids=encoded["input_ids"].to(device), attention_mask=encoded["attention_mask"].to(device)
         ).last_hidden_state
         return hidden, mask.to(device)
 
@@ -81,9 +80,7 @@ def _open(source: str) -> tuple[Any, Any]:
     """The tokenizer and the text encoder of a hub name or folder, float32."""
     import transformers
 
-    with opening(
-        _NAME, source, "a text encoder", "config.json, the weights, the tokenizer's files"
-    ):
+    with opening(_NAME, source, "a text encoder", "config.json, the weights, the tokenizer's files"):
         settings = transformers.AutoConfig.from_pretrained(source)
         kind: Any = transformers.AutoModel
         if getattr(settings, "is_encoder_decoder", False):
@@ -118,9 +115,7 @@ def _positions(body: nn.Module) -> int | None:
     offsets = [
         module.padding_idx + 1
         for name, module in body.named_modules()
-        if isinstance(module, nn.Embedding)
-        and "position" in name
-        and module.padding_idx is not None
+        if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None
     ]
     # RoBERTa counts positions from behind its padding token
     return int(count) - max(offsets, default=0)

@@ -28,9 +28,7 @@ class FeatureStore:
             self.visual = np.load(folder / "visual.npy", mmap_mode="r")
             self._tokens = np.load(folder / "tokens.npy", mmap_mode="r")
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"{folder}: not a whole feature cache ({error}); rerun `features`"
-            ) from None
+            raise UserError(f"{folder}: not a whole feature cache ({error}); rerun `features`") from None
         texts = tables.read("texts", folder / "texts.parquet")
         self._spans = {
             text: (start, start + length)

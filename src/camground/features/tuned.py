@@ -32,9 +32,7 @@ class TunedFeatures(nn.Module):
     the whole network, its first layers too.
     """
 
-    def __init__(
-        self, features: FeaturesConfig, backbone_stages: int, language_layers: int
-    ) -> None:
+    def __init__(self, features: FeaturesConfig, backbone_stages: int, language_layers: int) -> None:
         super().__init__()
         # a grounder starts from the same parameters with and without them
         with torch.random.fork_rng(devices=[]):
@@ -54,11 +52,7 @@ class TunedFeatures(nn.Module):
     @torch.no_grad()
     def load_trained(self, state: Mapping[str, Tensor]) -> None:
         """Copy a checkpoint's trained parameters into the networks; `UserError` when they are of others."""
-        saved = {
-            name.removeprefix(PREFIX): value
-            for name, value in state.items()
-            if name.startswith(PREFIX)
-        }
+        saved = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
         trained = self.trained()
         shapes = [{name: value.shape for name, value in each.items()} for each in (trained, saved)]
         if shapes[0] != shapes[1]:
@@ -102,10 +96,7 @@ def train_last(network: nn.Module, count: int, output: Callable[[], Tensor]) -> 
 
 
 def trained_features(
-    features: FeaturesConfig,
-    backbone_stages: int,
-    language_layers: int,
-    state: Mapping[str, Tensor],
+    features: FeaturesConfig, backbone_stages: int, language_layers: int, state: Mapping[str, Tensor]
 ) -> TunedFeatures | None:
     """The networks of a checkpoint with its parameters `state`, frozen; None where none was trained."""
     if not backbone_stages and not language_layers:
@@ -148,8 +139,6 @@ def load_pixels(paths: list[Path], rows: np.ndarray | list[int], backbone: Backb
 
 def backbone_pass(backbone: Backbone, pixels: Tensor, frozen: bool) -> Tensor:
     """The backbone's features of pixels; `frozen`: without a gradient to its parameters."""
-    parameters = {
-        name: value.detach() if frozen else value for name, value in backbone.named_parameters()
-    }
+    parameters = {name: value.detach() if frozen else value for name, value in backbone.named_parameters()}
     features: Tensor = functional_call(backbone, parameters, (pixels,))
     return features

@@ -42,17 +42,11 @@ class Block(nn.Module):
         self.cross_norm = nn.LayerNorm(width) if cross else None
         self.cross_attention = Attention(width, heads) if cross else None
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.dropout = dropout
 
     def forward(
-        self,
-        x: Tensor,
-        mask: Tensor,
-        memory: Tensor | None = None,
-        memory_mask: Tensor | None = None,
+        self, x: Tensor, mask: Tensor, memory: Tensor | None = None, memory_mask: Tensor | None = None
     ) -> Tensor:
         """x (B, N, width), mask (B, N) bool; memory (B, M, width) and its mask for cross-attention."""
         normed = self.self_norm(x)

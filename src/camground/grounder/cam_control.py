@@ -13,9 +13,7 @@ from torch import Tensor
 
 from camground.study.errors import UserError
 
-SHUFFLE_SEED = (
-    20180618  # one for all seeds of training, so that a variant always shows the same maps
-)
+SHUFFLE_SEED = 20180618  # one for all seeds of training, so that a variant always shows the same maps
 CENTRE_SIGMA = 0.25  # of the side
 
 
@@ -31,9 +29,7 @@ def partners(image_rows: np.ndarray, has_cam: np.ndarray) -> np.ndarray:
     if not len(rows):
         return partner
     if len(rows) == 1:
-        raise UserError(
-            "grounder.cam_encoder.control: shuffled needs two expressions with a CAM in a split"
-        )
+        raise UserError("grounder.cam_encoder.control: shuffled needs two expressions with a CAM in a split")
     rows = rng.permutation(rows)
     images, index, counts = np.unique(image_rows[rows], return_inverse=True, return_counts=True)
     # one image's expressions lie together, so a step past the largest group leaves the image

@@ -26,9 +26,7 @@ class CamEncoder(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.GELU(),
         )
-        self.region = nn.Sequential(
-            nn.Linear(2 * channels + 4, width), nn.GELU(), nn.Linear(width, width)
-        )
+        self.region = nn.Sequential(nn.Linear(2 * channels + 4, width), nn.GELU(), nn.Linear(width, width))
         self.score = nn.Linear(4, 1)
         self.token = nn.Linear(channels + 1, width)
         self.position = nn.Parameter(torch.randn(config.tokens**2, width) * 0.02)

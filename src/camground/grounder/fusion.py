@@ -56,11 +56,6 @@ class Fusion(nn.Module):
         scores: Tensor = self.score(x).squeeze(-1)
         if self.relations is not None:
             scores = scores + self.relations(
-                regions,
-                proposals.boxes,
-                proposals.objectness,
-                proposals.valid,
-                words,
-                words_mask,
+                regions, proposals.boxes, proposals.objectness, proposals.valid, words, words_mask
             )
         return scores

@@ -95,14 +95,10 @@ class Grounder(nn.Module):
             for _ in range(config.transformer.layers if config.transformer.enabled else 0)
         )
         self.subject = nn.Linear(width, 1)
-        self.cam_encoder = (
-            CamEncoder(config.cam_encoder, width) if config.cam_encoder.enabled else None
-        )
+        self.cam_encoder = CamEncoder(config.cam_encoder, width) if config.cam_encoder.enabled else None
         self.fusion = Fusion(config.fusion, width, dropout) if config.fusion.enabled else None
         # without the fusion module the CAM's features and the phrase meet in one product
-        self.late_cam = (
-            nn.Linear(width, 1) if self.cam_encoder is not None and self.fusion is None else None
-        )
+        self.late_cam = nn.Linear(width, 1) if self.cam_encoder is not None and self.fusion is None else None
         self.own_map = None if config.regions_only else nn.Linear(4, 1)
         self.objectness_weight = nn.Parameter(torch.tensor(0.5))
         self.contrastive_scale = nn.Parameter(torch.tensor(math.log(10.0)))
@@ -158,9 +154,7 @@ class Grounder(nn.Module):
             # in the mining alone
             numbers = map_features(own_cam.detach(), candidates.boxes)
             scores = scores + self.own_map(numbers).squeeze(-1)
-        return GroundingOutput(
-            scores, candidates, again.regions, image_score, own_cam, images, texts
-        )
+        return GroundingOutput(scores, candidates, again.regions, image_score, own_cam, images, texts)
 
     def see(self, visual: Tensor, proposals: Proposals) -> Images:
         """The CNN's map (B, width, H, W) and the proposals of B images to tokens."""
@@ -171,10 +165,7 @@ class Grounder(nn.Module):
         shape = torch.cat([geometry(proposals.boxes), proposals.objectness.unsqueeze(-1)], dim=-1)
         regions = self.region(torch.cat([content, content - context], -1)) + self.geometry(shape)
         side = self.config.transformer.grid
-        grid = (
-            functional.adaptive_avg_pool2d(visual, side).flatten(2).transpose(1, 2)
-            + self.grid_position
-        )
+        grid = functional.adaptive_avg_pool2d(visual, side).flatten(2).transpose(1, 2) + self.grid_position
         if self.blocks:
             mask = torch.cat([proposals.valid, proposals.valid.new_ones(grid.shape[:2])], 1)
             tokens = torch.cat([regions, grid], 1)  # (B, K + N, width)
@@ -200,9 +191,7 @@ class Grounder(nn.Module):
         pooled = smooth_max(similarity, self.matcher.config.temperature)
         shares = self.matcher.cell_shares(similarity.detach())
         return ImageScore(
-            logit + self.cell_scale.exp() * pooled,
-            scores,
-            shares.unflatten(-1, images.map.shape[-2:]),
+            logit + self.cell_scale.exp() * pooled, scores, shares.unflatten(-1, images.map.shape[-2:])
         )
 
     def score_images(self, features: Tensor, proposals: Proposals, texts: Texts) -> ImageScore:
@@ -228,20 +217,14 @@ class Grounder(nn.Module):
         return gated(cam, image_score.cell_shares)
 
     def score(
-        self,
-        images: Images,
-        texts: Texts,
-        matcher_cam: Tensor | None = None,
-        has_cam: Tensor | None = None,
+        self, images: Images, texts: Texts, matcher_cam: Tensor | None = None, has_cam: Tensor | None = None
     ) -> Tensor:
         """Scores (P, K) of the proposals, logits, minus infinity where there is none.
 
         matcher_cam and has_cam as in `forward`.
         """
         proposals, subject = images.proposals, self._subject(texts)
-        similarity = torch.einsum(
-            "pd,pkd->pk", subject, functional.normalize(images.regions, dim=-1)
-        )
+        similarity = torch.einsum("pd,pkd->pk", subject, functional.normalize(images.regions, dim=-1))
         scores = self.region_scale.exp() * similarity
         scores = scores + self.objectness_weight * proposals.objectness
         cam_regions = cam_tokens = None
@@ -252,9 +235,7 @@ class Grounder(nn.Module):
             elif has_cam is None:
                 has_cam = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
             assert has_cam is not None
-            cam_regions, cam_scores, cam_tokens = self.cam_encoder(
-                matcher_cam, has_cam, proposals.boxes
-            )
+            cam_regions, cam_scores, cam_tokens = self.cam_encoder(matcher_cam, has_cam, proposals.boxes)
             scores = scores + cam_scores
         if self.fusion is not None:
             scores = scores + self.fusion(

@@ -47,7 +47,5 @@ def read_settings(folder: Path) -> GroundingSettings:
     try:
         settings = json.loads((folder / SETTINGS).read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{folder}: not a folder that the stage `tracking` made ({error})"
-        ) from None
+        raise UserError(f"{folder}: not a folder that the stage `tracking` made ({error})") from None
     return GroundingSettings.parse(settings)

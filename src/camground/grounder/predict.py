@@ -58,9 +58,7 @@ def predict(
                     predictions.append(rows)
             swap_batches = list(in_chunks(pairs, config.batch_size))
             for chunk in track(swap_batches, f"swaps of {split} (batches)"):
-                swap_scores.append(
-                    swap_rows(trained, pairs, store, table, image_ids, chunk, device)
-                )
+                swap_scores.append(swap_rows(trained, pairs, store, table, image_ids, chunk, device))
     if without:
         log.info("%d expressions of images without proposals get no prediction", without)
 
@@ -112,9 +110,7 @@ def prediction_rows(
     return rows
 
 
-def erased_scores(
-    trained: TrainedGrounder, batch: GroundingBatch, output: GroundingOutput
-) -> torch.Tensor:
+def erased_scores(trained: TrainedGrounder, batch: GroundingBatch, output: GroundingOutput) -> torch.Tensor:
     """S(I*, q) (M,), probabilities, after erasing features under the own CAM, in every variant."""
     model, mask = trained.model, soft_mask(output.own_cam, trained.omega, trained.sigma)
     erased = erase(batch.features[batch.owner], mask)

@@ -16,9 +16,7 @@ from camground.grounder.config import VotingConfig
 from camground.grounder.regions import Proposals, pairwise_iou
 
 
-def read_out(
-    config: VotingConfig, candidates: Proposals, scores: Tensor, proposal_count: int
-) -> Tensor:
+def read_out(config: VotingConfig, candidates: Proposals, scores: Tensor, proposal_count: int) -> Tensor:
     """Boxes (P, 4) xyxy in [0, 1] from candidates (P, K) and their scores (P, K), logits, minus infinity
     where there is none.
 

@@ -49,9 +49,7 @@ def cell_overlap(boxes: Tensor, height: int, width: int) -> Tensor:
 
     def along(low: Tensor, high: Tensor, cells: int) -> Tensor:
         edges = torch.linspace(0, 1, cells + 1, device=boxes.device, dtype=boxes.dtype)
-        covered = torch.minimum(high.unsqueeze(-1), edges[1:]) - torch.maximum(
-            low.unsqueeze(-1), edges[:-1]
-        )
+        covered = torch.minimum(high.unsqueeze(-1), edges[1:]) - torch.maximum(low.unsqueeze(-1), edges[:-1])
         return covered.clamp(min=0) * cells
 
     x = along(boxes[..., 0], boxes[..., 2], width)

@@ -33,13 +33,7 @@ class Relations(nn.Module):
         self.scale = nn.Parameter(torch.full((heads,), math.log(10.0)))
 
     def forward(
-        self,
-        regions: Tensor,
-        boxes: Tensor,
-        objectness: Tensor,
-        valid: Tensor,
-        words: Tensor,
-        mask: Tensor,
+        self, regions: Tensor, boxes: Tensor, objectness: Tensor, valid: Tensor, words: Tensor, mask: Tensor
     ) -> Tensor:
         """Scores (P, K), logits: how well each proposal fits the relations that the words name.
 

@@ -29,9 +29,7 @@ class BlipCam(PretrainedCam):
     kind = "blip"
     model_class = "BlipForImageTextRetrieval"
 
-    def __init__(
-        self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None = None
-    ) -> None:
+    def __init__(self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None = None) -> None:
         super().__init__(config, device)
         layers = self.model.text_encoder.encoder.layer
         head_count = int(self.model.config.text_config.num_attention_heads)
@@ -71,9 +69,7 @@ class BlipCam(PretrainedCam):
         maps = np.divide(maps, top, out=np.zeros_like(maps), where=top > 0)
         return maps
 
-    def _attention_and_gradient(
-        self, hidden: Tensor, tokens: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def _attention_and_gradient(self, hidden: Tensor, tokens: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The layer's cross-attention (M, heads, T, class token + cells) and, of the same shape, the
         gradient to it of the score that picture and text match."""
         with torch.enable_grad():

@@ -35,9 +35,7 @@ class CamSource(ABC):
     name: str
 
     @abstractmethod
-    def __init__(
-        self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None
-    ) -> None:
+    def __init__(self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None) -> None:
         """`own`: of a source that reads features. Raises `UserError` for keys that cannot be."""
 
     def __enter__(self) -> Self:
@@ -64,9 +62,7 @@ class CamSource(ABC):
         raise TypeError(f"{type(self).__name__} reads features")
 
 
-def open_cam(
-    config: GradcamConfig, device: torch.device, own: OwnNetworks | None = None
-) -> CamSource:
+def open_cam(config: GradcamConfig, device: torch.device, own: OwnNetworks | None = None) -> CamSource:
     """The source that the config names, ready on the device; see `CamSource`."""
     source: type[CamSource] = resolve_name(SOURCES[config.source].cam)
     return source(config, device, own)

@@ -22,9 +22,7 @@ class ClipCam(TokenGridCam):
 
     def embed(self, photographs: Tensor) -> Tensor:
         vision = self.model.vision_model
-        hidden: Tensor = vision.pre_layrnorm(
-            vision.embeddings(photographs, interpolate_pos_encoding=True)
-        )
+        hidden: Tensor = vision.pre_layrnorm(vision.embeddings(photographs, interpolate_pos_encoding=True))
         return hidden
 
     def pool(self, hidden: Tensor) -> Tensor:

@@ -136,7 +136,5 @@ class GradcamConfig(Section):
     @model_validator(mode="after")
     def _pretrained_model_is_named(self) -> Self:
         if SOURCES[self.source].reads == "photographs" and self.model is None:
-            raise ValueError(
-                f"source is {self.source}, so set model: its name on the hub, or its folder"
-            )
+            raise ValueError(f"source is {self.source}, so set model: its name on the hub, or its folder")
         return self

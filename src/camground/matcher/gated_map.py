@@ -45,9 +45,7 @@ def gate(extent: Tensor, cell_shares: Tensor) -> Tensor:
     zeros in either gives zeros.
     """
     height, width = extent.shape[-2:]
-    extent, seed = (
-        part / part.amax((1, 2), keepdim=True).clamp(min=1e-12) for part in (extent, cell_shares)
-    )
+    extent, seed = (part / part.amax((1, 2), keepdim=True).clamp(min=1e-12) for part in (extent, cell_shares))
     side = (round(REACH * height) // 2 * 2 + 1, round(REACH * width) // 2 * 2 + 1)
     near = _grown(seed, side)
     return near * joined(seed, extent) / extent.clamp(min=1e-12)

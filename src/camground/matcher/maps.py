@@ -81,9 +81,7 @@ def fill(
     """Put the maps of `rows` (columns: height, width, bytes) where their expressions stand."""
     index = expression_ids.get_indexer(pd.Index(rows["expression_id"]))
     height, width, content = (rows[column] for column in columns)
-    for i, h, w, map_bytes, name in zip(
-        index, height, width, content, rows["expression_id"], strict=True
-    ):
+    for i, h, w, map_bytes, name in zip(index, height, width, content, rows["expression_id"], strict=True):
         if i < 0 or map_bytes is None:
             continue
         if pd.isna(h) or pd.isna(w) or int(h) * int(w) != len(map_bytes):

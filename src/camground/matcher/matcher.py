@@ -74,9 +74,7 @@ class Matcher(nn.Module):
         self.config = config
         self.trunk = VisualTrunk(visual_channels, config.width, config.blocks, config.dropout)
         self.text = TextProjection(text_width, config.width, config.dropout)
-        self.relations = (
-            RelationKernel(config.width, config.relations) if config.relations else None
-        )
+        self.relations = RelationKernel(config.width, config.relations) if config.relations else None
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.zeros(()))
 

@@ -14,9 +14,7 @@ from camground.matcher.gradcam import MatcherCam
 class OwnCam(CamSource):
     """`MatcherCam` by `gradcam.method`."""
 
-    def __init__(
-        self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None
-    ) -> None:
+    def __init__(self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None) -> None:
         if own is None:
             raise TypeError("the study's own matcher is needed")
         self._encode_texts, self._device = own.encode_texts, device

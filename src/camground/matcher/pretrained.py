@@ -39,9 +39,7 @@ class PretrainedCam(CamSource):
     kind: str
     model_class: str
 
-    def __init__(
-        self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None = None
-    ) -> None:
+    def __init__(self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None = None) -> None:
         """Raises `UserError` when there is no such checkpoint, it cannot be read, is of another type or lacks
         weights, and as `index` does."""
         import transformers

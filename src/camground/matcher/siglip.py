@@ -22,9 +22,7 @@ class SiglipCam(TokenGridCam):
     layer_words = (OUTPUT,)
 
     def embed(self, photographs: Tensor) -> Tensor:
-        hidden: Tensor = self.model.vision_model.embeddings(
-            photographs, interpolate_pos_encoding=True
-        )
+        hidden: Tensor = self.model.vision_model.embeddings(photographs, interpolate_pos_encoding=True)
         return hidden
 
     def pool(self, hidden: Tensor) -> Tensor:

@@ -59,9 +59,7 @@ class TokenGridCam(PretrainedCam):
     padding: str = "longest"
     layer_words: tuple[str, ...] = ()
 
-    def __init__(
-        self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None = None
-    ) -> None:
+    def __init__(self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None = None) -> None:
         super().__init__(config, device)
         layers = list(self.model.vision_model.encoder.layers)
         index = self.index("layer", len(layers), "layers", self.layer_words)
@@ -70,9 +68,7 @@ class TokenGridCam(PretrainedCam):
         self._rest = _Rest(self, after).eval()
         method = self.settings.method
         cam_class = getattr(import_module("pytorch_grad_cam"), CAM_CLASSES[method])
-        self._cam = cam_class(
-            model=self._rest, target_layers=[target], reshape_transform=self._as_grid
-        )
+        self._cam = cam_class(model=self._rest, target_layers=[target], reshape_transform=self._as_grid)
         # the parameters are frozen, so the graph begins at the cells
         self._cam.compute_input_gradient = True
         layer = OUTPUT if index is None else index

@@ -63,9 +63,7 @@ class Entry:
         self.box = values.get(self.box_key)
 
 
-def read_boxes(
-    config: BoxesFileConfig, photographs: Sequence[Photograph], rejected: Path
-) -> ScoredBoxes:
+def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejected: Path) -> ScoredBoxes:
     """The boxes of the photographs. Entries that cannot be used go to the table `rejected`.
 
     Entries of other images are counted and left out. Raises `UserError` when the file is missing, not of
@@ -129,13 +127,9 @@ def _load(path: Path) -> tuple[str, list[Any], dict[Any, str] | None]:
                 stream, object_hook=lambda values: Entry(values) if "image_id" in values else values
             )
     except OSError as error:
-        raise UserError(
-            f"{KEY}.path: {path}: {error.strerror}; give a file of detections"
-        ) from None
+        raise UserError(f"{KEY}.path: {path}: {error.strerror}; give a file of detections") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path}: truncated, or not JSON ({error}); {KEY}.path takes {FORMS}"
-        ) from None
+        raise UserError(f"{path}: truncated, or not JSON ({error}); {KEY}.path takes {FORMS}") from None
     is_mapping = isinstance(content, dict)
     name = next((key for key in LISTS if is_mapping and isinstance(content.get(key), list)), "")
     entries = content[name] if name else content

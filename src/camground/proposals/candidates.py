@@ -59,9 +59,7 @@ def find_candidates(rgb: np.ndarray) -> Candidates:
             origin.append(np.full(len(tree.boxes_xyxy), len(origin)))
             boxes.append(tree.boxes_xyxy)
             rows.append(evidence.measure(leaves, tree))
-    distinct, first, index = np.unique(
-        np.concatenate(boxes), axis=0, return_index=True, return_inverse=True
-    )
+    distinct, first, index = np.unique(np.concatenate(boxes), axis=0, return_index=True, return_inverse=True)
     member = np.zeros((len(distinct), len(origin)), dtype=bool)
     member[index.ravel(), np.concatenate(origin)] = True
     measured = np.hstack([np.concatenate(rows)[first], _agreement(distinct, member)])

@@ -29,9 +29,7 @@ class DetectorConfig(Section):
 
     model: Annotated[str, Field(min_length=1)] | None = None
     """Name on the hub, or folder."""
-    queries: (
-        Annotated[tuple[Annotated[str, Field(pattern=r"\S")], ...], Field(min_length=1)] | None
-    ) = None
+    queries: Annotated[tuple[Annotated[str, Field(pattern=r"\S")], ...], Field(min_length=1)] | None = None
     """Phrases that an open-vocabulary detector (OWL-ViT, OWLv2, Grounding DINO) looks for, such as [person,
     animal, vehicle]; null: things of any kind, which OWLv2 alone of these can find. DETR and the like take
     none."""

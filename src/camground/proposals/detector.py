@@ -34,9 +34,7 @@ KEY = "proposals.detector"
 OWL, GROUNDING_DINO = ("owlvit", "owlv2"), ("grounding-dino", "mm-grounding-dino")
 THIN = 32  # a longer picture of one pixel more would have no width left in some image processors
 WINDOW = 2  # batches that photographs of one shape are gathered from
-EXAMPLES = (
-    "such as facebook/detr-resnet-50, PekingU/rtdetr_r50vd or google/owlv2-base-patch16-ensemble"
-)
+EXAMPLES = "such as facebook/detr-resnet-50, PekingU/rtdetr_r50vd or google/owlv2-base-patch16-ensemble"
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,7 @@ class Input:
 class DetectorProposer(Proposer):
     """The detector of `proposals.detector`, on the GPU where there is one; threads read photographs ahead."""
 
-    def __init__(
-        self, config: ProposalsConfig, tables: Mapping[str, Path], threads: int | None
-    ) -> None:
+    def __init__(self, config: ProposalsConfig, tables: Mapping[str, Path], threads: int | None) -> None:
         super().__init__(config, tables, threads)
         self.device = use_threads(threads)
         self.detector = open_detector(config.detector, self.device)
@@ -111,9 +107,7 @@ class DetectorProposer(Proposer):
         names = batch[0].tensors
         tensors = {name: torch.cat([each.tensors[name] for each in batch]) for name in names}
         try:
-            outputs = self.detector.forward(
-                {name: value.to(self.device) for name, value in tensors.items()}
-            )
+            outputs = self.detector.forward({name: value.to(self.device) for name, value in tensors.items()})
         except torch.OutOfMemoryError:
             raise UserError(
                 f"{KEY}.batch_size: the GPU has no room for {len(batch)} photographs at a time; lower it"
@@ -147,10 +141,7 @@ class Detector:
     def forward(self, tensors: dict[str, Tensor]) -> Any:
         """The model's output for a batch of photographs."""
         pixels = tensors["pixel_values"]
-        texts = {
-            name: value.to(pixels.device).repeat(len(pixels), 1)
-            for name, value in self.queries.items()
-        }
+        texts = {name: value.to(pixels.device).repeat(len(pixels), 1) for name, value in self.queries.items()}
         return self.model(**tensors, **texts)
 
 

@@ -46,9 +46,7 @@ def _ground(rng: np.random.Generator, side: int) -> np.ndarray:
     return ground
 
 
-def _draw_thing(
-    rng: np.random.Generator, picture: np.ndarray, owner: np.ndarray, thing: int
-) -> None:
+def _draw_thing(rng: np.random.Generator, picture: np.ndarray, owner: np.ndarray, thing: int) -> None:
     """Draw one thing into `picture` and mark its pixels in `owner`, both in place."""
     side = len(picture)
     radius = side * np.exp(rng.uniform(np.log(0.06), np.log(0.5)))
@@ -76,9 +74,7 @@ def _shape(rng: np.random.Generator, side: int, centre: np.ndarray, radius: floa
         cv2.ellipse(mask, middle, np.maximum(axes, 1).astype(int).tolist(), turn, 0, 360, 1, -1)
     else:
         corners = (
-            np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
-            if kind == 1
-            else rng.uniform(-1.2, 1.2, (5, 2))
+            np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]]) if kind == 1 else rng.uniform(-1.2, 1.2, (5, 2))
         )
         cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
         points = (corners * axes) @ np.array([[cos, sin], [-sin, cos]]) + centre

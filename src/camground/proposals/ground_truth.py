@@ -36,9 +36,7 @@ def read_objects(targets: Path, expressions: Path) -> dict[str, np.ndarray]:
     """
     columns = tables.read("expressions", expressions, columns=["expression_id", "image_id"])
     image_of = dict(zip(columns["expression_id"], columns["image_id"], strict=True))
-    table = tables.read_arrow(
-        "targets", targets, columns=["expression_id", "boxes_xyxy", "objects_xyxy"]
-    )
+    table = tables.read_arrow("targets", targets, columns=["expression_id", "boxes_xyxy", "objects_xyxy"])
     objects: dict[str, set[tuple[float, ...]]] = {}
     for row in table.to_pylist():
         image = image_of.get(row["expression_id"])

@@ -38,9 +38,7 @@ class Proposer(ABC):
     be used.
     """
 
-    def __init__(
-        self, config: ProposalsConfig, tables: Mapping[str, Path], threads: int | None
-    ) -> None:
+    def __init__(self, config: ProposalsConfig, tables: Mapping[str, Path], threads: int | None) -> None:
         self.config, self.tables, self.threads = config, tables, threads
 
     @abstractmethod

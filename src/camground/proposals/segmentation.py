@@ -64,10 +64,7 @@ def measure_pixels(rgb: np.ndarray) -> Pixels:
     squared = dx * dx + dy * dy
     gradient = np.sqrt(squared.sum(axis=2))
     strongest = squared.argmax(axis=2)[..., None]
-    dx, dy = (
-        np.take_along_axis(dx, strongest, 2)[..., 0],
-        np.take_along_axis(dy, strongest, 2)[..., 0],
-    )
+    dx, dy = (np.take_along_axis(dx, strongest, 2)[..., 0], np.take_along_axis(dy, strongest, 2)[..., 0])
     angle = np.arctan2(dy, dx) % np.pi
     orientation = np.minimum((angle * (TEXTURE_BINS / np.pi)).astype(np.int64), TEXTURE_BINS - 1)
     bins = lab.astype(np.int64) * COLOUR_BINS // 256 + np.arange(3) * COLOUR_BINS

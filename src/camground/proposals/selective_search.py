@@ -24,15 +24,9 @@ class SelectiveSearch(Proposer):
     """The search on `threads` processes of one thread each, so that sums are the same with any number."""
 
     def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
-        one_thread = {
-            "inner_max_num_threads": 1,
-            "initializer": cv2.setNumThreads,
-            "initargs": (1,),
-        }
+        one_thread = {"inner_max_num_threads": 1, "initializer": cv2.setNumThreads, "initargs": (1,)}
         with threadpool_limits(1, "blas"), parallel_config("loky", **one_thread):
-            parallel = Parallel(
-                self.threads or 1, return_as="generator", pre_dispatch="64 * n_jobs"
-            )
+            parallel = Parallel(self.threads or 1, return_as="generator", pre_dispatch="64 * n_jobs")
             jobs = (delayed(_search_photograph)(each, self.config) for each in photographs)
             yield from parallel(jobs)
 

@@ -60,7 +60,5 @@ def _rows(photograph: Photograph, proposals: Proposals) -> list[dict[str, Any]]:
             "objectness": objectness,
             "source": source,
         }
-        for rank, (box, objectness, source) in enumerate(
-            zip(boxes, scores, proposals.sources, strict=True)
-        )
+        for rank, (box, objectness, source) in enumerate(zip(boxes, scores, proposals.sources, strict=True))
     ]

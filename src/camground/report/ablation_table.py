@@ -86,9 +86,7 @@ class AblationTable:
         row = self.row(method, metric, group, split)
         return None if row is None else float(row["mean"])
 
-    def cell(
-        self, method: str, metric: str = PRIMARY, group: str = "all", split: str | None = None
-    ) -> Cell:
+    def cell(self, method: str, metric: str = PRIMARY, group: str = "all", split: str | None = None) -> Cell:
         """The mean and its deviation as text."""
         row = self.row(method, metric, group, split)
         if row is None:
@@ -103,9 +101,7 @@ class AblationTable:
         kinds = {name: "bound" if name == BOUND else "baseline" for name in baselines}
         return dict.fromkeys(self.variants, "variant") | kinds
 
-    def ranked(
-        self, methods: Iterable[str], metric: str = PRIMARY, split: str | None = None
-    ) -> list[str]:
+    def ranked(self, methods: Iterable[str], metric: str = PRIMARY, split: str | None = None) -> list[str]:
         """Those of `methods` that have the metric, the highest mean first, the bound left out."""
         means = {name: self.mean(name, metric, split=split) for name in methods if name != BOUND}
         measured = {name: mean for name, mean in means.items() if mean is not None}
@@ -113,9 +109,7 @@ class AblationTable:
 
     def column(self, metric: str = PRIMARY, split: str | None = None) -> dict[str, Cell]:
         """Every method's cell. The highest mean is the best, ties included, but never a mean of 0."""
-        top = max(
-            (self.mean(n, metric, split=split) or 0.0 for n in self.kinds if n != BOUND), default=0
-        )
+        top = max((self.mean(n, metric, split=split) or 0.0 for n in self.kinds if n != BOUND), default=0)
         cells = {}
         for name in self.kinds:
             cell = self.cell(name, metric, split=split)

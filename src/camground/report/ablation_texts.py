@@ -18,11 +18,7 @@ def render_markdown(table: AblationTable) -> str:
     parts += [f"- {sentence}\n" for sentence in table.verdicts(names)]
     grouped = {key: by_group(table, key) for key in GROUPINGS}
     heading = METRICS[PRIMARY].heading
-    parts += [
-        f"\n## {heading} by {GROUPINGS[key]}\n\n{t.to_markdown()}"
-        for key, t in grouped.items()
-        if t
-    ]
+    parts += [f"\n## {heading} by {GROUPINGS[key]}\n\n{t.to_markdown()}" for key, t in grouped.items() if t]
     for split in table.splits:
         if split != table.split:
             row = table.row(table.reference, split=split)

@@ -116,9 +116,7 @@ def curves(results: Results) -> Figure:
     palette = colours(results.table)
     matcher = results.history(results.root / "matcher")
     runs = {name: list(results.histories(name).values()) for name in results.table.variants}
-    names = _curve_names(
-        [*dict.fromkeys(n for of_seeds in runs.values() for run in of_seeds for n in run)]
-    )
+    names = _curve_names([*dict.fromkeys(n for of_seeds in runs.values() for run in of_seeds for n in run)])
     of_matcher = _curve_names(list(matcher))[:2]
     figure, panels = _panels(len(of_matcher) + len(names), 3, 3.5, 2.5)
     for axes, name in zip(panels, of_matcher, strict=False):
@@ -175,12 +173,8 @@ def by_group(table: AblationTable, keys: Iterable[str]) -> Figure | None:
 
 def cam_quality(table: AblationTable) -> Figure | None:
     """The model's own map against the matcher's, by statistic; None where no map was measured."""
-    means = {
-        metric: {name: table.mean(name, metric) for name in table.variants} for metric in CAM_TITLES
-    }
-    measured = [
-        metric for metric, by_name in means.items() if any(m is not None for m in by_name.values())
-    ]
+    means = {metric: {name: table.mean(name, metric) for name in table.variants} for metric in CAM_TITLES}
+    measured = [metric for metric, by_name in means.items() if any(m is not None for m in by_name.values())]
     if not measured:
         return None
     palette = colours(table)
@@ -194,9 +188,7 @@ def cam_quality(table: AblationTable) -> Figure | None:
         for height, (variant, own) in zip(heights, means[metric].items(), strict=True):
             if own is not None:
                 start = 100 * (own if matcher is None else matcher)
-                axes.plot(
-                    [start, 100 * own], [height] * 2, color=palette[variant], lw=1.6, alpha=0.6
-                )
+                axes.plot([start, 100 * own], [height] * 2, color=palette[variant], lw=1.6, alpha=0.6)
                 axes.plot(100 * own, height, "o", color=palette[variant], ms=7)
         axes.set_title(CAM_TITLES[metric])
         axes.margins(x=0.15)

@@ -82,11 +82,5 @@ def _outline(axes: Axes, box: list[float], colour: str, dashes: str, width: floa
 
     x1, y1, x2, y2 = box
     for ink, line_width, style in (("#000000", 2 * width, "-"), (colour, width, dashes)):
-        look: dict[str, Any] = {
-            "ec": ink,
-            "lw": line_width,
-            "ls": style,
-            "fill": False,
-            "clip_on": False,
-        }
+        look: dict[str, Any] = {"ec": ink, "lw": line_width, "ls": style, "fill": False, "clip_on": False}
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **look))

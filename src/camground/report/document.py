@@ -52,9 +52,7 @@ def document(root: Path, command: str, commit: str) -> str:
             " takes the best proposal.",
             by_metric(table, metrics).to_markdown() + bound,
         ),
-        _section(
-            f"{heading} on every evaluated split", f"{MEANS} n: expressions.", by_split(table)
-        ),
+        _section(f"{heading} on every evaluated split", f"{MEANS} n: expressions.", by_split(table)),
         _section(
             f"Difference from {table.reference} in {heading}",
             "Points, with the 95 % interval of the paired bootstrap by image (seeds averaged); p is"
@@ -101,9 +99,7 @@ def finished(root: Path) -> Results:
     if rows.empty:
         raise UserError(f"{file}: is empty; rerun `evaluate`")
     split = _tested_split(rows)
-    overall = rows[
-        (rows["metric"] == PRIMARY) & (rows["group"] == "all") & (rows["split"] == split)
-    ]
+    overall = rows[(rows["metric"] == PRIMARY) & (rows["group"] == "all") & (rows["split"] == split)]
     references = overall.loc[overall["difference"].isna(), "variant"]
     if len(references) != 1:
         raise UserError(
@@ -159,10 +155,7 @@ def _facts(results: Results, command: str, commit: str) -> str:
 def _own_cam(results: Results) -> str:
     """The own CAM's metrics with attention mining and without; "" where no variant compares them."""
     table = results.table
-    rows = [
-        [row.name, row.differs, *map(str, row.cells), row.collapsed or ABSENT]
-        for row in mined(results)
-    ]
+    rows = [[row.name, row.differs, *map(str, row.cells), row.collapsed or ABSENT] for row in mined(results)]
     if not rows:
         return ""
     matcher = [str(table.cell(table.reference, f"matcher_{metric}")) for metric in COLUMNS]

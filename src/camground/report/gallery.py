@@ -119,9 +119,7 @@ def fill(results: Results, cards: list[Card]) -> None:
         card.own_map = _map(row["cam_height"], row["cam_width"], row["cam"])
 
 
-def _rows(
-    name: str, path: Path, cards: dict[str, list[Card]]
-) -> Iterator[tuple[dict[Any, Any], list[Card]]]:
+def _rows(name: str, path: Path, cards: dict[str, list[Card]]) -> Iterator[tuple[dict[Any, Any], list[Card]]]:
     """A table's rows of the images or expressions that `cards` is by, each with its cards."""
     key = "image_id" if name in ("images", "proposals") else "expression_id"
     for batch in tables.batches(name, path):

@@ -85,9 +85,7 @@ def _audit(results: Results) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error}); rerun `leakage`") from None
 
 
-def _sentences(
-    own: list[Overlap], siblings: list[Overlap], trained: int, audit: dict[str, Any]
-) -> list[str]:
+def _sentences(own: list[Overlap], siblings: list[Overlap], trained: int, audit: dict[str, Any]) -> list[str]:
     """What a reader must know, in order."""
     if any(overlap.trained for overlap in own):
         sentences = [

@@ -55,10 +55,7 @@ def by_split(table: AblationTable) -> MethodTable | None:
 
 
 def _all_methods(
-    table: AblationTable,
-    corner: str,
-    columns: list[tuple[str, int | None]],
-    cells: Iterable[dict[str, Cell]],
+    table: AblationTable, corner: str, columns: list[tuple[str, int | None]], cells: Iterable[dict[str, Cell]]
 ) -> MethodTable:
     listed = list(cells)
     lines = [Line(n, kind, [column[n] for column in listed]) for n, kind in table.kinds.items()]
@@ -87,9 +84,7 @@ def by_group(
 
 def word_swaps(table: AblationTable) -> list[MethodTable]:
     """A table for each metric of word swaps that was measured, by the class of the changed word."""
-    tables = [
-        (metric, by_group(table, "word_class", metric.name, overall=True)) for metric in OF_SWAPS
-    ]
+    tables = [(metric, by_group(table, "word_class", metric.name, overall=True)) for metric in OF_SWAPS]
     return [
         replace(table_by_class, title=metric.heading, note=metric.note)
         for metric, table_by_class in tables

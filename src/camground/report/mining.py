@@ -128,11 +128,7 @@ def chart(results: Results, rows: list[Mined]) -> Figure | None:
     import matplotlib.pyplot as plt
 
     table = results.table
-    shown = [
-        row
-        for row in rows
-        if table.row(row.name, "cam_iou") and table.row(row.name, "cam_coverage")
-    ]
+    shown = [row for row in rows if table.row(row.name, "cam_iou") and table.row(row.name, "cam_coverage")]
     if not shown:
         return None
     palette = colours(table)
@@ -145,13 +141,10 @@ def chart(results: Results, rows: list[Mined]) -> Figure | None:
         look: dict[str, Any] = {"color": palette[row.name], "fmt": "os^Dv"[index // 8 % 5], "ms": 7}
         look |= {"mfc": "none"} if row.collapsed else {}
         (coverage, x_bar), (iou, y_bar), (accuracy, bar) = (
-            _percents(table.row(row.name, metric))
-            for metric in ("cam_coverage", "cam_iou", PRIMARY)
+            _percents(table.row(row.name, metric)) for metric in ("cam_coverage", "cam_iou", PRIMARY)
         )
         left.errorbar(coverage, iou, xerr=x_bar, yerr=y_bar, **look)
-        left.annotate(
-            row.name, (coverage, iou), xytext=(6, 5), textcoords="offset points", fontsize=8
-        )
+        left.annotate(row.name, (coverage, iou), xytext=(6, 5), textcoords="offset points", fontsize=8)
         right.errorbar(accuracy, height, xerr=bar, **look)
     left.set_xlabel("coverage of the object, per cent")
     left.set_title("IoU of own CAM and object, per cent")

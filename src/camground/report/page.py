@@ -93,9 +93,7 @@ def write_report(
             published=published(results.table, data),
             multiple_boxes=evaluate.multiple_boxes,
             gallery=shown,
-            pictures={
-                name: (f"picture{i}", card) for i, (name, card) in enumerate(by_image.items())
-            },
+            pictures={name: (f"picture{i}", card) for i, (name, card) in enumerate(by_image.items())},
         )
     )
     for name in track(["ablation", "curves", "gallery", "mining"], "figures"):
@@ -111,17 +109,9 @@ def write_report(
 def _environment() -> Environment:
     loader = PackageLoader("camground", "report")
     environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
-        "count": "{:,}".format,
-        "picture": gallery.picture_uri,
-        "heat": gallery.heat_uri,
-    }
+    environment.filters |= {"count": "{:,}".format, "picture": gallery.picture_uri, "heat": gallery.heat_uri}
     return environment
 
 
@@ -197,6 +187,4 @@ def _anatomy(results: Results, evaluate: EvaluateConfig) -> MethodTable | None:
         )
         for part in anatomy(results, evaluate)
     ]
-    return (
-        MethodTable("Group", [(name, None) for name in ("n", *ANSWERS)], lines) if lines else None
-    )
+    return MethodTable("Group", [(name, None) for name in ("n", *ANSWERS)], lines) if lines else None

@@ -53,9 +53,7 @@ class Result(_Entry):
     source: Address
     quoted_in: Text | None = None
     metric: MetricName = "acc@0.5"
-    numbers: Annotated[
-        dict[str, Annotated[dict[str, PerCent], Field(min_length=1)]], Field(min_length=1)
-    ]
+    numbers: Annotated[dict[str, Annotated[dict[str, PerCent], Field(min_length=1)]], Field(min_length=1)]
 
     @field_validator("numbers")
     @classmethod
@@ -140,9 +138,7 @@ def read_published(table: Path = TABLE) -> list[Method]:
     message = problem["msg"].removeprefix("Value error, ")
     if isinstance(problem["input"], str | int | float):
         message += f", not {problem['input']!r}"
-    raise UserError(
-        f"{table}: {' '.join(steps)}: {message}; the head of the file says what each key holds"
-    )
+    raise UserError(f"{table}: {' '.join(steps)}: {message}; the head of the file says what each key holds")
 
 
 def check_published(table: Path = TABLE) -> None:

@@ -83,9 +83,7 @@ def _part(table: AblationTable, dataset: str, methods: list[Method], metric: str
     splits = [split for split in BENCHMARKS[dataset].splits if split in reported]
     main = table.split if table.split in splits else splits[0]
     own = {table.reference: "this study"}
-    own |= dict.fromkeys(
-        table.ranked(table.baselines, metric, main)[:1], "this study, best baseline"
-    )
+    own |= dict.fromkeys(table.ranked(table.baselines, metric, main)[:1], "this study, best baseline")
     lines = [
         Line(name, label, [table.cell(name, metric, split=split) for split in splits])
         for name, label in own.items()
@@ -94,9 +92,7 @@ def _part(table: AblationTable, dataset: str, methods: list[Method], metric: str
     with_numbers.sort(key=lambda m: (-numbers[m.name].get(main, -1.0), m.name.lower()))
     for method in with_numbers:
         by_split = numbers[method.name]
-        cells = [
-            Cell(f"{by_split[split]:.2f}") if split in by_split else Cell() for split in splits
-        ]
+        cells = [Cell(f"{by_split[split]:.2f}") if split in by_split else Cell() for split in splits]
         results = tuple(method.on(dataset, metric))
         lines.append(Line(method.name, method.venue, cells, method, results))
     return Part(METRICS[metric].heading, splits, lines)

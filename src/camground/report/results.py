@@ -73,9 +73,7 @@ class Results:
                 "metrics", self.run_folder(method, seed) / "metrics.parquet"
             ).to_pylist()
         ]
-        return [
-            row["value"] for row in rows if (row["metric"], row["split"], row["group"]) == wanted
-        ]
+        return [row["value"] for row in rows if (row["metric"], row["split"], row["group"]) == wanted]
 
     def history(self, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Curves of a training folder by name: epochs and values, (steps,) float64, in order of step."""
@@ -87,10 +85,7 @@ class Results:
 
     def histories(self, variant: str) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
         """`history` of each seed's training."""
-        return {
-            seed: self.history(self.run_folder(variant, seed) / "train")
-            for seed in self.table.seeds
-        }
+        return {seed: self.history(self.run_folder(variant, seed) / "train") for seed in self.table.seeds}
 
     def outcomes(self, method: str, seed: int) -> dict[str, dict[str, float]]:
         """Outcomes by name of each expression of the report's split; those of word swaps left out."""

@@ -23,9 +23,7 @@ def escape_latex(text: str) -> str:
     return escaped.translate(_SYMBOLS)
 
 
-def latex(
-    header: Sequence[str], blocks: Sequence[Sequence[Sequence[str]]], caption: str, label: str
-) -> str:
+def latex(header: Sequence[str], blocks: Sequence[Sequence[Sequence[str]]], caption: str, label: str) -> str:
     """A `table` environment with booktabs rules, a rule between blocks of rows."""
     rows = list(chain.from_iterable([SEPARATING_LINE, *rows] for rows in blocks if rows))[1:]
     return (

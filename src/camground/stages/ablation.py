@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from camground.evaluation.config import AblationConfig
-from camground.stages.command import (
-    ConfigText,
-    OutputFile,
-    ResultsFolder,
-    read_config,
-)
+from camground.stages.command import ConfigText, OutputFile, ResultsFolder, read_config
 from camground.study.section import Section
 
 

@@ -22,8 +22,7 @@ from camground.study.section import Section
 SectionType = TypeVar("SectionType", bound=Section)
 
 ConfigText = Annotated[
-    str,
-    typer.Option(metavar="JSON", help="The stage's part of the config: JSON text or a JSON file."),
+    str, typer.Option(metavar="JSON", help="The stage's part of the config: JSON text or a JSON file.")
 ]
 Threads = Annotated[
     int, typer.Option(min=1, help="Processor threads, or worker processes in stages that use them.")
@@ -43,8 +42,7 @@ CheckpointFolder = Annotated[
     Path, typer.Option(help="Folder with checkpoint.safetensors and its config.yaml.")
 ]
 ResumeFolder = Annotated[
-    Path | None,
-    typer.Option(help="Folder to resume an interrupted training from; emptied when it ends."),
+    Path | None, typer.Option(help="Folder to resume an interrupted training from; emptied when it ends.")
 ]
 ResultsFolder = Annotated[Path, typer.Option(help="Folder of the data set's results.")]
 

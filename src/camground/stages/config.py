@@ -122,9 +122,9 @@ class StudyConfig(Section):
     """Seeds of training; one training per variant and seed."""
     variants_to_run: Annotated[tuple[str, ...], Field(min_length=1), Distinct] | None = None
     """Names of the variants in the study's table, in its order; null: all of them."""
-    variants: Annotated[
-        dict[VariantName, Annotated[dict[str, Any], _Difference]], Field(min_length=1)
-    ] = Field(default=VARIANTS)
+    variants: Annotated[dict[VariantName, Annotated[dict[str, Any], _Difference]], Field(min_length=1)] = (
+        Field(default=VARIANTS)
+    )
     """Named differences; each may change grounder, losses and train alone, so that all variants share data,
     proposals, matcher and Grad-CAM."""
     data: DataConfig = DataConfig()
@@ -246,17 +246,12 @@ def _variant_problems(config: Mapping[str, Any], complaints: Iterable[str]) -> I
 def config(
     action: Annotated[
         Literal["check", "show", "schema", "docs"],
-        typer.Argument(
-            help="Check studies, show one in full, or write the schema or the list of keys."
-        ),
+        typer.Argument(help="Check studies, show one in full, or write the schema or the list of keys."),
     ],
     studies: Annotated[
-        list[Path],
-        typer.Argument(help="Study files, each checked alone; for show, laid over one another."),
+        list[Path], typer.Argument(help="Study files, each checked alone; for show, laid over one another.")
     ] = [],  # noqa: B006
-    output: Annotated[
-        Path | None, typer.Option(help="File to write (default: standard output).")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write (default: standard output).")] = None,
 ) -> None:
     """Check or show the config of a study, or write what is made from the config's models.
 

@@ -10,15 +10,11 @@ import typer
 
 def download(
     names: Annotated[list[str] | None, typer.Argument(help="Sources of the table.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="A data set: all sources that it needs.")
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="A data set: all sources that it needs.")] = None,
     root: Annotated[Path, typer.Option(help="Root of the data.")] = Path("data"),
     sources: Annotated[
         Path | None,
-        typer.Option(
-            envvar="CAMGROUND_SOURCES", help="A table of mirrors, laid over the packaged one."
-        ),
+        typer.Option(envvar="CAMGROUND_SOURCES", help="A table of mirrors, laid over the packaged one."),
     ] = None,
     list_sources: Annotated[
         bool, typer.Option("--list", help="Print the table of sources and exit.")

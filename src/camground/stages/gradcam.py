@@ -8,14 +8,7 @@ from typing import Annotated
 import typer
 
 from camground.matcher.config import GradcamConfig
-from camground.stages.command import (
-    ConfigText,
-    ExpressionsFile,
-    ImagesFile,
-    OutputFile,
-    Threads,
-    read_config,
-)
+from camground.stages.command import ConfigText, ExpressionsFile, ImagesFile, OutputFile, Threads, read_config
 from camground.study.section import Section
 
 

@@ -20,9 +20,7 @@ def ground(
     drawn: Annotated[
         Path | None, typer.Option(help="File to write the photograph with the boxes to.")
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="Device of the networks, as PyTorch names it.")
-    ] = "cpu",
+    device: Annotated[str, typer.Option(help="Device of the networks, as PyTorch names it.")] = "cpu",
 ) -> None:
     """Ground phrases in a photograph: print each one's box (pixels) and score as CSV."""
     import csv

@@ -8,13 +8,7 @@ from typing import Annotated
 import typer
 
 from camground.proposals.config import ProposalsConfig
-from camground.stages.command import (
-    ConfigText,
-    ImagesFile,
-    OutputFile,
-    Threads,
-    read_config,
-)
+from camground.stages.command import ConfigText, ImagesFile, OutputFile, Threads, read_config
 from camground.study.section import Section
 
 
@@ -26,15 +20,11 @@ def proposals(
     config: ConfigText,
     images: ImagesFile,
     output: OutputFile,
-    targets: Annotated[
-        Path | None, typer.Option(help="Table to read, of method ground_truth alone.")
-    ] = None,
+    targets: Annotated[Path | None, typer.Option(help="Table to read, of method ground_truth alone.")] = None,
     expressions: Annotated[
         Path | None, typer.Option(help="Table to read, of method ground_truth alone.")
     ] = None,
-    rejected: Annotated[
-        Path | None, typer.Option(help="Table to write, of method boxes_file alone.")
-    ] = None,
+    rejected: Annotated[Path | None, typer.Option(help="Table to write, of method boxes_file alone.")] = None,
     threads: Threads = 1,
 ) -> None:
     """Find candidate boxes in every image.

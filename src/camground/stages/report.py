@@ -10,12 +10,7 @@ import typer
 from camground.data.config import DataConfig
 from camground.evaluation.config import AblationConfig, EvaluateConfig
 from camground.report.config import ReportConfig
-from camground.stages.command import (
-    ConfigText,
-    OutputFile,
-    ResultsFolder,
-    read_config,
-)
+from camground.stages.command import ConfigText, OutputFile, ResultsFolder, read_config
 from camground.study.section import Section
 
 

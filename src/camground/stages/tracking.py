@@ -11,12 +11,7 @@ from camground.evaluation.config import AblationConfig, EvaluateConfig
 from camground.grounder.config import PredictConfig
 from camground.matcher.config import GradcamConfig
 from camground.proposals.config import ProposalsConfig
-from camground.stages.command import (
-    ConfigText,
-    OutputFile,
-    ResultsFolder,
-    read_config,
-)
+from camground.stages.command import ConfigText, OutputFile, ResultsFolder, read_config
 from camground.study.section import Section
 from camground.tracking.config import TrackingConfig
 

@@ -16,9 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 COMMAND_LINE = "camground.stages.command"
 
 
-def code_files(
-    module: str, package: Path = PACKAGE, without: str | None = COMMAND_LINE
-) -> list[Path]:
+def code_files(module: str, package: Path = PACKAGE, without: str | None = COMMAND_LINE) -> list[Path]:
     """The sorted files of `package`, the folder of the package, that running `module` reads.
 
     Follows imports anywhere in a file (inside functions too) and constants that spell a module's

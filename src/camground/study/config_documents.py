@@ -84,7 +84,5 @@ def _values(rules: Rules) -> str:
         return f"list of {items.replace('number', 'numbers')}"
     if kind == "object":
         return "names, each with keys"
-    limits = ", ".join(
-        f"{sign} {rules[limit]:g}" for limit, sign in LIMITS.items() if limit in rules
-    )
+    limits = ", ".join(f"{sign} {rules[limit]:g}" for limit, sign in LIMITS.items() if limit in rules)
     return f"{WORDS.get(kind, kind)} {limits}".strip()

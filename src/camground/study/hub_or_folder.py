@@ -51,9 +51,7 @@ def load_model(
     Raises `UserError` that names the config's `key` when the checkpoint lacks weights of the class, which
     transformers would fill in at random; but for those whose names match the pattern `optional`.
     """
-    model, loading = model_class.from_pretrained(
-        name, dtype="float32", output_loading_info=True, **options
-    )
+    model, loading = model_class.from_pretrained(name, dtype="float32", output_loading_info=True, **options)
     missing = sorted(loading["missing_keys"])
     if optional:
         missing = [weight for weight in missing if not re.search(optional, weight)]

@@ -13,14 +13,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from camground.study.errors import UserError
@@ -168,9 +161,7 @@ def _is_union(annotation: Any) -> bool:
     return isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
 
 
-def _locate(
-    section: type[Section], location: Iterable[str | int]
-) -> tuple[list[str], type[Section]]:
+def _locate(section: type[Section], location: Iterable[str | int]) -> tuple[list[str], type[Section]]:
     """The keys on the way to a problem, and the section that holds the last of them.
 
     Pydantic's location also names the member of a union that it tried, such as `int` or `list[str]`, and

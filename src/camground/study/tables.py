@@ -86,10 +86,7 @@ def write(name: str, rows: Rows, path: str | Path) -> None:
 @contextmanager
 def writer(name: str, path: str | Path) -> Iterator[TableWriter]:
     """Write table `name` batch by batch (memory does not grow with it), atomically."""
-    with (
-        atomic(path) as temporary,
-        pq.ParquetWriter(temporary, schema(name), compression="zstd") as parquet,
-    ):
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, schema(name), compression="zstd") as parquet:
         yield TableWriter(name, parquet)
 
 
@@ -107,13 +104,9 @@ def _checked(name: str, path: str | Path) -> pq.ParquetFile:
     try:
         parquet = pq.ParquetFile(path)
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; the stage that writes `{name}` has not run"
-        ) from None
+        raise UserError(f"{path}: no such file; the stage that writes `{name}` has not run") from None
     except pa.ArrowInvalid as error:
-        raise UserError(
-            f"{path}: not a readable Parquet file ({error}); delete it and rerun"
-        ) from None
+        raise UserError(f"{path}: not a readable Parquet file ({error}); delete it and rerun") from None
     metadata = parquet.schema_arrow.metadata or {}
     table = metadata.get(b"camground.table", b"?").decode()
     version = metadata.get(b"camground.version", b"?").decode()

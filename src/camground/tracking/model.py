@@ -32,9 +32,7 @@ def signature() -> Any:
     from mlflow.types import ColSpec, DataType, Schema
 
     inputs: list[Any] = [ColSpec(DataType.string, name) for name in ("image_path", "text")]
-    outputs: list[Any] = [
-        ColSpec(DataType.double, name) for name in ("x1", "y1", "x2", "y2", "score")
-    ]
+    outputs: list[Any] = [ColSpec(DataType.double, name) for name in ("x1", "y1", "x2", "y2", "score")]
     return ModelSignature(Schema(inputs), Schema(outputs))
 
 
@@ -44,9 +42,7 @@ def requirements() -> list[str]:
     return [f"{name}=={version.partition('+')[0]}" for name, version in versions.items()]
 
 
-def log_headline(
-    client: MlflowClient, experiment: str, run_id: str, folder: Path, checkpoint: str
-) -> str:
+def log_headline(client: MlflowClient, experiment: str, run_id: str, folder: Path, checkpoint: str) -> str:
     """Log a model folder as a pyfunc model of run `run_id`; returns `models:/<id>`.
 
     `checkpoint` names the training that it is from. The same weights in the same run are kept. The

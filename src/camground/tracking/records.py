@@ -122,9 +122,7 @@ def trained(run: Run, folder: Path) -> Run:
         name = row["name"] if "/" in row["name"] else f"{run.stage}/{row['name']}"
         run.metrics.append(Metric(mlflow_name(name), row["value"], row["step"]))
     numbers = {k: float(v) for k, v in summary.items() if type(v) in (int, float)}
-    run.metrics += [
-        Metric(mlflow_name(f"training/{name}"), value) for name, value in numbers.items()
-    ]
+    run.metrics += [Metric(mlflow_name(f"training/{name}"), value) for name, value in numbers.items()]
     run.files += [folder / "config.yaml", folder / "summary.json"]
     run.seconds = numbers.get("seconds", 0.0)
     run.ended = (folder / "summary.json").stat().st_mtime
@@ -228,9 +226,7 @@ def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     try:
         value = parse(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); rerun the stage that writes it"
-        ) from None
+        raise UserError(f"{path}: cannot be read ({error}); rerun the stage that writes it") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: must hold keys and values; rerun the stage that writes it")
     return value

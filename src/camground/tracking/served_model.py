@@ -25,9 +25,7 @@ class GroundingModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, m
         answers: dict[Any, tuple[float, ...]] = {}
         rows = model_input.reset_index(drop=True)
         for path, of_image in rows.groupby("image_path", sort=False):
-            for row, answer in zip(
-                of_image.index, self.ground(path, of_image["text"].tolist()), strict=True
-            ):
+            for row, answer in zip(of_image.index, self.ground(path, of_image["text"].tolist()), strict=True):
                 answers[row] = (*answer["box"].values(), answer["score"])
         columns = ["x1", "y1", "x2", "y2", "score"]
         return pd.DataFrame([answers[row] for row in rows.index], columns=columns)

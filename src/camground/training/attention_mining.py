@@ -31,9 +31,7 @@ class ImageProbability(nn.Module):
         super().__init__()
         self.grounder = grounder
 
-    def forward(
-        self, features: Tensor, proposals: Proposals, tokens: Tensor, mask: Tensor
-    ) -> Tensor:
+    def forward(self, features: Tensor, proposals: Proposals, tokens: Tensor, mask: Tensor) -> Tensor:
         """Of backbone features (P, C, H, W), proposals and tokens (P, T, text_width) with mask (P, T)."""
         texts = self.grounder.matcher.read(tokens, mask)
         return self.grounder.score_images(features, proposals, texts).logit.sigmoid()
@@ -43,10 +41,7 @@ class AttentionMining:
     """The mining term of a batch; see the module's docstring."""
 
     def __init__(
-        self,
-        grounder: Grounder,
-        config: AttentionMiningConfig,
-        erase_image: EraseImage | None = None,
+        self, grounder: Grounder, config: AttentionMiningConfig, erase_image: EraseImage | None = None
     ) -> None:
         self.score, self.config = ImageProbability(grounder), config
         self._erase_image = erase_image

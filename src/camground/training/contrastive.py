@@ -21,10 +21,7 @@ def positives(owner: Tensor, text_ids: Tensor, images: int) -> Tensor:
 
 
 def info_nce(
-    logits: Tensor,
-    positive: Tensor,
-    extra_logits: Tensor | None = None,
-    extra_negative: Tensor | None = None,
+    logits: Tensor, positive: Tensor, extra_logits: Tensor | None = None, extra_negative: Tensor | None = None
 ) -> Tensor:
     """Mean over images and texts of -log of the positives' mean probability ratio; scalar, at least 0.
 

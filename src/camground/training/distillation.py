@@ -38,9 +38,7 @@ def ranking(cam: Tensor, boxes: Tensor, valid: Tensor) -> Tensor:
     return score / score.amax(-1, keepdim=True).clamp(min=1e-6)
 
 
-def teacher(
-    config: DistillationConfig, cam: Tensor, cam_box: Tensor, candidates: Proposals
-) -> Tensor:
+def teacher(config: DistillationConfig, cam: Tensor, cam_box: Tensor, candidates: Proposals) -> Tensor:
     """The teacher's distribution (P, K) over the candidates of P pairs.
 
     cam (P, H, W) in [0, 1]; cam_box (P, 4) xyxy in [0, 1] around the thresholded map. A row without any valid

@@ -17,13 +17,7 @@ from camground.data.pairs import PairBatch, Pairs
 from camground.features.backbone import Backbone
 from camground.features.config import FeaturesConfig
 from camground.features.store import FeatureStore
-from camground.features.tuned import (
-    PREFIX,
-    TunedFeatures,
-    TunedStore,
-    backbone_pass,
-    load_pixels,
-)
+from camground.features.tuned import PREFIX, TunedFeatures, TunedStore, backbone_pass, load_pixels
 from camground.grounder.batches import GroundingBatch, GroundingData, ProposalTable
 from camground.grounder.config import GrounderConfig
 from camground.grounder.erasing import erase
@@ -144,9 +138,7 @@ def train_grounder(
     resume_file = resume / "resume.pt" if resume else None
     fitted = fit(
         learning,
-        lambda rng: pairs.epoch(
-            optimiser.batch_size, optimiser.per_image, rng, optimiser.images_per_epoch
-        ),
+        lambda rng: pairs.epoch(optimiser.batch_size, optimiser.per_image, rng, optimiser.images_per_epoch),
         pairs.batches_per_epoch(optimiser.batch_size, optimiser.images_per_epoch),
         step_losses,
         validate,
@@ -182,9 +174,7 @@ def open_features(
         return store, None
     features = FeaturesConfig.parse(store.meta["config"], "features")
     networks = TunedFeatures(features, tuned.backbone, tuned.language).to(device)
-    log.info(
-        "%d tensors of the backbone and the language encoder train too", len(networks.trained())
-    )
+    log.info("%d tensors of the backbone and the language encoder train too", len(networks.trained()))
     return TunedStore(inputs.features, inputs.images, networks), networks
 
 

@@ -104,9 +104,7 @@ def fit(
         model.train()
         logged: dict[str, list[float]] = {}
         for batch in batches(rng):
-            with torch.autocast(
-                device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
-            ):
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 values = losses(batch, step, total)
             optimiser.zero_grad(set_to_none=True)
             values["loss"].backward()
@@ -202,8 +200,7 @@ def _groups(model: nn.Module, rate: float, slow: Mapping[str, float]) -> list[di
         members = [
             value
             for name, value in model.named_parameters()
-            if value.requires_grad
-            and (name.startswith(prefix) if prefix else not name.startswith(prefixes))
+            if value.requires_grad and (name.startswith(prefix) if prefix else not name.startswith(prefixes))
         ]
         for decays in (True, False):
             chosen = [value for value in members if (value.ndim > 1) == decays]
@@ -212,9 +209,7 @@ def _groups(model: nn.Module, rate: float, slow: Mapping[str, float]) -> list[di
     return [group for group in groups if group["params"]]
 
 
-def _resumable(
-    resume: Path | None, identity: str, device: torch.device, label: str
-) -> dict[str, Any] | None:
+def _resumable(resume: Path | None, identity: str, device: torch.device, label: str) -> dict[str, Any] | None:
     """What an interrupted run of the same identity left, or None."""
     if resume is None or not resume.exists():
         return None
@@ -224,8 +219,6 @@ def _resumable(
         log.info("%s: %s cannot be read (%s); starting from scratch", label, resume, error)
         return None
     if not isinstance(saved, dict) or saved.get("identity") != identity:
-        log.info(
-            "%s: %s is from another config, code or data; starting from scratch", label, resume
-        )
+        log.info("%s: %s is from another config, code or data; starting from scratch", label, resume)
         return None
     return saved

@@ -61,18 +61,14 @@ def train_matcher(
         return {"loss": loss, **values}
 
     def validate() -> dict[str, float]:
-        return mean_scores(
-            [matching_scores(*batch_logits(model, store, val, check)) for check in checks]
-        )
+        return mean_scores([matching_scores(*batch_logits(model, store, val, check)) for check in checks])
 
     resolved = {"matcher": config.to_dict(), "features": store.meta["config"]}
     inputs = [images, expressions, features / "features.json"]
     resume_file = resume / "resume.pt" if resume else None
     fitted = fit(
         model,
-        lambda rng: train.epoch(
-            optimiser.batch_size, optimiser.per_image, rng, optimiser.images_per_epoch
-        ),
+        lambda rng: train.epoch(optimiser.batch_size, optimiser.per_image, rng, optimiser.images_per_epoch),
         train.batches_per_epoch(optimiser.batch_size, optimiser.images_per_epoch),
         losses,
         validate,
@@ -130,10 +126,7 @@ def swap_loss(
 
 def matching_scores(logits: Tensor, positive: Tensor) -> dict[str, float]:
     """How well images and texts are matched: `score` (minus the contrastive loss) and `recall@1`."""
-    return {
-        "score": -float(info_nce(logits, positive)),
-        "recall@1": float(recall_at_1(logits, positive)),
-    }
+    return {"score": -float(info_nce(logits, positive)), "recall@1": float(recall_at_1(logits, positive))}
 
 
 def mean_scores(parts: list[dict[str, float]]) -> dict[str, float]:

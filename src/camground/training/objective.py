@@ -35,9 +35,7 @@ class Objective(nn.Module):
         )
         self.mining = AttentionMining(grounder, config.attention_mining, erase_image)
 
-    def forward(
-        self, batch: GroundingBatch, step: int, total: int, mine: bool = True
-    ) -> dict[str, Tensor]:
+    def forward(self, batch: GroundingBatch, step: int, total: int, mine: bool = True) -> dict[str, Tensor]:
         config = self.config
         mining_weight = self.mining.weight(step, total) if mine else 0.0
         output = self.grounder(
@@ -74,9 +72,7 @@ class Objective(nn.Module):
             loss = loss + config.swap_ranking * values["swap_ranking"]
         valid = output.candidates.valid
         if config.distillation.weight:
-            target = teacher(
-                config.distillation, batch.teacher_cam, batch.cam_box, output.candidates
-            )
+            target = teacher(config.distillation, batch.teacher_cam, batch.cam_box, output.candidates)
             values["distillation"] = distillation(output.scores, target, valid)
             loss = loss + config.distillation.weight * values["distillation"]
         if self.reconstruction is not None:

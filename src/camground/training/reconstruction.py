@@ -24,9 +24,7 @@ class Reconstruction(nn.Module):
 
     def __init__(self, width: int, text_width: int) -> None:
         super().__init__()
-        self.decoder = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), nn.Linear(width, text_width)
-        )
+        self.decoder = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, text_width))
 
     def forward(
         self, scores: Tensor, regions: Tensor, valid: Tensor, target: Tensor, text_ids: Tensor
