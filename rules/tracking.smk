@@ -34,8 +34,8 @@ rule tracking:
         mem_mb=2000,
     params:
         config=STUDY.part(
-            *("dataset", "seeds", "tracking", "ablation", "evaluate"),
-            *("proposals", "gradcam", "predict"),
+            *("dataset", "seeds", "tracking", "ablation", "evaluate", "proposals", "predict"),
+            *keys("gradcam", *OTHER_SOURCES),
             **METHODS_SHOWN,
         ),
         root=subpath(output.written, parent=True),
