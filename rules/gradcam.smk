@@ -11,7 +11,7 @@ from camground.matcher.cam_sources import SOURCES as CAM_SOURCES
 
 SOURCE = CAM_SOURCES[STUDY.gradcam.source]
 # Sections of the sources that are not used.
-OTHER_SOURCES = CAM_SOURCES.keys() - {STUDY.gradcam.source}
+UNUSED_SOURCES = CAM_SOURCES.keys() - {STUDY.gradcam.source}
 PRETRAINED = SOURCE.reads == "photographs"
 MATCHER = {
     **FEATURES,
@@ -39,7 +39,7 @@ rule gradcam:
         mem_mb=8000 if PRETRAINED else 3000,
         gpu=GPU,
     params:
-        config=STUDY.part(*keys("gradcam", "box_threshold", *OTHER_SOURCES)),
+        config=STUDY.part(*keys("gradcam", "box_threshold", *UNUSED_SOURCES)),
         folders=([] if PRETRAINED else ["--features", study("features"), "--matcher", study("matcher")]),
     message:
         f"Grad-CAM of every expression, of source {STUDY.gradcam.source}"

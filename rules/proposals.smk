@@ -11,7 +11,7 @@ from camground.proposals.methods import METHODS
 
 METHOD = METHODS[STUDY.proposals.method]
 # Sections of the methods that are not used.
-OTHERS = METHODS.keys() - {STUDY.proposals.method}
+UNUSED_METHODS = METHODS.keys() - {STUDY.proposals.method}
 
 
 rule proposals:
@@ -35,7 +35,7 @@ rule proposals:
         mem_mb=8000 if METHOD.network else 2000,
         gpu=GPU if METHOD.network else 0,
     params:
-        config=STUDY.part(*keys("proposals", *OTHERS)),
+        config=STUDY.part(*keys("proposals", *UNUSED_METHODS)),
         tables=lambda wildcards, input, output: [
             *(part for table in METHOD.reads for part in (f"--{table}", input[table])),
             *(part for table in METHOD.writes for part in (f"--{table}", output[table])),

@@ -34,8 +34,9 @@ rule tracking:
         mem_mb=2000,
     params:
         config=STUDY.part(
-            *("dataset", "seeds", "tracking", "ablation", "evaluate", "proposals", "predict"),
-            *keys("gradcam", *OTHER_SOURCES),
+            *("dataset", "seeds", "tracking", "ablation", "evaluate", "predict"),
+            *keys("proposals", *UNUSED_METHODS),
+            *keys("gradcam", *UNUSED_SOURCES),
             **METHODS_SHOWN,
         ),
         root=subpath(output.written, parent=True),

@@ -59,7 +59,7 @@ class Workflow:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
+            timeout=1800,  # far more than it takes, whatever else the machine does
         )
         return Run(done.returncode, done.stdout, processor_seconds() - start)
 
