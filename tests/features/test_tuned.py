@@ -32,7 +32,6 @@ from camground.study import tables
 from camground.study.checkpoints import load_checkpoint, save_checkpoint
 from camground.study.errors import UserError
 from camground.training import attention_mining, loop
-from camground.training import grounder as training
 from camground.training.config import LossesConfig
 from camground.training.grounder import image_eraser
 from camground.training.objective import Objective
@@ -169,7 +168,7 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(
     class Interrupted(Exception):
         pass
 
-    scores, count = training.mean_scores, iter(range(9))
+    scores, count = loop.mean_scores, iter(range(9))
 
     def stop(parts: list[dict[str, float]]) -> dict[str, float]:
         if next(count) == 1:
@@ -178,7 +177,7 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(
 
     options = {"tuned": tuned, "epochs": 3, "resume": tmp_path / "resume"}
     with monkeypatch.context() as patch:
-        patch.setattr(training, "mean_scores", stop)
+        patch.setattr(loop, "mean_scores", stop)
         with pytest.raises(Interrupted):
             train(paths, tmp_path / "two", **options)
     kept = torch.load(tmp_path / "resume" / "resume.pt", weights_only=True)

@@ -13,11 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camground.study import tables
 from camground.study.devices import prepare_torch
 from camground.study.errors import UserError
 from camground.study.optimiser import OptimiserConfig
-from camground.training.loop import Fit, fit, write_results
+from camground.training.loop import Fit, fit
 
 
 class Interrupted(Exception):
@@ -232,13 +231,3 @@ def test_parameters_of_a_slow_beginning_learn_at_their_share_of_the_rate() -> No
     )
     slow, fast = (1 - value for value in rates[1])
     assert slow == pytest.approx(0.1 * fast, rel=1e-2)
-
-
-def test_the_results_are_written_with_history_and_summary(tmp_path: Path) -> None:
-    model, fitted = run(tmp_path, "save", epochs=1)
-    write_results(tmp_path / "out", model, fitted, train_images=64)
-    assert len(tables.read("history", tmp_path / "out" / "history.parquet"))
-    summary = (tmp_path / "out" / "summary.json").read_text()
-    assert '"best_epoch": 1' in summary
-    assert '"train_images": 64' in summary
-    assert '"parameters": 49' in summary

@@ -18,7 +18,7 @@ from camground.matcher.matcher import Matcher
 from camground.stages.matcher import matcher
 from camground.study import tables
 from camground.study.errors import UserError
-from camground.training import matcher as training
+from camground.training import loop
 from camground.training.matcher import batch_logits, swap_loss
 from tiny_grounder import CHANNELS, TEXT_WIDTH, tiny_matcher
 from tiny_study import make_study
@@ -124,7 +124,7 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(
         pass
 
     whole = load_matcher(train(paths, tmp_path / "whole"))
-    scores, count = training.mean_scores, iter(range(9))
+    scores, count = loop.mean_scores, iter(range(9))
 
     def stop(parts: list[dict[str, float]]) -> dict[str, float]:
         if next(count) == 1:
@@ -133,7 +133,7 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(
 
     resume = tmp_path / "resume"
     with monkeypatch.context() as patch:
-        patch.setattr(training, "mean_scores", stop)
+        patch.setattr(loop, "mean_scores", stop)
         with pytest.raises(Interrupted):
             train(paths, tmp_path / "two", resume)
     assert torch.load(resume / "resume.pt", weights_only=True)["epoch"] == 0
@@ -147,5 +147,5 @@ def test_a_split_of_one_image_is_refused(paths: dict[str, Path], tmp_path: Path)
     expressions = tables.read("expressions", paths["expressions"])
     few = expressions[(expressions["split"] != "val") | (expressions["image_id"] == "i0")]
     tables.write("expressions", few, tmp_path / "expressions.parquet")
-    with pytest.raises(UserError, match=r"split 'val' has 1 images .*\['phrase'\]; matching needs"):
+    with pytest.raises(UserError, match=r"split 'val' has 1 images .*\['phrase'\]; training needs"):
         train({**paths, "expressions": tmp_path / "expressions.parquet"}, tmp_path / "out")

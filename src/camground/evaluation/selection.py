@@ -18,7 +18,7 @@ from camground.evaluation.metric_table import PRIMARY
 from camground.evaluation.outcomes import Run, evaluate
 from camground.study import tables
 from camground.study.errors import UserError
-from camground.training.grounder import EPOCHS
+from camground.training.loop import EPOCHS
 
 
 def compare_choices(

@@ -48,7 +48,7 @@ def train(
 
     Selected on captions; no box of any target is among the inputs.
     """
-    from camground.training.grounder import Inputs, train_grounder
+    from camground.training.grounder import train_grounder
 
     options = read_config(config, TrainInput)
     train_grounder(
@@ -58,7 +58,12 @@ def train(
         options.gradcam.box_threshold,
         options.variant,
         options.seed,
-        Inputs(images, expressions, proposals, cams, features, matcher),
+        images,
+        expressions,
+        proposals,
+        cams,
+        features,
+        matcher,
         output_dir,
         resume_dir,
         threads,

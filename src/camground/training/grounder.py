@@ -6,14 +6,13 @@ target is among the inputs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camground.data.pairs import PairBatch, Pairs
+from camground.data.pairs import PairBatch
 from camground.features.backbone import Backbone
 from camground.features.config import FeaturesConfig
 from camground.features.store import FeatureStore
@@ -24,51 +23,12 @@ from camground.grounder.erasing import erase
 from camground.grounder.grounder import Grounder
 from camground.matcher.loading import load_matcher
 from camground.study import tables
-from camground.study.checkpoints import save_checkpoint
 from camground.study.devices import prepare_torch
-from camground.study.errors import UserError
 from camground.study.progress import log
 from camground.training.attention_mining import EraseImage
-from camground.training.config import LossesConfig, TrainConfig
-from camground.training.loop import fit, identity_of, write_results
-from camground.training.matcher import mean_scores
+from camground.training.config import LossesConfig, TrainConfig, TunedConfig
+from camground.training.loop import run_training, training_pairs
 from camground.training.objective import Objective
-
-EPOCHS = "epochs"  # folder of the checkpoints that `train.keep_epochs` keeps
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Files and folders that the training reads."""
-
-    images: Path
-    expressions: Path
-    proposals: Path
-    cams: Path
-    features: Path
-    matcher: Path
-
-    def files(self) -> list[Path]:
-        """The files that the trained parameters depend on."""
-        tables_ = [self.images, self.expressions, self.proposals, self.cams]
-        folders = [self.features / "features.json", self.matcher / "checkpoint.safetensors"]
-        return [*tables_, *folders]
-
-
-class _Learning(nn.Module):
-    """What trains: the objective with the grounder in it, and the networks that train along."""
-
-    def __init__(self, objective: Objective, networks: TunedFeatures | None) -> None:
-        super().__init__()
-        self.objective, self.features = objective, networks
-
-    def checkpoint(self) -> dict[str, Tensor]:
-        """The grounder's parameters by its own names, the networks' trained ones behind `PREFIX`."""
-        state: dict[str, Tensor] = dict(self.objective.grounder.state_dict())
-        if self.features is not None:
-            trained = self.features.trained()
-            state |= {PREFIX + name: value.detach() for name, value in trained.items()}
-        return state
 
 
 def train_grounder(
@@ -78,83 +38,75 @@ def train_grounder(
     box_threshold: float,
     variant: str,
     seed: int,
-    inputs: Inputs,
+    images: Path,
+    expressions: Path,
+    proposals: Path,
+    cams: Path,
+    features: Path,
+    matcher: Path,
     output: Path,
     resume: Path | None,
     threads: int,
 ) -> None:
-    """Write checkpoint, resolved config, history and summary of one training into `output`.
+    """Train the grounder of one variant and seed; `output`, `resume`: as of `run_training`.
 
-    box_threshold: of the CAM's box for the teacher, a share of the map's maximum. resume: the folder to
-    resume an interrupted training from, emptied at the end.
+    box_threshold: of the CAM's box for the teacher, a share of the map's maximum.
     """
     device = prepare_torch(threads, seed)
-    store, networks = open_features(inputs, train, device)
-    control = grounder_config.cam_encoder.control
-    proposals = ProposalTable(inputs.images, inputs.proposals)
-    data = {}
-    for split in ("train", "val"):
-        pairs = Pairs(inputs.images, inputs.expressions, split, ["phrase"])
-        if len(pairs.images) < 2:
-            raise UserError(
-                f"{inputs.expressions}: split {split!r} has {len(pairs.images)} images with phrases;"
-                " training needs at least 2"
-            )
-        data[split] = GroundingData(pairs, store, proposals, inputs.cams, box_threshold, control)
-    matcher = load_matcher(inputs.matcher)
+    store, networks = open_features(features, images, train.tuned, device)
+    pairs = training_pairs(images, expressions, ["phrase"])
+    table, control = ProposalTable(images, proposals), grounder_config.cam_encoder.control
+    data, val = (GroundingData(each, store, table, cams, box_threshold, control) for each in pairs)
+    trained_matcher = load_matcher(matcher)
     torch.manual_seed(seed)
-    grounder = Grounder(matcher, grounder_config)
+    grounder = Grounder(trained_matcher, grounder_config)
     erase_image = None
     if losses.attention_mining.weight and losses.attention_mining.erase == "image":
         frozen = losses.attention_mining.scorer == "frozen"
         backbone = networks.backbone if networks is not None else None
-        erase_image = image_eraser(store, inputs.images, device, backbone, frozen)
+        erase_image = image_eraser(store, images, device, backbone, frozen)
     objective = Objective(grounder, losses, erase_image)
-    learning = _Learning(objective, networks)
-    optimiser, pairs = train.optimiser, data["train"].pairs
-    checks = list(data["val"].pairs.epoch(optimiser.batch_size, 1, np.random.default_rng(0)))
-
-    def validate() -> dict[str, float]:
-        batches = (data["val"].load(check, device) for check in checks)
-        return mean_scores([validation_scores(objective, batch) for batch in batches])
+    trainable = nn.ModuleDict({"objective": objective})
+    if networks is not None:
+        trainable["features"] = networks  # `PREFIX` of their parameters
 
     def step_losses(batch: PairBatch, step: int, total: int) -> dict[str, Tensor]:
-        values: dict[str, Tensor] = objective(data["train"].load(batch, device), step, total)
+        values: dict[str, Tensor] = objective(data.load(batch, device), step, total)
         return values
 
-    parts = {"grounder": grounder_config, "losses": losses, "train": train}
-    resolved = {
-        "variant": variant,
-        "seed": seed,
-        "box_threshold": box_threshold,
-        **{name: section.to_dict() for name, section in parts.items()},
-        "matcher": matcher.config.to_dict(),
-        "features": store.meta["config"],
-    }
+    def parameters() -> dict[str, Tensor]:
+        tuned = {} if networks is None else networks.trained()
+        return {**grounder.state_dict(), **{PREFIX + name: value.detach() for name, value in tuned.items()}}
 
-    def keep(epoch: int) -> None:
-        save_checkpoint(output / EPOCHS / f"{epoch:03d}", learning.checkpoint(), resolved)
-
-    resume_file = resume / "resume.pt" if resume else None
-    fitted = fit(
-        learning,
-        lambda rng: pairs.epoch(optimiser.batch_size, optimiser.per_image, rng, optimiser.images_per_epoch),
-        pairs.batches_per_epoch(optimiser.batch_size, optimiser.images_per_epoch),
+    run_training(
+        trainable,
+        *pairs,
         step_losses,
-        validate,
-        optimiser,
+        lambda batch: validation_scores(objective, val.load(batch, device)),
+        train.optimiser,
         seed,
         label=f"{variant}/s{seed}",
-        resume=resume_file,
-        identity=identity_of("camground.stages.train", resolved, inputs.files()) if resume else "",
-        each_epoch=keep if train.keep_epochs else None,
+        stage="camground.stages.train",
+        inputs=[
+            *(images, expressions, proposals, cams),
+            *(features / "features.json", matcher / "checkpoint.safetensors"),
+        ],
+        resolved={
+            "variant": variant,
+            "seed": seed,
+            "box_threshold": box_threshold,
+            "grounder": grounder_config.to_dict(),
+            "losses": losses.to_dict(),
+            "train": train.to_dict(),
+            "matcher": trained_matcher.config.to_dict(),
+            "features": store.meta["config"],
+        },
+        parameters=parameters,
+        output=output,
+        resume=resume,
+        keep_epochs=train.keep_epochs,
         slow={PREFIX: train.tuned.rate},
     )
-    save_checkpoint(output, learning.checkpoint(), resolved)
-    counts = {"train_images": len(pairs.images), "train_expressions": len(pairs)}
-    write_results(output, learning, fitted, **counts)
-    if resume_file is not None:
-        resume_file.unlink(missing_ok=True)
 
 
 def validation_scores(objective: Objective, batch: GroundingBatch) -> dict[str, float]:
@@ -166,16 +118,16 @@ def validation_scores(objective: Objective, batch: GroundingBatch) -> dict[str, 
 
 
 def open_features(
-    inputs: Inputs, train: TrainConfig, device: torch.device
+    folder: Path, images: Path, tuned: TunedConfig, device: torch.device
 ) -> tuple[FeatureStore, TunedFeatures | None]:
     """The store of features and, where the backbone or the language encoder trains too, these networks."""
-    store, tuned = FeatureStore(inputs.features), train.tuned
+    store = FeatureStore(folder)
     if not tuned.backbone and not tuned.language:
         return store, None
     features = FeaturesConfig.parse(store.meta["config"], "features")
     networks = TunedFeatures(features, tuned.backbone, tuned.language).to(device)
     log.info("%d tensors of the backbone and the language encoder train too", len(networks.trained()))
-    return TunedStore(inputs.features, inputs.images, networks), networks
+    return TunedStore(folder, images, networks), networks
 
 
 def image_eraser(

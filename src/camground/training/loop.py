@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from camground.data.pairs import PairBatch, Pairs
 from camground.study import tables
+from camground.study.checkpoints import save_checkpoint
 from camground.study.code_closure import code_files
 from camground.study.devices import use_threads
 from camground.study.errors import UserError
@@ -31,6 +33,7 @@ from camground.study.provenance import config_digest, file_digest
 WEIGHT_DECAY = 0.01  # of matrices; vectors do not decay
 WARMUP_SHARE = 0.1  # of all steps
 CLIP_NORM = 1.0
+EPOCHS = "epochs"  # folder of the checkpoints that `train.keep_epochs` keeps
 
 
 @dataclass
@@ -166,18 +169,83 @@ def fit(
     return Fit(best_score, best_epoch, spent + time.monotonic() - began, history)
 
 
-def write_results(folder: Path, model: nn.Module, fitted: Fit, **summary: Any) -> None:
-    """Write history.parquet and summary.json of a training into its folder."""
-    tables.write("history", fitted.history, folder / "history.parquet")
+def run_training(
+    model: nn.Module,
+    train: Pairs,
+    val: Pairs,
+    losses: Callable[[PairBatch, int, int], dict[str, Tensor]],
+    scores: Callable[[PairBatch], dict[str, float]],
+    config: OptimiserConfig,
+    seed: int,
+    *,
+    label: str,
+    stage: str,
+    inputs: list[Path],
+    resolved: Mapping[str, Any],
+    parameters: Callable[[], Mapping[str, Tensor]],
+    output: Path,
+    resume: Path | None,
+    keep_epochs: bool = False,
+    slow: Mapping[str, float] | None = None,
+) -> None:
+    """`fit` on the pairs of `train`; checkpoint, resolved config, history and summary go into `output`.
+
+    `scores(batch)`: the values of a batch of `val`, whose means choose the epoch. stage: the module whose
+    code, with the files `inputs`, the parameters depend on. parameters: those of the checkpoint, as they then
+    are. resume: the folder to resume an interrupted training from, emptied at the end. keep_epochs: every
+    epoch's checkpoint goes into the folder `EPOCHS` too.
+    """
+    checks = list(val.epoch(config.batch_size, 1, np.random.default_rng(0)))
+
+    def keep(epoch: int) -> None:
+        save_checkpoint(output / EPOCHS / f"{epoch:03d}", parameters(), resolved)
+
+    resume_file = resume / "resume.pt" if resume else None
+    fitted = fit(
+        model,
+        lambda rng: train.epoch(config.batch_size, config.per_image, rng, config.images_per_epoch),
+        train.batches_per_epoch(config.batch_size, config.images_per_epoch),
+        losses,
+        lambda: mean_scores([scores(check) for check in checks]),
+        config,
+        seed,
+        label=label,
+        resume=resume_file,
+        identity=identity_of(stage, resolved, inputs) if resume else "",
+        each_epoch=keep if keep_epochs else None,
+        slow=slow,
+    )
+    save_checkpoint(output, parameters(), resolved)
+    tables.write("history", fitted.history, output / "history.parquet")
     summary = {
         "best_score": fitted.best_score,
         "best_epoch": fitted.best_epoch + 1,
         "seconds": round(fitted.seconds, 2),
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        **summary,
+        "train_images": len(train.images),
+        "train_expressions": len(train),
     }
-    with tables.atomic(folder / "summary.json") as temporary:
+    with tables.atomic(output / "summary.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=1))
+    if resume_file is not None:
+        resume_file.unlink(missing_ok=True)
+
+
+def training_pairs(images: Path, expressions: Path, kinds: Sequence[str]) -> tuple[Pairs, Pairs]:
+    """The pairs of train and val; `UserError` where a split has a single image, which has no negatives."""
+    train, val = (Pairs(images, expressions, split, kinds) for split in ("train", "val"))
+    for pairs in (train, val):
+        if len(pairs.images) < 2:
+            raise UserError(
+                f"{expressions}: split {pairs.split!r} has {len(pairs.images)} images with"
+                f" expressions of the kinds {list(kinds)}; training needs at least 2"
+            )
+    return train, val
+
+
+def mean_scores(parts: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each value over batches."""
+    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
 
 def identity_of(module: str, config: Mapping[str, Any], inputs: list[Path]) -> str:

@@ -16,11 +16,9 @@ from camground.data.pairs import PairBatch, Pairs
 from camground.features.store import FeatureStore
 from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher
-from camground.study.checkpoints import save_checkpoint
 from camground.study.devices import prepare_torch
-from camground.study.errors import UserError
 from camground.training.contrastive import info_nce, positives, recall_at_1
-from camground.training.loop import fit, identity_of, write_results
+from camground.training.loop import run_training, training_pairs
 
 
 def train_matcher(
@@ -32,22 +30,11 @@ def train_matcher(
     resume: Path | None,
     threads: int,
 ) -> None:
-    """Write checkpoint, resolved config, history and summary of the matcher into `output`.
-
-    resume: the folder to resume an interrupted training from, emptied at the end.
-    """
+    """Train the matcher; `output`, `resume`: as of `run_training`."""
     prepare_torch(threads, config.seed)
     store = FeatureStore(features)
-    train, val = (Pairs(images, expressions, split, config.kinds) for split in ("train", "val"))
-    for pairs in (train, val):
-        if len(pairs.images) < 2:
-            raise UserError(
-                f"{expressions}: split {pairs.split!r} has {len(pairs.images)} images with"
-                f" expressions of the kinds {list(config.kinds)}; matching needs at least 2"
-            )
+    train, val = training_pairs(images, expressions, config.kinds)
     model = Matcher(config, store.visual_channels, store.text_width)
-    optimiser = config.optimiser
-    checks = list(val.epoch(optimiser.batch_size, 1, np.random.default_rng(0)))
 
     def losses(batch: PairBatch, step: int, total: int) -> dict[str, Tensor]:
         logits, positive = batch_logits(model, store, train, batch, config.pool)
@@ -60,29 +47,26 @@ def train_matcher(
             loss = loss + config.swaps * values["swaps"]
         return {"loss": loss, **values}
 
-    def validate() -> dict[str, float]:
-        return mean_scores([matching_scores(*batch_logits(model, store, val, check)) for check in checks])
+    def scores(batch: PairBatch) -> dict[str, float]:
+        logits, positive = batch_logits(model, store, val, batch)
+        return {"score": -float(info_nce(logits, positive)), "recall@1": float(recall_at_1(logits, positive))}
 
-    resolved = {"matcher": config.to_dict(), "features": store.meta["config"]}
-    inputs = [images, expressions, features / "features.json"]
-    resume_file = resume / "resume.pt" if resume else None
-    fitted = fit(
+    run_training(
         model,
-        lambda rng: train.epoch(optimiser.batch_size, optimiser.per_image, rng, optimiser.images_per_epoch),
-        train.batches_per_epoch(optimiser.batch_size, optimiser.images_per_epoch),
+        train,
+        val,
         losses,
-        validate,
-        optimiser,
+        scores,
+        config.optimiser,
         config.seed,
         label="matcher",
-        resume=resume_file,
-        identity=identity_of("camground.stages.matcher", resolved, inputs) if resume else "",
+        stage="camground.stages.matcher",
+        inputs=[images, expressions, features / "features.json"],
+        resolved={"matcher": config.to_dict(), "features": store.meta["config"]},
+        parameters=model.state_dict,
+        output=output,
+        resume=resume,
     )
-    save_checkpoint(output, model.state_dict(), resolved)
-    counts = {"train_images": len(train.images), "train_expressions": len(train)}
-    write_results(output, model, fitted, **counts)
-    if resume_file is not None:
-        resume_file.unlink(missing_ok=True)
 
 
 def batch_logits(
@@ -122,16 +106,6 @@ def swap_loss(
     columns = torch.from_numpy(false.nonzero()[0]).to(device)
     own = logits[torch.from_numpy(owner).to(device), columns]
     return -functional.logsigmoid(own - swapped).mean()
-
-
-def matching_scores(logits: Tensor, positive: Tensor) -> dict[str, float]:
-    """How well images and texts are matched: `score` (minus the contrastive loss) and `recall@1`."""
-    return {"score": -float(info_nce(logits, positive)), "recall@1": float(recall_at_1(logits, positive))}
-
-
-def mean_scores(parts: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each value over batches."""
-    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
 
 def _pooled(features: Tensor, pool: int) -> Tensor:
