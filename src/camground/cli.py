@@ -16,60 +16,43 @@ from typer.core import TyperCommand, TyperGroup
 
 from camground import __version__
 
-# The command: the module in camground.stages and its function.
-STAGES = {
-    name: (name, name)
-    for name in (
-        *("download", "data", "leakage", "proposals", "features", "matcher", "gradcam", "train"),
-        *("predict", "evaluate", "baselines", "ablation", "report", "tracking"),
-    )
-}
-TOOLS = {
-    "ground": ("ground", "ground"),
-    "ui": ("tracking", "ui"),
-    "selection": ("selection", "selection"),
-    "objectness": ("proposals", "objectness"),
-    "document": ("report", "document"),
-    "published": ("report", "published"),
-    "config": ("config", "config"),
-}
-COMMANDS = STAGES | TOOLS
+STAGES = (
+    *("download", "data", "leakage", "proposals", "features", "matcher", "gradcam", "train"),
+    *("predict", "evaluate", "baselines", "ablation", "report", "tracking"),
+)
+TOOLS = ("ground", "ui", "selection", "objectness", "document", "published", "config")
+# A command is the function of its name in the module of its name, but for tools beside their stage.
+MODULES = {"ui": "tracking", "objectness": "proposals", "document": "report", "published": "report"}
 
 
 class Commands(TyperGroup):
     """The group of all commands."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return [*STAGES, *TOOLS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
-        """The command with no more than its description."""
-        if cmd_name not in COMMANDS:
+        """The command with no more than its description, its function's docstring."""
+        if cmd_name not in self.list_commands(ctx):
             return None
+        path = Path(__file__).parent / "stages" / f"{MODULES.get(cmd_name, cmd_name)}.py"
+        functions = {
+            node.name: ast.get_docstring(node)
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.FunctionDef)
+        }
         panel = "Stages, in the workflow's order" if cmd_name in STAGES else "Tools"
-        return TyperCommand(cmd_name, help=_description(cmd_name), rich_help_panel=panel)
+        return TyperCommand(cmd_name, help=functions[cmd_name], rich_help_panel=panel)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that runs, imported."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command if name is None else _imported(name), rest
+        if name is not None:
+            from camground.stages.command import to_command
 
-
-def _description(name: str) -> str | None:
-    """The docstring of a command's function."""
-    module, function = COMMANDS[name]
-    path = Path(__file__).parent / "stages" / f"{module}.py"
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            return ast.get_docstring(node)
-    return None
-
-
-def _imported(name: str) -> TyperCommand:
-    from camground.stages.command import to_command
-
-    module, function = COMMANDS[name]
-    return to_command(name, getattr(importlib.import_module(f"camground.stages.{module}"), function))
+            module = importlib.import_module(f"camground.stages.{MODULES.get(name, name)}")
+            command = to_command(name, getattr(module, name))
+        return name, command, rest
 
 
 app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from camground.evaluation.config import EvaluateConfig
 from camground.matcher.config import GradcamConfig
-from camground.stages.command import (
-    CamsFile,
-    ConfigText,
-    ExpressionsFile,
-    ImagesFile,
-    OutputFolder,
-    ProposalsFile,
-    TargetsFile,
-    read_config,
-)
+from camground.stages import command
 from camground.study.section import Section
 
 
@@ -25,13 +16,13 @@ class BaselinesInput(Section):
 
 
 def baselines(
-    config: ConfigText,
-    images: ImagesFile,
-    expressions: ExpressionsFile,
-    targets: TargetsFile,
-    proposals: ProposalsFile,
-    cams: CamsFile,
-    output_root: OutputFolder,
+    config: command.ConfigText,
+    images: command.ImagesFile,
+    expressions: command.ExpressionsFile,
+    targets: command.TargetsFile,
+    proposals: command.ProposalsFile,
+    cams: command.CamsFile,
+    output_root: command.OutputFolder,
 ) -> None:
     """Predict and measure with every baseline that needs no training.
 
@@ -40,7 +31,7 @@ def baselines(
     from camground.evaluation.baselines import evaluate_baselines
     from camground.evaluation.ground_truth import load
 
-    options = read_config(config, BaselinesInput)
+    options = command.read_config(config, BaselinesInput)
     truth = load(options.evaluate, images, expressions, targets, proposals, cams)
     threshold = options.gradcam.box_threshold
     evaluate_baselines(truth, options.dataset, options.seeds, threshold, output_root)

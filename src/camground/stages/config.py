@@ -227,15 +227,13 @@ def _variant_problems(config: Mapping[str, Any], complaints: Iterable[str]) -> I
         if not isinstance(difference, Mapping):
             continue
         path = f"variants.{name}"
-        elsewhere = [key for key in difference if key not in Variant.model_fields]
-        for key in elsewhere:
+        merged = _merged_variant(config, name)
+        for key in [key for key in merged if key not in Variant.model_fields]:
             if key in StudyConfig.model_fields:
                 yield f"{path}.{key}: a variant may change only {', '.join(Variant.model_fields)}"
-            else:
-                yield unknown_key(f"{path}.{key}", Variant.model_fields)
-        merged = _merged_variant(config, name)
+                del merged[key]
         try:
-            Variant.model_validate({key: merged[key] for key in Variant.model_fields})
+            Variant.model_validate(merged)
         except ValidationError as error:
             inherited = {f"{path}.{problem.partition(': ')[0]}" for problem in complaints}
             for problem in problems(error, Variant, path):

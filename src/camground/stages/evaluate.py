@@ -8,17 +8,7 @@ from typing import Annotated
 import typer
 
 from camground.evaluation.config import EvaluateConfig
-from camground.stages.command import (
-    CamsFile,
-    ConfigText,
-    ExpressionsFile,
-    ImagesFile,
-    OutputFile,
-    PredictionsFile,
-    ProposalsFile,
-    TargetsFile,
-    read_config,
-)
+from camground.stages import command
 from camground.study.section import Section
 
 
@@ -30,15 +20,15 @@ class EvaluateInput(Section):
 
 
 def evaluate(
-    config: ConfigText,
-    images: ImagesFile,
-    expressions: ExpressionsFile,
-    targets: TargetsFile,
-    predictions: PredictionsFile,
-    proposals: ProposalsFile,
-    cams: CamsFile,
-    metrics: OutputFile,
-    outcomes: OutputFile,
+    config: command.ConfigText,
+    images: command.ImagesFile,
+    expressions: command.ExpressionsFile,
+    targets: command.TargetsFile,
+    predictions: command.PredictionsFile,
+    proposals: command.ProposalsFile,
+    cams: command.CamsFile,
+    metrics: command.OutputFile,
+    outcomes: command.OutputFile,
     swaps: Annotated[
         Path | None, typer.Option(help="Table of swap scores (Parquet), where a method has one.")
     ] = None,
@@ -50,7 +40,7 @@ def evaluate(
     from camground.evaluation.ground_truth import load
     from camground.evaluation.outcomes import Run, evaluate_files
 
-    options = read_config(config, EvaluateInput)
+    options = command.read_config(config, EvaluateInput)
     truth = load(options.evaluate, images, expressions, targets, proposals, cams)
     run = Run(options.dataset, options.variant, options.seed)
     evaluate_files(truth, run, predictions, swaps, outcomes, metrics)

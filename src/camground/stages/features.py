@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from camground.features.config import FeaturesConfig
-from camground.stages.command import (
-    ConfigText,
-    ExpressionsFile,
-    ImagesFile,
-    OutputFolder,
-    Threads,
-    read_config,
-)
+from camground.stages import command
 from camground.study.section import Section
 
 
@@ -19,11 +12,11 @@ class FeaturesInput(Section):
 
 
 def features(
-    config: ConfigText,
-    images: ImagesFile,
-    expressions: ExpressionsFile,
-    output_dir: OutputFolder,
-    threads: Threads = 1,
+    config: command.ConfigText,
+    images: command.ImagesFile,
+    expressions: command.ExpressionsFile,
+    output_dir: command.OutputFolder,
+    threads: command.Threads = 1,
 ) -> None:
     """Compute the frozen features of every image and text.
 
@@ -32,5 +25,5 @@ def features(
     """
     from camground.features.cache import write_features
 
-    options = read_config(config, FeaturesInput)
+    options = command.read_config(config, FeaturesInput)
     write_features(options.features, images, expressions, output_dir, threads)

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from camground.features.config import FeaturesConfig
 from camground.matcher.config import MatcherConfig
-from camground.stages.command import (
-    ConfigText,
-    ExpressionsFile,
-    FeaturesFolder,
-    ImagesFile,
-    OutputFolder,
-    ResumeFolder,
-    Threads,
-    read_config,
-)
+from camground.stages import command
 from camground.study.section import Section
 
 
@@ -25,16 +16,16 @@ class MatcherInput(Section):
 
 
 def matcher(
-    config: ConfigText,
-    images: ImagesFile,
-    expressions: ExpressionsFile,
-    features: FeaturesFolder,
-    output_dir: OutputFolder,
-    resume_dir: ResumeFolder = None,
-    threads: Threads = 1,
+    config: command.ConfigText,
+    images: command.ImagesFile,
+    expressions: command.ExpressionsFile,
+    features: command.FeaturesFolder,
+    output_dir: command.OutputFolder,
+    resume_dir: command.ResumeFolder = None,
+    threads: command.Threads = 1,
 ) -> None:
     """Train the image-text matcher on the study's own image-sentence pairs."""
     from camground.training.matcher import train_matcher
 
-    options = read_config(config, MatcherInput)
+    options = command.read_config(config, MatcherInput)
     train_matcher(options.matcher, images, expressions, features, output_dir, resume_dir, threads)

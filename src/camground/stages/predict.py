@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from camground.evaluation.config import EvaluateConfig
 from camground.grounder.config import PredictConfig
-from camground.stages.command import (
-    CamsFile,
-    CheckpointFolder,
-    ConfigText,
-    ExpressionsFile,
-    FeaturesFolder,
-    ImagesFile,
-    OutputFile,
-    ProposalsFile,
-    Threads,
-    read_config,
-)
+from camground.stages import command
 from camground.study.section import Section
 
 
@@ -27,16 +16,16 @@ class PredictInput(Section):
 
 
 def predict(
-    config: ConfigText,
-    images: ImagesFile,
-    expressions: ExpressionsFile,
-    proposals: ProposalsFile,
-    cams: CamsFile,
-    features: FeaturesFolder,
-    checkpoint: CheckpointFolder,
-    output: OutputFile,
-    swaps: OutputFile,
-    threads: Threads = 1,
+    config: command.ConfigText,
+    images: command.ImagesFile,
+    expressions: command.ExpressionsFile,
+    proposals: command.ProposalsFile,
+    cams: command.CamsFile,
+    features: command.FeaturesFolder,
+    checkpoint: command.CheckpointFolder,
+    output: command.OutputFile,
+    swaps: command.OutputFile,
+    threads: command.Threads = 1,
 ) -> None:
     """Ground every phrase of the evaluated splits and score its word swaps.
 
@@ -45,17 +34,6 @@ def predict(
     from camground.grounder.predict import predict as ground
     from camground.study.devices import prepare_torch
 
-    options = read_config(config, PredictInput)
-    ground(
-        options.predict,
-        options.evaluate.splits,
-        images,
-        expressions,
-        proposals,
-        cams,
-        features,
-        checkpoint,
-        output,
-        swaps,
-        prepare_torch(threads),
-    )
+    options = command.read_config(config, PredictInput)
+    inputs = images, expressions, proposals, cams, features, checkpoint
+    ground(options.predict, options.evaluate.splits, *inputs, output, swaps, prepare_torch(threads))

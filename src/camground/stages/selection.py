@@ -9,19 +9,7 @@ import typer
 
 from camground.evaluation.config import EvaluateConfig
 from camground.grounder.config import PredictConfig
-from camground.stages.command import (
-    CamsFile,
-    ConfigText,
-    ExpressionsFile,
-    FeaturesFolder,
-    Folder,
-    ImagesFile,
-    OutputFile,
-    ProposalsFile,
-    TargetsFile,
-    Threads,
-    read_config,
-)
+from camground.stages import command
 from camground.study.section import Section
 
 
@@ -31,19 +19,19 @@ class SelectionInput(Section):
 
 
 def selection(
-    config: ConfigText,
-    images: ImagesFile,
-    expressions: ExpressionsFile,
-    proposals: ProposalsFile,
-    cams: CamsFile,
-    targets: TargetsFile,
-    features: FeaturesFolder,
-    train_dir: Folder,
-    output: OutputFile,
+    config: command.ConfigText,
+    images: command.ImagesFile,
+    expressions: command.ExpressionsFile,
+    proposals: command.ProposalsFile,
+    cams: command.CamsFile,
+    targets: command.TargetsFile,
+    features: command.FeaturesFolder,
+    train_dir: command.Folder,
+    output: command.OutputFile,
     split: Annotated[
         Literal["test", "testA", "testB"], typer.Option(help="Evaluated split to tell it on.")
     ] = "test",
-    threads: Threads = 1,
+    threads: command.Threads = 1,
 ) -> None:
     """Compare the epoch that captions chose with the one that boxes of val would have chosen.
 
@@ -59,7 +47,7 @@ def selection(
     from camground.study.devices import prepare_torch
     from camground.study.progress import log
 
-    options = read_config(config, SelectionInput)
+    options = command.read_config(config, SelectionInput)
     device = prepare_torch(threads)
     inputs = images, expressions, proposals, cams
 

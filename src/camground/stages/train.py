@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from camground.grounder.config import GrounderConfig
 from camground.matcher.config import GradcamConfig
-from camground.stages.command import (
-    CamsFile,
-    CheckpointFolder,
-    ConfigText,
-    ExpressionsFile,
-    FeaturesFolder,
-    ImagesFile,
-    OutputFolder,
-    ProposalsFile,
-    ResumeFolder,
-    Threads,
-    read_config,
-)
+from camground.stages import command
 from camground.study.section import Section
 from camground.training.config import LossesConfig, TrainConfig
 
@@ -33,16 +21,16 @@ class TrainInput(Section):
 
 
 def train(
-    config: ConfigText,
-    images: ImagesFile,
-    expressions: ExpressionsFile,
-    proposals: ProposalsFile,
-    cams: CamsFile,
-    features: FeaturesFolder,
-    matcher: CheckpointFolder,
-    output_dir: OutputFolder,
-    resume_dir: ResumeFolder = None,
-    threads: Threads = 1,
+    config: command.ConfigText,
+    images: command.ImagesFile,
+    expressions: command.ExpressionsFile,
+    proposals: command.ProposalsFile,
+    cams: command.CamsFile,
+    features: command.FeaturesFolder,
+    matcher: command.CheckpointFolder,
+    output_dir: command.OutputFolder,
+    resume_dir: command.ResumeFolder = None,
+    threads: command.Threads = 1,
 ) -> None:
     """Train the grounder of one variant and seed, from image-sentence pairs and CAMs alone.
 
@@ -50,21 +38,7 @@ def train(
     """
     from camground.training.grounder import train_grounder
 
-    options = read_config(config, TrainInput)
-    train_grounder(
-        options.grounder,
-        options.losses,
-        options.train,
-        options.gradcam.box_threshold,
-        options.variant,
-        options.seed,
-        images,
-        expressions,
-        proposals,
-        cams,
-        features,
-        matcher,
-        output_dir,
-        resume_dir,
-        threads,
-    )
+    options = command.read_config(config, TrainInput)
+    sections = options.grounder, options.losses, options.train, options.gradcam.box_threshold
+    inputs = images, expressions, proposals, cams, features, matcher
+    train_grounder(*sections, options.variant, options.seed, *inputs, output_dir, resume_dir, threads)

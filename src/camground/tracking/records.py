@@ -116,8 +116,6 @@ def trained(run: Run, folder: Path) -> Run:
     summary = read_mapping(folder / "summary.json", json.loads)
     run.params = flatten(config)
     run.tags["config_sha"] = config_digest(config)
-    if isinstance(summary.get("git_sha"), str):
-        run.tags["git_sha"] = summary["git_sha"]
     for row in tables.read_arrow("history", folder / "history.parquet").to_pylist():
         name = row["name"] if "/" in row["name"] else f"{run.stage}/{row['name']}"
         run.metrics.append(Metric(mlflow_name(name), row["value"], row["step"]))
