@@ -9,9 +9,8 @@ import pytest
 import fake_study
 from camground.evaluation.metric_table import GROUPINGS
 from camground.report.ablation_table import in_order, p_text, percent
-from camground.report.ablation_texts import render_latex, render_markdown
 from camground.report.config import ReportConfig
-from camground.report.text_tables import escape_latex, markdown
+from camground.report.method_tables import escape_latex, markdown, render_latex, render_markdown
 from camground.study.errors import UserError
 
 

@@ -13,8 +13,7 @@ import yaml
 
 import fake_study
 from camground.data.config import DataConfig
-from camground.report.published import BENCHMARKS, TABLE, Method, benchmark, read_published
-from camground.report.published_table import published
+from camground.report.published import BENCHMARKS, TABLE, Method, benchmark, published, read_published
 from camground.stages import report as stage
 from camground.study.errors import UserError
 from conftest import REPOSITORY
@@ -180,7 +179,7 @@ def test_text_of_the_table_is_escaped(root: Path, tmp_path: Path, monkeypatch: p
         row["results"][0]["source"] = 'https://example.org/"onclick="x'
 
     methods = read_published(changed(tmp_path, change))
-    monkeypatch.setattr("camground.report.published_table.read_published", lambda file: methods)
+    monkeypatch.setattr("camground.report.published.read_published", lambda: methods)
     text = write(root, REFCOCO, tmp_path / "report.html")
     assert "<script>" not in text
     assert '"onclick="' not in text

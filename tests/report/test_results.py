@@ -9,8 +9,7 @@ import pytest
 
 import fake_study
 from camground.evaluation.config import EvaluateConfig
-from camground.report.anatomy import KEYS, anatomy
-from camground.report.results import answer
+from camground.report.results import ANATOMY, ANSWERS, answer
 from camground.study import tables
 
 
@@ -43,42 +42,42 @@ def test_shares_of_the_answers_sum_to_1_and_right_is_the_accuracy(root: Path) ->
 
 def test_the_anatomy_divides_the_expressions_by_each_grouping(root: Path) -> None:
     results = fake_study.results(root)
-    parts = anatomy(results, EvaluateConfig())
-    assert {part.key for part in parts} <= set(KEYS)
+    parts = results.anatomy(EvaluateConfig())
+    assert {part["key"] for part in parts} <= set(ANATOMY)
     whole = results.table.row("full")
     assert whole is not None
     for key in ("flavour", "size", "distractors"):
-        of_key = [part for part in parts if part.key == key]
+        of_key = [part for part in parts if part["key"] == key]
         assert len(of_key) > 1
-        assert sum(part.n for part in of_key) == whole["n"]
+        assert sum(part["n"] for part in of_key) == whole["n"]
         for kind, share in results.answer_shares("full").items():
-            mean = sum(part.n * part.shares[kind] for part in of_key) / whole["n"]
+            mean = sum(part["n"] * part[kind] for part in of_key) / whole["n"]
             assert mean == pytest.approx(share)
         for part in of_key:
-            assert sum(part.shares.values()) == pytest.approx(1)
-            value = part.value.removesuffix("+") if key == "distractors" else part.value
+            assert sum(part[kind] for kind in ANSWERS) == pytest.approx(1)
+            value = part["value"].removesuffix("+") if key == "distractors" else part["value"]
             row = results.table.row("full", group=f"{key}={value}")
             assert row is not None
-            assert (part.n, part.shares["right"]) == (row["n"], pytest.approx(row["mean"]))
+            assert (part["n"], part["right"]) == (row["n"], pytest.approx(row["mean"]))
 
 
 def test_an_expression_is_in_the_anatomy_of_each_class_that_it_says(root: Path) -> None:
     results = fake_study.results(root)
-    assert not [part for part in anatomy(results, EvaluateConfig()) if part.key == "word_class"]
+    assert not [part for part in results.anatomy(EvaluateConfig()) if part["key"] == "word_class"]
     path = root / "data" / "expressions.parquet"
     texts = tables.read("expressions", path)
     first = texts["expression_id"].str.endswith("-0")
     texts["text"] = texts["text"].mask(first, "the small red block").mask(~first, "a red block")
     tables.write("expressions", texts, path)
-    parts = {p.value: p for p in anatomy(results, EvaluateConfig()) if p.key == "word_class"}
+    parts = {p["value"]: p for p in results.anatomy(EvaluateConfig()) if p["key"] == "word_class"}
     test = texts["split"] == "test"
-    assert {name: part.n for name, part in parts.items()} == {
+    assert {name: part["n"] for name, part in parts.items()} == {
         "colour": test.sum(),
         "size": (test & first).sum(),
     }
     outcomes = [results.outcomes("full", seed) for seed in fake_study.SEEDS]
     right = [by_name[name]["acc@0.5"] for by_name in outcomes for name in texts.expression_id[test & first]]
-    assert parts["size"].shares["right"] == pytest.approx(np.mean(right))
+    assert parts["size"]["right"] == pytest.approx(np.mean(right))
 
 
 def test_a_curve_of_one_epoch_is_a_point() -> None:

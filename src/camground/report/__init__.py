@@ -1,11 +1,10 @@
 """The study for readers: one HTML file that opens offline, and tables as Markdown and LaTeX.
 
 - `ablation_table`: the ablation table, asked by names; numbers as text
-- `method_tables`: tables that page and document share; `text_tables`: Markdown and LaTeX
-- `ablation_texts`: what stage `ablation` writes for readers
-- `results`: the files of a study's folder (pure reading); `leakage`, `anatomy`, `mining`: sections of it
+- `method_tables`: tables of the methods for page, document and stage `ablation`, as Markdown and LaTeX
+- `results`: the files of a study's folder (pure reading); `leakage`, `mining`: sections of it
 - `charts`, `contact_sheet`: matplotlib figures; `theme`: their colours, as PNG and as SVG on the page
 - `gallery`: which expressions are shown, their pictures and heat maps
-- `published`, `published_table`: what the literature says of a benchmark, beside this study
+- `published`: what the literature says of a benchmark, beside this study
 - `page`: everything into `template.html`; `document`: a finished study as Markdown
 """

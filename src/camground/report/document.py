@@ -11,10 +11,9 @@ import pandas as pd
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report.ablation_table import ABSENT, AblationTable, percent
 from camground.report.leakage import leakage
-from camground.report.method_tables import MethodTable, by_group, by_metric, by_split
+from camground.report.method_tables import MethodTable, by_group, by_metric, by_split, markdown
 from camground.report.mining import COLUMNS, HEADINGS, mined
 from camground.report.results import Results
-from camground.report.text_tables import markdown
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.progress import log

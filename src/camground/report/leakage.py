@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from camground.report.method_tables import markdown
 from camground.report.results import Results
-from camground.report.text_tables import markdown
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.schemas import present

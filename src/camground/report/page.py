@@ -16,12 +16,11 @@ from camground.evaluation.config import AblationConfig, EvaluateConfig
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report import charts, gallery, mining
 from camground.report.ablation_table import AblationTable, Cell, percent
-from camground.report.anatomy import anatomy
 from camground.report.config import ReportConfig
 from camground.report.contact_sheet import contact_sheet
 from camground.report.leakage import leakage
 from camground.report.method_tables import Line, MethodTable, by_metric, by_split, word_swaps
-from camground.report.published_table import published
+from camground.report.published import published
 from camground.report.results import ANSWERS, CAUSES, Results
 from camground.report.theme import ANSWER_COLOURS, to_png, to_svg
 from camground.study import tables
@@ -118,6 +117,10 @@ def _environment() -> Environment:
 def _content(results: Results, evaluate: EvaluateConfig) -> dict[str, Any]:
     """What the page shows of the tables, by the template's names."""
     table, config, rejected = results.table, results.resolved_config(), results.rejected()
+    anatomy = []
+    for part in results.anatomy(evaluate):
+        cells = [Cell(f"{part['n']:,}"), *(Cell(percent(part[kind])) for kind in ANSWERS)]
+        anatomy.append(Line(f"{GROUPINGS[part['key']]}: {part['value']}", part["key"], cells))
     facts = {
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "code": git_sha(),
@@ -133,7 +136,7 @@ def _content(results: Results, evaluate: EvaluateConfig) -> dict[str, Any]:
         "tiles": _tiles(table),
         "methods": by_metric(table, COLUMNS),
         "split_table": by_split(table),
-        "anatomy": _anatomy(results, evaluate),
+        "anatomy": anatomy and MethodTable("Group", [(name, None) for name in ("n", *ANSWERS)], anatomy),
         "swaps": word_swaps(table),
         "mining": mining,
         "percent": percent,
@@ -176,15 +179,3 @@ def _tiles(table: AblationTable) -> list[tuple[str, str, str]]:
         note = f"IoU of map and object: matcher, then {reference}"
         tiles.append(("focus on the object", f"{percent(matcher)} → {percent(own)}", note))
     return tiles
-
-
-def _anatomy(results: Results, evaluate: EvaluateConfig) -> MethodTable | None:
-    lines = [
-        Line(
-            f"{GROUPINGS[part.key]}: {part.value}",
-            part.key,
-            [Cell(f"{part.n:,}"), *(Cell(percent(share)) for share in part.shares.values())],
-        )
-        for part in anatomy(results, evaluate)
-    ]
-    return MethodTable("Group", [(name, None) for name in ("n", *ANSWERS)], lines) if lines else None

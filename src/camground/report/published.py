@@ -1,11 +1,13 @@
-"""The published numbers that a benchmark's report shows beside its own: `published.yaml`, read and checked.
+"""What a benchmark's literature says beside this study: `published.yaml`, checked, and the page's section.
 
-How to add a row is said at the head of that file.
+How to add a row is said at the head of that file. The published numbers are not measured here and are marked
+so; the study's ablation table stays its own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
 
@@ -13,6 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from camground.data.config import DataConfig
+from camground.evaluation.metric_table import METRICS
+from camground.report.ablation_table import AblationTable, Cell
 from camground.study.errors import UserError
 from camground.study.progress import log
 
@@ -101,6 +105,10 @@ class Method(_Entry):
         """The results that have numbers of a data set."""
         return [row for row in self.results if row.metric == metric and dataset in row.numbers]
 
+    def by_split(self, dataset: str, metric: str) -> dict[str, float]:
+        """Those numbers, in per cent."""
+        return {s: value for row in self.on(dataset, metric) for s, value in row.numbers[dataset].items()}
+
 
 class _Table(_Entry):
     methods: Annotated[list[Method], Field(min_length=1)]
@@ -152,3 +160,65 @@ def check_published(table: Path = TABLE) -> None:
     for method in methods:
         if method.missing:
             log.info("%s: no number: %s", method.name, method.missing)
+
+
+class Line(NamedTuple):
+    """A row, a cell per split; `method` and the `results` it was read in where it is published."""
+
+    name: str
+    label: str
+    cells: list[Cell]
+    method: Method | None = None
+    results: Sequence[Result] = ()
+
+
+class Part(NamedTuple):
+    """A metric's table: this study's lines, then the published, best on the report's split first."""
+
+    heading: str
+    splits: list[str]
+    lines: list[Line]
+
+
+class Published(NamedTuple):
+    """The section of a study on `dataset`, one of `BENCHMARKS`. notes: what a reader must know of the methods
+    shown; missing: why others have no number; both by the method's name."""
+
+    dataset: str
+    title: str
+    parts: list[Part]
+    notes: dict[str, str]
+    missing: dict[str, str]
+
+
+def published(table: AblationTable, data: DataConfig) -> Published | None:
+    """The section's content; None where the study is on no benchmark of the table."""
+    dataset = benchmark(data)
+    if dataset is None:
+        return None
+    methods = read_published()
+    parts = [_part(table, dataset, methods, metric) for metric in get_args(MetricName)]
+    parts = [part for part in parts if any(line.method for line in part.lines)]
+    shown = {line.name for part in parts for line in part.lines if line.method}
+    notes = {method.name: method.note for method in methods if method.note and method.name in shown}
+    missing = {method.name: method.missing for method in methods if method.missing}
+    return Published(dataset, BENCHMARKS[dataset].title, parts, notes, missing)
+
+
+def _part(table: AblationTable, dataset: str, methods: list[Method], metric: str) -> Part:
+    numbers = {method.name: method.by_split(dataset, metric) for method in methods}
+    reported = {split for by_split in numbers.values() for split in by_split}
+    reported |= {split for split in table.splits if table.row(table.reference, metric, split=split)}
+    splits = [split for split in BENCHMARKS[dataset].splits if split in reported]
+    main = table.split if table.split in splits else splits[0]
+    own = {table.reference: "this study"}
+    own |= dict.fromkeys(table.ranked(table.baselines, metric, main)[:1], "this study, best baseline")
+    lines = [
+        Line(name, label, [table.cell(name, metric, split=split) for split in splits])
+        for name, label in own.items()
+    ]
+    for method in sorted(methods, key=lambda m: (-numbers[m.name].get(main, -1.0), m.name.lower())):
+        if by_split := numbers[method.name]:
+            cells = [Cell(f"{by_split[split]:.2f}") if split in by_split else Cell() for split in splits]
+            lines.append(Line(method.name, method.venue, cells, method, method.on(dataset, metric)))
+    return Part(METRICS[metric].heading, splits, lines)

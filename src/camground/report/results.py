@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from camground.evaluation.config import EvaluateConfig
+from camground.evaluation.ground_truth import load
 from camground.evaluation.metric_table import OF_SWAPS, PRIMARY
-from camground.report.ablation_table import AblationTable
+from camground.report.ablation_table import AblationTable, in_order
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.schemas import present
@@ -23,6 +25,8 @@ from camground.study.schemas import present
 CAUSES = ("proposal missing", "wrong object", "wrong extent")
 # Every answer is one of these.
 ANSWERS = ("right", *CAUSES[::-1])
+# Groupings whose groups' answers are shown apart.
+ANATOMY = ("flavour", "size", "distractors", "word_class")
 # Where the image's objects are not known, a box below this IoU is of something else.
 SAME_OBJECT_IOU = 0.1
 
@@ -65,15 +69,10 @@ class Results:
 
     def seed_values(self, method: str) -> list[float]:
         """The primary metric of each seed, over all expressions of the report's split."""
-        wanted = (PRIMARY, self.table.split, "all")
-        rows = [
-            row
-            for seed in self.seeds_of(method)
-            for row in tables.read_arrow(
-                "metrics", self.run_folder(method, seed) / "metrics.parquet"
-            ).to_pylist()
-        ]
-        return [row["value"] for row in rows if (row["metric"], row["split"], row["group"]) == wanted]
+        wanted = {"metric": PRIMARY, "split": self.table.split, "group": "all"}
+        files = [self.run_folder(method, seed) / "metrics.parquet" for seed in self.seeds_of(method)]
+        rows = [row for file in files for row in tables.read_arrow("metrics", file).to_pylist()]
+        return [row["value"] for row in rows if row.items() >= wanted.items()]
 
     def history(self, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Curves of a training folder by name: epochs and values, (steps,) float64, in order of step."""
@@ -111,6 +110,31 @@ class Results:
         """Shares of `ANSWERS`, over all seeds; they sum to 1."""
         counts = Counter(kind for by_seed in self.answers(method) for kind in by_seed.values())
         return {kind: counts[kind] / max(counts.total(), 1) for kind in ANSWERS}
+
+    def anatomy(self, evaluate: EvaluateConfig) -> list[dict[str, Any]]:
+        """Of each group of expressions: key, value, n, and the shares of the reference's `ANSWERS`, means
+        over seeds.
+
+        In the order of `ANATOMY`, each key's groups in a reader's order. A key with one group is left out,
+        but not `word_class`, since an expression may be in none of its groups.
+        """
+        folder, cams = self.root / "data", self.root / "gradcam" / "cams.parquet"
+        images, expressions, targets = (
+            folder / f"{name}.parquet" for name in ("images", "expressions", "targets")
+        )
+        protocol = evaluate.model_copy(update={"splits": (self.table.split,)})
+        truth = load(protocol, images, expressions, targets, self._proposals, cams)
+        by_seed = self.answers(self.table.reference)
+        answers = np.array([[by_id[name] for name in truth.ids] for by_id in by_seed], dtype=object)
+        parts = []
+        for key in ANATOMY:
+            label = truth.groups[key].explode().dropna()
+            values = in_order(set(label))
+            for value in values if len(values) > 1 or key == "word_class" else ():
+                group = answers[:, label.index[label == value]]
+                shares = {kind: float(np.mean(group == kind)) for kind in ANSWERS}
+                parts.append({"key": key, "value": value, "n": group.shape[1], **shares})
+        return parts
 
     def split_counts(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of a table: numbers of images, phrases, sentences and swaps of each split."""

@@ -26,7 +26,7 @@ def ablation(
     """Compare every variant and baseline with the reference: means, deviations, differences, intervals."""
     from camground.evaluation.ablation import compare, read_method
     from camground.report.ablation_table import AblationTable
-    from camground.report.ablation_texts import render_latex, render_markdown
+    from camground.report.method_tables import render_latex, render_markdown
     from camground.study import tables
     from camground.study.progress import log
 
