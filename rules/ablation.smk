@@ -9,8 +9,7 @@ Outputs: the ablation table as Parquet, CSV, Markdown and LaTeX.
 
 rule ablation:
     input:
-        metrics=all_trained("metrics.parquet") + all_baselines("metrics.parquet"),
-        outcomes=all_trained("outcomes.parquet") + all_baselines("outcomes.parquet"),
+        results=all_methods("metrics.parquet", "outcomes.parquet"),
         code=code("ablation"),
     output:
         table=study("ablation.parquet"),

@@ -95,16 +95,20 @@ def trained(variant, seed, file):
     return study(f"{variant}/seed{seed}/{file}")
 
 
-def all_trained(file):
-    """That file of every training of the study."""
-    return [trained(variant, seed, file) for variant in VARIANTS for seed in SEEDS]
+def all_trained(*files):
+    """Those files of every training of the study."""
+    return [trained(variant, seed, file) for file in files for variant in VARIANTS for seed in SEEDS]
 
 
 def all_baselines(file):
     """That file of every baseline; one without chance runs with the first seed alone."""
-    return [
-        trained(name, seed, file) for name, baseline in BASELINES.items() for seed in baseline.seeds(SEEDS)
-    ]
+    seeds = {name: baseline.seeds(SEEDS) for name, baseline in BASELINES.items()}
+    return [trained(name, seed, file) for name in seeds for seed in seeds[name]]
+
+
+def all_methods(*files):
+    """Those files of every training and every baseline."""
+    return [path for file in files for path in all_trained(file) + all_baselines(file)]
 
 
 def source_tables():

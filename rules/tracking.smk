@@ -9,14 +9,9 @@ what MLFLOW_TRACKING_URI names) is shared by all studies and can be made again f
 
 rule tracking:
     input:
-        trainings=[
-            *all_trained("train/checkpoint.safetensors"),
-            *all_trained("train/config.yaml"),
-            *all_trained("train/history.parquet"),
-            *all_trained("train/summary.json"),
-            *rules.matcher.output,
-        ],
-        metrics=all_trained("metrics.parquet") + all_baselines("metrics.parquet"),
+        trainings=all_trained(*(f"train/{Path(file).name}" for file in rules.train.output)),
+        matcher=rules.matcher.output,
+        metrics=all_methods("metrics.parquet"),
         table=rules.ablation.output,
         report=rules.report.output.html,
         figures=rules.report.output.figures,
