@@ -36,7 +36,6 @@ rule ablation:
     message:
         "Ablation table"
     shell:
-        "camground ablation --config {params.config:q} --root {params.root:q}"
-        " --output {output.table:q} --csv {output.csv:q}"
-        " --markdown {output.markdown:q} --latex {output.latex:q}"
+        "camground ablation --config {params.config:q} --root {params.root:q} --output {output.table:q}"
+        " --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -42,3 +42,7 @@ rule data:
         " --images {output.images:q} --expressions {output.expressions:q}"
         " --targets {output.targets:q} --rejected {output.rejected:q} {params.pictures:q}"
         " 2>&1 | tee {log:q} >&2"
+
+
+# The tables that most rules read.
+TEXTS = {table: rules.data.output[table] for table in ("images", "expressions")}

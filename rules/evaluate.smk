@@ -9,8 +9,7 @@ Outputs: metrics and outcomes of each variant, baseline and seed; the baselines'
 
 rule evaluate:
     input:
-        images=rules.data.output.images,
-        expressions=rules.data.output.expressions,
+        **TEXTS,
         targets=rules.data.output.targets,
         predictions=rules.predict.output.predictions,
         swaps=rules.predict.output.swaps,
@@ -36,19 +35,16 @@ rule evaluate:
     message:
         "Evaluate {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "camground evaluate --config {params.config:q}"
-        " --images {input.images:q} --expressions {input.expressions:q}"
-        " --targets {input.targets:q} --predictions {input.predictions:q}"
-        " --swaps {input.swaps:q}"
-        " --proposals {input.proposals:q} --cams {input.cams:q}"
-        " --metrics {output.metrics:q} --outcomes {output.outcomes:q}"
+        "camground evaluate --config {params.config:q} --images {input.images:q}"
+        " --expressions {input.expressions:q} --targets {input.targets:q}"
+        " --predictions {input.predictions:q} --swaps {input.swaps:q} --proposals {input.proposals:q}"
+        " --cams {input.cams:q} --metrics {output.metrics:q} --outcomes {output.outcomes:q}"
         " 2>&1 | tee {log:q} >&2"
 
 
 rule baselines:
     input:
-        images=rules.data.output.images,
-        expressions=rules.data.output.expressions,
+        **TEXTS,
         targets=rules.data.output.targets,
         proposals=rules.proposals.output.proposals,
         cams=rules.gradcam.output.cams,
@@ -72,8 +68,7 @@ rule baselines:
     message:
         "Baselines"
     shell:
-        "camground baselines --config {params.config:q}"
-        " --images {input.images:q} --expressions {input.expressions:q}"
-        " --targets {input.targets:q} --proposals {input.proposals:q}"
+        "camground baselines --config {params.config:q} --images {input.images:q}"
+        " --expressions {input.expressions:q} --targets {input.targets:q} --proposals {input.proposals:q}"
         " --cams {input.cams:q} --output-root {params.root:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -10,8 +10,7 @@ Outputs: the feature cache: visual.npy, tokens.npy, texts.parquet and features.j
 rule features:
     input:
         **PICTURES,
-        images=rules.data.output.images,
-        expressions=rules.data.output.expressions,
+        **TEXTS,
         code=code("features"),
     output:
         visual=study("features/visual.npy"),
@@ -34,9 +33,8 @@ rule features:
     message:
         "Features of every image and text"
     shell:
-        "camground features --config {params.config:q}"
-        " --images {input.images:q} --expressions {input.expressions:q}"
-        " --output-dir {params.folder:q} --threads {threads}"
+        "camground features --config {params.config:q} --images {input.images:q}"
+        " --expressions {input.expressions:q} --output-dir {params.folder:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"
 
 

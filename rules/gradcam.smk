@@ -23,8 +23,7 @@ MATCHER = {
 rule gradcam:
     input:
         **(PICTURES if PRETRAINED else MATCHER),
-        images=rules.data.output.images,
-        expressions=rules.data.output.expressions,
+        **TEXTS,
         code=code("gradcam", SOURCE.cam),
     output:
         cams=study("gradcam/cams.parquet"),

@@ -9,8 +9,7 @@ Outputs: checkpoint, resolved config, history and summary.
 rule matcher:
     input:
         **FEATURES,
-        images=rules.data.output.images,
-        expressions=rules.data.output.expressions,
+        **TEXTS,
         code=code("matcher"),
     output:
         checkpoint=study("matcher/checkpoint.safetensors"),
@@ -35,8 +34,7 @@ rule matcher:
     message:
         "Train the image-text matcher"
     shell:
-        "camground matcher --config {params.config:q}"
-        " --images {input.images:q} --expressions {input.expressions:q}"
-        " --features {params.features:q} --output-dir {params.folder:q}"
+        "camground matcher --config {params.config:q} --images {input.images:q}"
+        " --expressions {input.expressions:q} --features {params.features:q} --output-dir {params.folder:q}"
         " --resume-dir {params.resume:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

@@ -11,8 +11,7 @@ Outputs: the predictions table, and the scores of the word swaps.
 rule predict:
     input:
         **FEATURES,
-        images=rules.data.output.images,
-        expressions=rules.data.output.expressions,
+        **TEXTS,
         proposals=rules.proposals.output.proposals,
         cams=rules.gradcam.output.cams,
         checkpoint=rules.train.output.checkpoint,
@@ -39,9 +38,8 @@ rule predict:
     message:
         "Predict with {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "camground predict --config {params.config:q}"
-        " --images {input.images:q} --expressions {input.expressions:q}"
-        " --proposals {input.proposals:q} --cams {input.cams:q}"
-        " --features {params.features:q} --checkpoint {params.checkpoint:q}"
-        " --output {output.predictions:q} --swaps {output.swaps:q} --threads {threads}"
+        "camground predict --config {params.config:q} --images {input.images:q}"
+        " --expressions {input.expressions:q} --proposals {input.proposals:q} --cams {input.cams:q}"
+        " --features {params.features:q} --checkpoint {params.checkpoint:q} --output {output.predictions:q}"
+        " --swaps {output.swaps:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

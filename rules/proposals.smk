@@ -43,7 +43,6 @@ rule proposals:
     message:
         "Proposals of every image"
     shell:
-        "camground proposals --config {params.config:q}"
-        " --images {input.images:q} {params.tables:q} --output {output.proposals:q}"
-        " --threads {threads}"
+        "camground proposals --config {params.config:q} --images {input.images:q} {params.tables:q}"
+        " --output {output.proposals:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

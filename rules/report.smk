@@ -55,6 +55,6 @@ rule report:
     message:
         "Report"
     shell:
-        "camground report --config {params.config:q} --root {params.root:q}"
-        " --output {output.html:q} --figures {output.figures:q}"
+        "camground report --config {params.config:q} --root {params.root:q} --output {output.html:q}"
+        " --figures {output.figures:q}"
         " 2>&1 | tee {log:q} >&2"

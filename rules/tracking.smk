@@ -38,6 +38,6 @@ rule tracking:
     message:
         "MLflow store"
     shell:
-        "camground tracking --config {params.config:q}"
-        " --root {params.root:q} --report {input.report:q} --output {output.written:q}"
+        "camground tracking --config {params.config:q} --root {params.root:q} --report {input.report:q}"
+        " --output {output.written:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -11,8 +11,7 @@ its resume folder.
 rule train:
     input:
         **FEATURES,
-        images=rules.data.output.images,
-        expressions=rules.data.output.expressions,
+        **TEXTS,
         proposals=rules.proposals.output.proposals,
         cams=rules.gradcam.output.cams,
         matcher=rules.matcher.output.checkpoint,
@@ -44,9 +43,8 @@ rule train:
     message:
         "Train {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "camground train --config {params.config:q}"
-        " --images {input.images:q} --expressions {input.expressions:q}"
-        " --proposals {input.proposals:q} --cams {input.cams:q}"
+        "camground train --config {params.config:q} --images {input.images:q}"
+        " --expressions {input.expressions:q} --proposals {input.proposals:q} --cams {input.cams:q}"
         " --features {params.features:q} --matcher {params.matcher:q} --output-dir {params.folder:q}"
         " --resume-dir {params.resume:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"
