@@ -25,7 +25,7 @@ from camground.grounder.read_out import read_out
 from camground.grounder.regions import Proposals
 from camground.matcher.cam import OwnNetworks, open_cam
 from camground.matcher.cam_sources import SOURCES
-from camground.matcher.loading import load_matcher
+from camground.matcher.matcher import load_matcher
 from camground.proposals.proposer import propose_one_image
 from camground.study.errors import UserError
 

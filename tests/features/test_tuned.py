@@ -26,7 +26,7 @@ from camground.features.tuned import (
 from camground.grounder.batches import GroundingData, ProposalTable
 from camground.grounder.grounder import Grounder
 from camground.grounder.loading import load_grounder
-from camground.matcher.loading import load_matcher
+from camground.matcher.matcher import load_matcher
 from camground.stages.config import StudyConfig
 from camground.study import tables
 from camground.study.checkpoints import load_checkpoint, save_checkpoint
@@ -138,8 +138,8 @@ def test_a_training_moves_the_tuned_parameters_alone_and_keeps_them(
     # the checkpoint gives back the same features, frozen
     images = trained.open_store(paths["features"], paths["images"]).images([0])
     assert not images.requires_grad
-    again = networks(paths, backbone=1, language=1)
-    again.load_trained(state)
+    again = trained_features(FeaturesConfig.parse(saved["features"]), 1, 1, state)
+    assert again is not None
     assert torch.equal(images, store_of(paths, again).images([0]))
     assert not torch.equal(images, store_of(paths, networks(paths, 1, 1)).images([0]))
 

@@ -11,8 +11,7 @@ import torch
 from camground.matcher.config import CAM_CLASSES, GradcamConfig
 from camground.matcher.gated_map import gate
 from camground.matcher.gradcam import MatcherCam
-from camground.matcher.loading import load_matcher
-from camground.matcher.matcher import Matcher
+from camground.matcher.matcher import Matcher, load_matcher
 from camground.study.checkpoints import save_checkpoint
 from camground.study.errors import UserError
 from tiny_grounder import CHANNELS, TEXT_WIDTH, tiny_matcher

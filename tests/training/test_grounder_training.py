@@ -13,7 +13,7 @@ import torch
 from camground.features.store import FeatureStore
 from camground.grounder.grounder import Grounder
 from camground.grounder.loading import load_grounder
-from camground.matcher.loading import load_matcher
+from camground.matcher.matcher import load_matcher
 from camground.stages.config import StudyConfig
 from camground.study import tables
 from camground.study.checkpoints import load_checkpoint

@@ -13,8 +13,7 @@ import torch
 from torch.nn import functional
 
 from camground.data.pairs import PairBatch, Swaps
-from camground.matcher.loading import load_matcher
-from camground.matcher.matcher import Matcher
+from camground.matcher.matcher import Matcher, load_matcher
 from camground.stages.matcher import matcher
 from camground.study import tables
 from camground.study.errors import UserError

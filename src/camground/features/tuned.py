@@ -49,20 +49,6 @@ class TunedFeatures(nn.Module):
         """The parameters that train, by name."""
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
 
-    @torch.no_grad()
-    def load_trained(self, state: Mapping[str, Tensor]) -> None:
-        """Copy a checkpoint's trained parameters into the networks; `UserError` when they are of others."""
-        saved = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
-        trained = self.trained()
-        shapes = [{name: value.shape for name, value in each.items()} for each in (trained, saved)]
-        if shapes[0] != shapes[1]:
-            raise UserError(
-                "the checkpoint's tuned backbone or language encoder is not the one that its config"
-                " names; rerun its training"
-            )
-        for name, value in saved.items():
-            trained[name].copy_(value)
-
 
 def train_last(network: nn.Module, count: int, output: Callable[[], Tensor]) -> None:
     """Let the `count` last stages of a frozen network train, and what follows them.
@@ -98,11 +84,21 @@ def train_last(network: nn.Module, count: int, output: Callable[[], Tensor]) -> 
 def trained_features(
     features: FeaturesConfig, backbone_stages: int, language_layers: int, state: Mapping[str, Tensor]
 ) -> TunedFeatures | None:
-    """The networks of a checkpoint with its parameters `state`, frozen; None where none was trained."""
+    """The networks of a checkpoint with its parameters `state`, frozen; None where none was trained.
+
+    `UserError` when the parameters are of other networks."""
     if not backbone_stages and not language_layers:
         return None
     networks = TunedFeatures(features, backbone_stages, language_layers)
-    networks.load_trained(state)
+    saved = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
+    trained = networks.trained()
+    shapes = [{name: value.shape for name, value in each.items()} for each in (trained, saved)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            "the checkpoint's tuned backbone or language encoder is not the one that its config names;"
+            " rerun its training"
+        )
+    networks.load_state_dict(saved, strict=False)
     return networks.requires_grad_(False)
 
 

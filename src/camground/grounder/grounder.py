@@ -51,10 +51,6 @@ class ImageScore:
     proposal_scores: Tensor
     cell_shares: Tensor | None
 
-    def detach(self) -> ImageScore:
-        """The same without a graph; the shares never have one."""
-        return ImageScore(self.logit.detach(), self.proposal_scores.detach(), self.cell_shares)
-
 
 @dataclass
 class GroundingOutput:
@@ -134,27 +130,31 @@ class Grounder(nn.Module):
             image_score = self.image_score(images, texts)
             own_cam = self.own_cam(image_score, images.map, order)
         if inference:
-            own_cam, image_score = own_cam.detach(), image_score.detach()
-        if matcher_cam is not None and self.cam_encoder is not None:
-            has_cam = self._cam_dropout(matcher_cam, has_cam)
-        else:
-            matcher_cam = has_cam = None
-        candidates, again = images.proposals, images
-        if self.config.map_boxes:
+            logit, proposal_scores = image_score.logit.detach(), image_score.proposal_scores.detach()
+            image_score = ImageScore(logit, proposal_scores, image_score.cell_shares)
+            own_cam = own_cam.detach()
+        if matcher_cam is None or self.cam_encoder is None:
             # a model without the CAM encoder has not seen the matcher's map, nor may its boxes
-            maps = own_cam if has_cam is None else joint_map(own_cam, matcher_cam, has_cam)
+            matcher_cam = has_cam = None
+        else:
+            has_cam = self._cam_dropout(matcher_cam, has_cam)
+        candidates, extended = images.proposals, images
+        if self.config.map_boxes:
+            maps = own_cam
+            if matcher_cam is not None and has_cam is not None:
+                maps = joint_map(own_cam, matcher_cam, has_cam)
             candidates = candidates.extended(boxes_around(maps, self.config.map_boxes))
-            again = self.see(images.map, candidates)
-        if again is images and matcher_cam is None:
+            extended = self.see(images.map, candidates)
+        if extended is images and matcher_cam is None:
             scores = image_score.proposal_scores  # nothing new to see
         else:
-            scores = self.score(again, texts, matcher_cam, has_cam)
+            scores = self.score(extended, texts, matcher_cam, has_cam)
         if self.own_map is not None:
             # no loss on these scores shapes the map, so that a variant without attention mining differs
             # in the mining alone
             numbers = map_features(own_cam.detach(), candidates.boxes)
             scores = scores + self.own_map(numbers).squeeze(-1)
-        return GroundingOutput(scores, candidates, again.regions, image_score, own_cam, images, texts)
+        return GroundingOutput(scores, candidates, extended.regions, image_score, own_cam, images, texts)
 
     def see(self, visual: Tensor, proposals: Proposals) -> Images:
         """The CNN's map (B, width, H, W) and the proposals of B images to tokens."""
@@ -229,12 +229,9 @@ class Grounder(nn.Module):
         scores = scores + self.objectness_weight * proposals.objectness
         cam_regions = cam_tokens = None
         if self.cam_encoder is not None:
-            if matcher_cam is None:
+            if matcher_cam is None or has_cam is None:
                 matcher_cam = images.map.new_zeros(len(scores), *images.map.shape[-2:])
                 has_cam = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-            elif has_cam is None:
-                has_cam = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
-            assert has_cam is not None
             cam_regions, cam_scores, cam_tokens = self.cam_encoder(matcher_cam, has_cam, proposals.boxes)
             scores = scores + cam_scores
         if self.fusion is not None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from camground.features.config import FeaturesConfig
 from camground.features.store import FeatureStore
 from camground.features.tuned import PREFIX, TunedFeatures, TunedStore, trained_features
 from camground.grounder.config import GrounderConfig
 from camground.grounder.grounder import Grounder
-from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher
 from camground.study.checkpoints import load_checkpoint
 from camground.study.errors import UserError
@@ -26,8 +22,7 @@ class TrainedGrounder:
     """A grounder in evaluation mode with what else its config says.
 
     features: the frozen networks that it reads; tuned: those of them that were trained along, on the
-    grounder's device, or None;
-    box_threshold: of the CAM's box; omega, sigma: of the soft mask that erases.
+    grounder's device, or None; box_threshold: of the CAM's box; omega, sigma: of the soft mask that erases.
     """
 
     model: Grounder
@@ -49,12 +44,15 @@ def load_grounder(folder: str | Path, device: torch.device | str = "cpu") -> Tra
     of another version."""
     saved, state = load_checkpoint(folder)
     try:
-        model = build_grounder(saved, state).to(device)
+        own = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
+        matcher = Matcher.like(saved, own, "matcher.")
+        model = Grounder(matcher, GrounderConfig.parse(saved["grounder"], "grounder"))
+        model.load_state_dict(own)
         features = FeaturesConfig.parse(saved["features"], "features")
         tuned, mining = saved["train"]["tuned"], saved["losses"]["attention_mining"]
         networks = trained_features(features, tuned["backbone"], tuned["language"], state)
         return TrainedGrounder(
-            model,
+            model.eval().to(device),
             features,
             networks if networks is None else networks.to(device),
             saved["box_threshold"],
@@ -67,14 +65,3 @@ def load_grounder(folder: str | Path, device: torch.device | str = "cpu") -> Tra
         raise UserError(
             f"{folder}: the parameters are not those of its config.yaml; rerun its training"
         ) from None
-
-
-def build_grounder(saved: Mapping[str, Any], state: Mapping[str, Tensor]) -> Grounder:
-    """The grounder of a checkpoint's config and parameters, in evaluation mode."""
-    own = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
-    channels = own["matcher.trunk.stem.weight"].shape[1]
-    text_width = own["matcher.text.skip.weight"].shape[1]
-    matcher = Matcher(MatcherConfig.parse(saved["matcher"], "matcher"), channels, text_width)
-    grounder = Grounder(matcher, GrounderConfig.parse(saved["grounder"], "grounder"))
-    grounder.load_state_dict(own)
-    return grounder.eval()

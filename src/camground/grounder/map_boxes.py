@@ -28,18 +28,15 @@ def boxes_around(maps: Tensor, thresholds: Sequence[float]) -> Tensor:
 
 
 @torch.no_grad()
-def joint_map(own_cam: Tensor, matcher_cam: Tensor | None, has_cam: Tensor) -> Tensor:
+def joint_map(own_cam: Tensor, matcher_cam: Tensor, has_cam: Tensor) -> Tensor:
     """The sum (P, H, W) of the own CAM (P, H, W) and, where it is known, the matcher's (P, h, w), each of
     maximum 1.
 
     On the finer grid of the two along each axis: a pretrained model's CAM has that model's grid.
     """
     own = own_cam / own_cam.amax((1, 2), keepdim=True).clamp(min=1e-12)
-    if matcher_cam is None:
-        return own
     if matcher_cam.shape != own.shape:
-        sides = zip(own.shape[1:], matcher_cam.shape[1:], strict=True)
-        finer = tuple(max(pair) for pair in sides)
+        finer = tuple(map(max, own.shape[1:], matcher_cam.shape[1:]))
         own, matcher_cam = (
             functional.interpolate(cam.unsqueeze(1), finer, mode="bilinear").squeeze(1)
             for cam in (own, matcher_cam)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from camground.data.pairs import PairBatch, Pairs
@@ -54,7 +55,7 @@ def predict(
             for indices in track(batches, f"grounding {split} (batches)"):
                 rows = prediction_rows(trained, data, indices, config, device)
                 without += len(indices.expressions) - len(rows)
-                if rows:
+                if len(rows):
                     predictions.append(rows)
             swap_batches = list(in_chunks(pairs, config.batch_size))
             for chunk in track(swap_batches, f"swaps of {split} (batches)"):
@@ -69,7 +70,7 @@ def prediction_rows(
     indices: PairBatch,
     config: PredictConfig,
     device: torch.device,
-) -> list[dict[str, Any]]:
+) -> pd.DataFrame:
     """Rows of the `predictions` table of a batch; none for an image without proposals."""
     batch = data.load(indices, device)
     output: GroundingOutput = trained.model(
@@ -88,26 +89,23 @@ def prediction_rows(
     boxes = read_out(config.voting, output.candidates, output.scores, count).cpu().numpy()
     peak = output.own_cam.amax((1, 2), keepdim=True).clamp(min=1e-9)
     maps = (output.own_cam / peak).cpu().numpy()
-    rows = []
-    for row, expression in enumerate(indices.expressions):
-        if not np.isfinite(best[row]):
-            continue  # no proposal, so nothing to choose
-        size = np.tile(data.proposals.sizes[data.pairs.image_rows[expression]], 2)
-        rows.append(
-            {
-                "expression_id": data.pairs.expression_ids[expression],
-                # beyond the image's proposals stand the boxes around the expression's maps
-                "rank": int(chosen[row]) if chosen[row] < count else -1,
-                "box_xyxy": (boxes[row] * size).tolist(),
-                "score": float(best[row]),
-                "cam_height": maps.shape[1],
-                "cam_width": maps.shape[2],
-                "cam": to_bytes(maps[row]),
-                "image_score": float(image_score[row]),
-                "erased_score": float(erased[row]),
-            }
-        )
-    return rows
+    kept = np.flatnonzero(np.isfinite(best))  # without a proposal there is nothing to choose
+    expressions = indices.expressions[kept]
+    sizes = np.tile(data.proposals.sizes[data.pairs.image_rows[expressions]], 2)
+    return pd.DataFrame(
+        {
+            "expression_id": [data.pairs.expression_ids[row] for row in expressions],
+            # beyond the image's proposals stand the boxes around the expression's maps
+            "rank": np.where(chosen < count, chosen, -1)[kept],
+            "box_xyxy": (boxes[kept] * sizes).tolist(),
+            "score": best[kept],
+            "cam_height": maps.shape[1],
+            "cam_width": maps.shape[2],
+            "cam": [to_bytes(each) for each in maps[kept]],
+            "image_score": image_score[kept],
+            "erased_score": erased[kept],
+        }
+    )
 
 
 def erased_scores(trained: TrainedGrounder, batch: GroundingBatch, output: GroundingOutput) -> torch.Tensor:

@@ -27,7 +27,7 @@ class Source:
 
 
 SOURCES: dict[str, Source] = {
-    "matcher": Source("camground.matcher.own_cam:OwnCam", "features"),
+    "matcher": Source("camground.matcher.gradcam:OwnCam", "features"),
     "blip": Source("camground.matcher.blip:BlipCam", "photographs"),
     "clip": Source("camground.matcher.clip:ClipCam", "photographs"),
     "siglip": Source("camground.matcher.siglip:SiglipCam", "photographs"),

@@ -14,8 +14,8 @@ from camground.features.store import FeatureStore
 from camground.matcher.cam import OwnNetworks, open_cam
 from camground.matcher.cam_sources import SOURCES
 from camground.matcher.config import GradcamConfig
-from camground.matcher.loading import load_matcher
 from camground.matcher.maps import to_bytes
+from camground.matcher.matcher import load_matcher
 from camground.study import tables
 from camground.study.ahead import map_ahead
 from camground.study.devices import prepare_torch

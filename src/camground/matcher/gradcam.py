@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camground.matcher.config import CAM_CLASSES
+from camground.matcher.cam import CamSource, OwnNetworks
+from camground.matcher.config import CAM_CLASSES, GradcamConfig
 from camground.matcher.gated_map import gated
 from camground.matcher.matcher import Matcher, Texts
 
@@ -72,3 +73,24 @@ class MatcherCam:
         scaled: np.ndarray = kept.cpu().numpy()
         scaled /= np.maximum(scaled.max((1, 2), keepdims=True), 1e-12)
         return scaled
+
+
+class OwnCam(CamSource):
+    """`MatcherCam` by `gradcam.method`, as a CAM source."""
+
+    def __init__(self, config: GradcamConfig, device: torch.device, own: OwnNetworks | None) -> None:
+        if own is None:
+            raise TypeError("the study's own matcher is needed")
+        self._encode_texts, self._device = own.encode_texts, device
+        self._cam = MatcherCam(own.matcher.to(device), config.method)
+        self.name = f"{config.method}:trunk"
+
+    def __call__(self, images: Tensor, owner: Tensor, texts: list[str]) -> np.ndarray:
+        with torch.no_grad():
+            tokens, mask = self._encode_texts(texts)
+        inputs = (each.to(self._device) for each in (images, owner, tokens, mask))
+        with torch.enable_grad():
+            return self._cam(*inputs)
+
+    def release(self) -> None:
+        self._cam.__exit__()

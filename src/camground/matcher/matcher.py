@@ -8,7 +8,10 @@ their similarity with the phrase, to which landmarks that the words name add evi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +20,7 @@ from torch.nn import functional
 from camground.matcher.config import MatcherConfig
 from camground.matcher.projections import TextProjection, VisualTrunk
 from camground.matcher.relation_kernel import RelationKernel
+from camground.study.checkpoints import load_checkpoint
 
 
 @dataclass
@@ -78,6 +82,14 @@ class Matcher(nn.Module):
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.zeros(()))
 
+    @classmethod
+    def like(cls, saved: Mapping[str, Any], state: Mapping[str, Tensor], prefix: str = "") -> Matcher:
+        """A new matcher of a checkpoint's config `saved` and the sizes of its parameters `state`, whose names
+        start with `prefix`."""
+        channels = state[f"{prefix}trunk.stem.weight"].shape[1]
+        text_width = state[f"{prefix}text.skip.weight"].shape[1]
+        return cls(MatcherConfig.parse(saved["matcher"], "matcher"), channels, text_width)
+
     def read(self, tokens: Tensor, mask: Tensor) -> Texts:
         """Token vectors (M, T, text_width) of the language encoder and mask (M, T) bool to texts."""
         words, weights = self.text(tokens, mask)
@@ -133,3 +145,11 @@ class Matcher(nn.Module):
     def _unit(self, visual: Tensor) -> Tensor:
         """The trunk's map with cells of unit length."""
         return visual / math.sqrt(self.config.width)
+
+
+def load_matcher(folder: str | Path) -> Matcher:
+    """The matcher of a checkpoint folder, in evaluation mode, on the CPU."""
+    saved, state = load_checkpoint(folder)
+    matcher = Matcher.like(saved, state)
+    matcher.load_state_dict(state)
+    return matcher.eval()

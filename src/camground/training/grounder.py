@@ -21,7 +21,7 @@ from camground.grounder.batches import GroundingBatch, GroundingData, ProposalTa
 from camground.grounder.config import GrounderConfig
 from camground.grounder.erasing import erase
 from camground.grounder.grounder import Grounder
-from camground.matcher.loading import load_matcher
+from camground.matcher.matcher import load_matcher
 from camground.study import tables
 from camground.study.devices import prepare_torch
 from camground.study.progress import log
