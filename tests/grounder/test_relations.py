@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from camground.grounder.fusion import Relations
 from camground.grounder.regions import PAIR_FEATURES, pair_geometry
-from camground.grounder.relations import Relations
 
 WIDTH, PAIRS, COUNT = 12, 2, 5
 # a square left above, one of the same size right below it, a tall half of the first, the whole image

@@ -30,12 +30,9 @@ class FeatureStore:
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: not a whole feature cache ({error}); rerun `features`") from None
         texts = tables.read("texts", folder / "texts.parquet")
-        self._spans = {
-            text: (start, start + length)
-            for text, start, length in zip(
-                texts["text"], texts["start"].tolist(), texts["length"].tolist(), strict=True
-            )
-        }
+        stops = texts["start"] + texts["length"]
+        spans = zip(texts["start"].tolist(), stops.tolist(), strict=True)
+        self._spans = dict(zip(texts["text"], spans, strict=True))
 
     @property
     def visual_channels(self) -> int:

@@ -176,8 +176,6 @@ class GroundingData:
 
     def _shown(self, rows: np.ndarray, cam: Tensor) -> Tensor:
         """What the CAM encoder is shown for these expressions, whose own CAMs are `cam`."""
-        if self.control == "none":
-            return cam
         if self.control == "shuffled":
             return self.cams.take(self._partners[rows])
-        return cam_control.fixed_map(self.control, *cam.shape[-2:]).expand_as(cam)
+        return cam_control.shown_alone(self.control, cam)

@@ -43,8 +43,6 @@ def fixed_map(control: str, height: int, width: int) -> Tensor:
     """The map (height, width) of `uniform`, ones, or `centre`, a Gaussian; its maximum is 1."""
     if control == "uniform":
         return torch.ones(height, width)
-    if control != "centre":
-        raise ValueError(f"no fixed map for the control {control!r}")
 
     def along(cells: int) -> Tensor:
         middle = (torch.arange(cells) + 0.5) / cells - 0.5

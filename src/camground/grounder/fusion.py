@@ -1,14 +1,16 @@
-"""The multi-modality fusion module: proposals attend to words, to the grid and to CAM tokens."""
+"""The multi-modality fusion module: proposals attend to words, the grid and CAM tokens, and to one another."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from camground.grounder.attention import Block
 from camground.grounder.config import FusionConfig
-from camground.grounder.regions import Proposals
-from camground.grounder.relations import Relations
+from camground.grounder.regions import PAIR_FEATURES, Proposals, pair_geometry
 
 
 class Fusion(nn.Module):
@@ -59,3 +61,53 @@ class Fusion(nn.Module):
                 regions, proposals.boxes, proposals.objectness, proposals.valid, words, words_mask
             )
         return scores
+
+
+class Relations(nn.Module):
+    """What the words say about where a proposal is among the others, in `heads` relations to landmarks.
+
+    "The boat left of the house" and "the smallest boat" compare one object with others. Each head reads out
+    of the words which other proposals to look at (the landmark: the house; the rest of the group: the
+    boats) and what to look for in the pair's geometry (to the left of; smaller than). After the subject,
+    location and relationship modules of MAttNet (Yu et al. 2018, section 3.2.3), with attention instead
+    of its fixed choice of neighbours.
+    """
+
+    def __init__(self, width: int, heads: int, rank: int = 32) -> None:
+        super().__init__()
+        self.heads, self.rank = heads, rank
+        self.pair = nn.Sequential(nn.Linear(PAIR_FEATURES, 64), nn.GELU(), nn.Linear(64, rank))
+        self.word_weights = nn.Linear(width, 2 * heads)
+        self.relation_query = nn.ModuleList(nn.Linear(width, rank) for _ in range(heads))
+        self.prior = nn.Parameter(torch.ones(heads))
+        # landmarks are matched in the joint space that the contrastive loss makes, so that only which
+        # words name them is left to learn
+        self.scale = nn.Parameter(torch.full((heads,), math.log(10.0)))
+
+    def forward(
+        self, regions: Tensor, boxes: Tensor, objectness: Tensor, valid: Tensor, words: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Scores (P, K), logits: how well each proposal fits the relations that the words name.
+
+        regions (P, K, width), boxes (P, K, 4) xyxy in [0, 1], objectness (P, K), valid (P, K) bool,
+        words (P, T, width) with mask (P, T) bool.
+        """
+        count = boxes.shape[1]
+        weights = self.word_weights(words).masked_fill(~mask.unsqueeze(-1), -1e4).softmax(1)
+        pooled = torch.einsum("pth,ptd->phd", weights, words)
+        landmark = functional.normalize(pooled[:, : self.heads], dim=-1)
+        similarity = torch.einsum("phd,pkd->phk", landmark, functional.normalize(regions, dim=-1))
+        similarity = self.scale.exp()[:, None] * similarity
+        similarity = similarity + self.prior[:, None] * objectness.unsqueeze(1)
+        # no proposal is a landmark of itself
+        other = valid.unsqueeze(1) & ~torch.eye(count, dtype=torch.bool, device=valid.device)
+        other = other.unsqueeze(1)
+        attention = similarity.unsqueeze(2).masked_fill(~other, -1e4).softmax(-1)
+        attention = attention * other  # a single proposal is in no relation
+        pair = self.pair(pair_geometry(boxes))
+        score = regions.new_zeros(boxes.shape[:2])
+        for head, query in enumerate(self.relation_query):
+            relation = query(pooled[:, self.heads + head])
+            fit = torch.einsum("pr,pijr->pij", relation, pair)
+            score = score + (attention[:, head] * fit).sum(-1) / self.rank**0.5
+        return score
