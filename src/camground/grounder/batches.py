@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,12 @@ class GroundingBatch:
     matcher_cam: Tensor
     has_cam: Tensor
     swaps: SwapBatch | None
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """What `Grounder.forward` reads, in its order."""
+        images = self.features, self.proposals
+        return *images, self.tokens, self.mask, self.owner, self.matcher_cam, self.has_cam
 
 
 class GroundingData:

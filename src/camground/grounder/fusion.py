@@ -1,4 +1,4 @@
-"""The multi-modality fusion module: proposals attend to words, the grid and CAM tokens, and to one another."""
+"""The multi-modality fusion module: proposals attend to words, grid and CAM tokens, and to one another."""
 
 from __future__ import annotations
 

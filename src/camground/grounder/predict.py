@@ -73,15 +73,7 @@ def prediction_rows(
 ) -> pd.DataFrame:
     """Rows of the `predictions` table of a batch; none for an image without proposals."""
     batch = data.load(indices, device)
-    output: GroundingOutput = trained.model(
-        batch.features,
-        batch.proposals,
-        batch.tokens,
-        batch.mask,
-        batch.owner,
-        batch.matcher_cam,
-        batch.has_cam,
-    )
+    output: GroundingOutput = trained.model(*batch.inputs)
     erased = erased_scores(trained, batch, output).cpu().numpy()
     image_score = output.image_score.logit.sigmoid().cpu().numpy()
     best, chosen = (part.cpu().numpy() for part in output.scores.max(-1))

@@ -26,7 +26,7 @@ from camground.study import tables
 from camground.study.devices import prepare_torch
 from camground.study.progress import log
 from camground.training.attention_mining import EraseImage
-from camground.training.config import LossesConfig, TrainConfig, TunedConfig
+from camground.training.config import LossesConfig, TrainConfig
 from camground.training.loop import run_training, training_pairs
 from camground.training.objective import Objective
 
@@ -53,7 +53,12 @@ def train_grounder(
     box_threshold: of the CAM's box for the teacher, a share of the map's maximum.
     """
     device = prepare_torch(threads, seed)
-    store, networks = open_features(features, images, train.tuned, device)
+    store, tuned, networks = FeatureStore(features), train.tuned, None
+    if tuned.backbone or tuned.language:
+        config = FeaturesConfig.parse(store.meta["config"], "features")
+        networks = TunedFeatures(config, tuned.backbone, tuned.language).to(device)
+        log.info("%d tensors of the backbone and the language encoder train too", len(networks.trained()))
+        store = TunedStore(features, images, networks)
     pairs = training_pairs(images, expressions, ["phrase"])
     table, control = ProposalTable(images, proposals), grounder_config.cam_encoder.control
     data, val = (GroundingData(each, store, table, cams, box_threshold, control) for each in pairs)
@@ -75,8 +80,8 @@ def train_grounder(
         return values
 
     def parameters() -> dict[str, Tensor]:
-        tuned = {} if networks is None else networks.trained()
-        return {**grounder.state_dict(), **{PREFIX + name: value.detach() for name, value in tuned.items()}}
+        along = {} if networks is None else networks.trained()
+        return {**grounder.state_dict(), **{PREFIX + name: value.detach() for name, value in along.items()}}
 
     run_training(
         trainable,
@@ -105,7 +110,7 @@ def train_grounder(
         output=output,
         resume=resume,
         keep_epochs=train.keep_epochs,
-        slow={PREFIX: train.tuned.rate},
+        slow={PREFIX: tuned.rate},
     )
 
 
@@ -115,19 +120,6 @@ def validation_scores(objective: Objective, batch: GroundingBatch) -> dict[str, 
     It depends on captions, their swaps and the teacher, never on a box."""
     values = {name: float(value) for name, value in objective(batch, 1, 1, mine=False).items()}
     return {**values, "score": -values["loss"]}
-
-
-def open_features(
-    folder: Path, images: Path, tuned: TunedConfig, device: torch.device
-) -> tuple[FeatureStore, TunedFeatures | None]:
-    """The store of features and, where the backbone or the language encoder trains too, these networks."""
-    store = FeatureStore(folder)
-    if not tuned.backbone and not tuned.language:
-        return store, None
-    features = FeaturesConfig.parse(store.meta["config"], "features")
-    networks = TunedFeatures(features, tuned.backbone, tuned.language).to(device)
-    log.info("%d tensors of the backbone and the language encoder train too", len(networks.trained()))
-    return TunedStore(folder, images, networks), networks
 
 
 def image_eraser(

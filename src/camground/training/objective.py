@@ -38,16 +38,7 @@ class Objective(nn.Module):
     def forward(self, batch: GroundingBatch, step: int, total: int, mine: bool = True) -> dict[str, Tensor]:
         config = self.config
         mining_weight = self.mining.weight(step, total) if mine else 0.0
-        output = self.grounder(
-            batch.features,
-            batch.proposals,
-            batch.tokens,
-            batch.mask,
-            batch.owner,
-            batch.matcher_cam,
-            batch.has_cam,
-            config.attention_mining.order if mining_weight else "none",
-        )
+        output = self.grounder(*batch.inputs, config.attention_mining.order if mining_weight else "none")
         images = _one_row_per_image(output.images, batch.owner, len(batch.features))
         logits = self.grounder.contrastive_logits(images, output.texts)
         positive = positives(batch.owner, batch.text_ids, len(batch.features))
