@@ -62,7 +62,7 @@ def test_each_swap_is_scored_beside_its_expression(paths: dict[str, Path], tmp_p
     with torch.no_grad():
         for chunk in in_chunks(pairs, size):
             assert 0 < len(chunk) <= max(size // 2, 1)
-            rows += swap_rows(trained, pairs, store, proposals, image_ids, chunk, CPU)  # type: ignore[arg-type]
+            rows += swap_rows(trained, pairs, store, proposals, chunk, CPU)  # type: ignore[arg-type]
     tables.write("swap_scores", rows, tmp_path / "swap_scores.parquet")
     table = tables.read("swap_scores", tmp_path / "swap_scores.parquet")
     table = table.set_index("expression_id")

@@ -25,7 +25,7 @@ class ProposalTable:
     """Proposals of every image, padded to the largest number of them.
 
     boxes (N, K, 4) float32 xyxy as shares of the image, objectness (N, K), valid (N, K) bool, sizes (N, 2)
-    float32, width and height in pixels; in the order of the `images` table.
+    float32, width and height in pixels; in the order of the `images` table, whose ids are image_ids.
     """
 
     def __init__(self, images: str | Path, proposals: str | Path) -> None:
@@ -37,6 +37,7 @@ class ProposalTable:
             raise UserError(f"{proposals}: image {stray!r} is not in {images}; rerun `proposals`")
         rank = rows["rank"].to_numpy()
         count = int(rank.max()) + 1 if len(rows) else 1
+        self.image_ids: list[str] = table["image_id"].tolist()
         self.sizes = table[["width", "height"]].to_numpy(dtype=np.float32)
         self.boxes = np.zeros((len(table), count, 4), dtype=np.float32)
         self.objectness = np.zeros((len(table), count), dtype=np.float32)

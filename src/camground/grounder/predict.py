@@ -40,7 +40,6 @@ def predict(
     trained = load_grounder(checkpoint, device)
     store = trained.open_store(features, images)
     table = ProposalTable(images, proposals)
-    image_ids = tables.read("images", images, ["image_id"])["image_id"].tolist()
     control = trained.model.config.cam_encoder.control
     without = 0
     with (
@@ -59,7 +58,7 @@ def predict(
                     predictions.append(rows)
             swap_batches = list(in_chunks(pairs, config.batch_size))
             for chunk in track(swap_batches, f"swaps of {split} (batches)"):
-                swap_scores.append(swap_rows(trained, pairs, store, table, image_ids, chunk, device))
+                swap_scores.append(swap_rows(trained, pairs, store, table, chunk, device))
     if without:
         log.info("%d expressions of images without proposals get no prediction", without)
 
@@ -122,7 +121,6 @@ def swap_rows(
     pairs: Pairs,
     store: FeatureStore,
     proposals: ProposalTable,
-    image_ids: list[str],
     chunk: np.ndarray,
     device: torch.device,
 ) -> list[dict[str, Any]]:
@@ -130,7 +128,7 @@ def swap_rows(
 
     Each swap stands beside the expression that it was made from, both scored without the matcher's CAM,
     which belongs to the true expression alone, and before the own map speaks: the two differ in their words
-    and in nothing else. `image_ids`: of the `images` table, in its order.
+    and in nothing else.
     """
     swaps, model = pairs.swaps, trained.model
     origins, origin = np.unique(swaps.origin[chunk], return_inverse=True)
@@ -147,27 +145,22 @@ def swap_rows(
     logits, scores = score.logit.cpu().numpy(), score.proposal_scores.cpu().numpy()
     rows = []
     for number, swap in enumerate(chunk):
-        text_rows = (int(origin[number]), len(origins) + number)  # the expression, its swap
-        image = int(image_rows[text_rows[0]])
+        image = int(pairs.image_rows[swaps.origin[swap]])
         valid = proposals.valid[image]
         boxes = proposals.boxes[image, valid] * np.tile(proposals.sizes[image], 2)
-        listed = [scores[row, valid] for row in text_rows]
-        # an image without proposals leaves nothing to choose
-        chosen = [boxes[each.argmax()].tolist() if len(each) else None for each in listed]
-        rows.append(
-            {
-                "expression_id": swaps.ids[swap],
-                "swap_of": pairs.expression_ids[swaps.origin[swap]],
-                "word_class": swaps.word_classes[swap],
-                "false_of_image": bool(swaps.false[swap]),
-                "split": pairs.split,
-                "image_id": image_ids[image],
-                "image_score": float(logits[text_rows[0]]),
-                "image_score_swap": float(logits[text_rows[1]]),
-                "box_xyxy": chosen[0],
-                "box_xyxy_swap": chosen[1],
-                "scores": listed[0].tolist(),
-                "scores_swap": listed[1].tolist(),
-            }
-        )
+        row = {
+            "expression_id": swaps.ids[swap],
+            "swap_of": pairs.expression_ids[swaps.origin[swap]],
+            "word_class": swaps.word_classes[swap],
+            "false_of_image": bool(swaps.false[swap]),
+            "split": pairs.split,
+            "image_id": proposals.image_ids[image],
+        }
+        for ending, text in (("", origin[number]), ("_swap", len(origins) + number)):
+            listed = scores[text, valid]
+            row[f"image_score{ending}"] = float(logits[text])
+            row[f"scores{ending}"] = listed.tolist()
+            # an image without proposals leaves nothing to choose
+            row[f"box_xyxy{ending}"] = boxes[listed.argmax()].tolist() if len(listed) else None
+        rows.append(row)
     return rows

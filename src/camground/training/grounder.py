@@ -81,7 +81,7 @@ def train_grounder(
 
     def parameters() -> dict[str, Tensor]:
         along = {} if networks is None else networks.trained()
-        return {**grounder.state_dict(), **{PREFIX + name: value.detach() for name, value in along.items()}}
+        return {**grounder.state_dict(), **{PREFIX + name: value for name, value in along.items()}}
 
     run_training(
         trainable,
