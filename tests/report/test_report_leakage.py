@@ -40,7 +40,7 @@ def audited(results: Results, **found: Any) -> str:
 def test_splits_of_their_own_photographs(results: Results) -> None:
     found = leakage(results)
     assert found.sentences == ["None of the 2 photographs of train is in val, test."]
-    assert found.own == [Overlap("val", 2, 0), Overlap("test", 4, 0)]
+    assert found.overlaps == [Overlap("val", 2, 0), Overlap("test", 4, 0)]
     assert found.rows == []
     assert "|" not in found.to_markdown()
 
@@ -52,7 +52,7 @@ def test_a_photograph_of_train_with_phrases_in_test(results: Results) -> None:
     texts = pd.concat([texts, both])
     tables.write("expressions", texts, path)
     found = leakage(results)
-    assert found.own == [Overlap("val", 2, 0), Overlap("test", 5, 1)]
+    assert found.overlaps == [Overlap("val", 2, 0), Overlap("test", 5, 1)]
     assert "data.refer.allow_leakage" in found.sentences[0]
     assert found.rows == [("test", "5", "1 (20.0 %)")]
 

@@ -31,3 +31,13 @@ class AblationConfig(Section):
     """Split of the main table, of the tests that are adjusted by Holm, and of the report."""
     resamples: Annotated[int, Field(ge=100)] = 2000
     """Resamples of the paired bootstrap by image."""
+
+
+class StudyMethods(Section):
+    """What the tables of a study's methods are of: the input of `ablation`, and a part of the report's."""
+
+    dataset: str
+    seeds: tuple[int, ...]
+    variants: tuple[str, ...]
+    baselines: tuple[str, ...]
+    ablation: AblationConfig = AblationConfig()

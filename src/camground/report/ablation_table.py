@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from camground.evaluation.config import StudyMethods
 from camground.evaluation.metric_table import PRIMARY
 from camground.study.schemas import present
 
@@ -62,6 +63,16 @@ class AblationTable:
     split: str
     resamples: int = 0
     images: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, table: pd.DataFrame, study: StudyMethods, images: Mapping[str, int] | None = None
+    ) -> AblationTable:
+        """A table with the names of a study's config."""
+        lists = list(study.variants), list(study.baselines), list(study.seeds)
+        config = study.ablation
+        compared = config.reference, config.split, config.resamples
+        return cls(table, study.dataset, *lists, *compared, images or {})
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str, str, str], dict[str, Any]]:

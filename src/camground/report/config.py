@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from camground.data.config import DataConfig
+from camground.evaluation.config import EvaluateConfig, StudyMethods
 from camground.evaluation.metric_table import GROUPINGS
 from camground.study.section import Distinct, Section
 
@@ -32,3 +34,11 @@ class ReportConfig(Section):
     an expression may be in several of them."""
     gallery: GalleryConfig = GalleryConfig()
     """The expressions shown with photograph, boxes and maps."""
+
+
+class ReportInput(StudyMethods):
+    """What stage `report` reads of the config."""
+
+    data: DataConfig = DataConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()

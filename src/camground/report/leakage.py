@@ -7,8 +7,8 @@ family by the audit of stage `leakage`, which only those of REFER have.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 from camground.report.method_tables import markdown
 from camground.report.results import Results
@@ -17,8 +17,7 @@ from camground.study.errors import UserError
 from camground.study.schemas import present
 
 
-@dataclass(frozen=True)
-class Overlap:
+class Overlap(NamedTuple):
     """A split's photographs, and how many of them are trained on."""
 
     split: str
@@ -28,26 +27,21 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Leakage:
-    """`own`: every other split of the study than train; `siblings`: splits of other data sets that share
+    """`overlaps`: of every other split of the study than train, then of splits of other data sets that share
     photographs with its training; `sentences`: what they come to."""
 
     headings: ClassVar = ("Split", "Photographs", "Trained on here")
 
-    own: list[Overlap]
-    siblings: list[Overlap] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
+    overlaps: list[Overlap]
+    sentences: list[str]
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
-        """Cells below `headings`: the splits that share photographs, the study's own first."""
+        """Cells below `headings`: the splits that share photographs."""
         return [
-            (
-                overlap.split,
-                f"{overlap.photographs:,}",
-                f"{overlap.trained:,} ({100 * overlap.trained / max(overlap.photographs, 1):.1f} %)",
-            )
-            for overlap in (*self.own, *self.siblings)
-            if overlap.trained
+            (split, f"{count:,}", f"{trained:,} ({100 * trained / max(count, 1):.1f} %)")
+            for split, count, trained in self.overlaps
+            if trained
         ]
 
     def to_markdown(self) -> str:
@@ -63,26 +57,16 @@ def leakage(results: Results) -> Leakage:
     images = {str(name): set(part["image_id"]) for name, part in texts.groupby("split")}
     trained = images.pop("train", set())
     own = [Overlap(s, len(images[s]), len(images[s] & trained)) for s in present(images)]
-    audit = _audit(results)
-    siblings = [
-        Overlap(
-            f"{sibling['dataset']}({sibling['split_by']}) {sibling['split']}",
-            sibling["of"],
-            len(sibling["photographs"]),
-        )
-        for sibling in audit.get("siblings", [])
-    ]
-    return Leakage(own, siblings, _sentences(own, siblings, len(trained), audit))
-
-
-def _audit(results: Results) -> dict[str, Any]:
-    path = results.root / "data" / "leakage.json"
-    if not path.exists():
-        return {}
+    file = results.root / "data" / "leakage.json"
     try:
-        return dict(json.loads(path.read_text()))
+        audit = dict(json.loads(file.read_text())) if file.exists() else {}
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); rerun `leakage`") from None
+        raise UserError(f"{file}: cannot be read ({error}); rerun `leakage`") from None
+    siblings = [
+        Overlap(f"{s['dataset']}({s['split_by']}) {s['split']}", s["of"], len(s["photographs"]))
+        for s in audit.get("siblings", [])
+    ]
+    return Leakage(own + siblings, _sentences(own, siblings, len(trained), audit))
 
 
 def _sentences(own: list[Overlap], siblings: list[Overlap], trained: int, audit: dict[str, Any]) -> list[str]:

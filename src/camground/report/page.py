@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from camground.data.config import DataConfig
-from camground.evaluation.config import AblationConfig, EvaluateConfig
+from camground.evaluation.config import EvaluateConfig
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report import charts, gallery, mining
 from camground.report.ablation_table import AblationTable, Cell, percent
-from camground.report.config import ReportConfig
+from camground.report.config import ReportInput
 from camground.report.contact_sheet import contact_sheet
 from camground.report.leakage import leakage
 from camground.report.method_tables import Line, MethodTable, by_metric, by_split, word_swaps
@@ -42,28 +41,14 @@ NOTES = {
 }
 
 
-def write_report(
-    root: Path,
-    output: Path,
-    figures: Path,
-    *,
-    dataset: str,
-    variants: Sequence[str],
-    baselines: Sequence[str],
-    seeds: Sequence[int],
-    data: DataConfig,
-    evaluate: EvaluateConfig,
-    ablation: AblationConfig,
-    report: ReportConfig,
-) -> None:
+def write_report(root: Path, output: Path, figures: Path, study: ReportInput) -> None:
     """Write the page of the study below `root` (R/D) to `output` and its main charts to `figures`, PNG.
 
     Raises `UserError` that names the file that is missing, damaged or of another study.
     """
     file = root / "ablation.parquet"
-    rows = tables.read("ablation", file)
-    study = (list(variants), list(baselines), list(seeds), ablation.reference, ablation.split)
-    results = Results(root, AblationTable(rows, dataset, *study))
+    results = Results(root, AblationTable.of(tables.read("ablation", file), study))
+    ablation, report, evaluate = study.ablation, study.report, study.evaluate
     if results.table.row(ablation.reference) is None:
         raise UserError(
             f"{file}: no {PRIMARY} of the reference variant {ablation.reference!r} on split"
@@ -89,7 +74,7 @@ def write_report(
             **_content(results, evaluate),
             charts={name: to_svg(draw) for name, draw in drawn.items() if name != "gallery"},
             mined=mined,
-            published=published(results.table, data),
+            published=published(results.table, study.data),
             multiple_boxes=evaluate.multiple_boxes,
             gallery=shown,
             pictures={name: (f"picture{i}", card) for i, (name, card) in enumerate(by_image.items())},

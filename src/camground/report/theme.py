@@ -10,8 +10,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
-class Theme:
+class Theme(NamedTuple):
     """Colours of everything that is not a series."""
 
     ink: str
@@ -36,10 +34,7 @@ PAPER = Theme("#1c2430", "#667085", "#e3e7ee", "#ffffff")
 # Colours that occur nowhere else, so that text replacement is safe.
 MARKERS = Theme("#010203", "#040506", "#070809", "#0a0b0c")
 VARIABLES = {
-    MARKERS.ink: "var(--ink)",
-    MARKERS.soft: "var(--soft)",
-    MARKERS.grid: "var(--grid)",
-    MARKERS.ground: "var(--card)",
+    colour: f"var(--{name})" for colour, name in zip(MARKERS, ("ink", "soft", "grid", "card"), strict=True)
 }
 # Told apart on white and on near black, and by most colour-blind readers (after Okabe and Ito).
 SERIES = ("#2f7de1", "#e8870c", "#12a37a", "#d1538f", "#8b6fe0", "#b59a00", "#27a9c9", "#d9534f")

@@ -7,22 +7,8 @@ from typing import Annotated
 
 import typer
 
-from camground.data.config import DataConfig
-from camground.evaluation.config import AblationConfig, EvaluateConfig
-from camground.report.config import ReportConfig
+from camground.report.config import ReportInput
 from camground.stages.command import ConfigText, OutputFile, ResultsFolder, read_config
-from camground.study.section import Section
-
-
-class ReportInput(Section):
-    dataset: str
-    seeds: tuple[int, ...]
-    variants: tuple[str, ...]
-    baselines: tuple[str, ...]
-    data: DataConfig = DataConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    ablation: AblationConfig = AblationConfig()
-    report: ReportConfig = ReportConfig()
 
 
 def report(
@@ -36,8 +22,7 @@ def report(
     """Show the study as one HTML file that opens offline, and its main charts as PNG."""
     from camground.report.page import write_report
 
-    options = dict(read_config(config, ReportInput))
-    write_report(root, output, figures or root / "figures", **options)
+    write_report(root, output, figures or root / "figures", read_config(config, ReportInput))
 
 
 def document(
