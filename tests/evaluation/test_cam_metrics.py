@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camground.evaluation import cam_metrics
+from camground.evaluation import metrics
 from camground.matcher import map_geometry
 
 
@@ -24,19 +24,19 @@ def test_enlarge_is_bilinear(size: tuple[int, int], grid: tuple[int, int]) -> No
 def test_masks_shrink_by_area_and_keep_their_share() -> None:
     mask = np.zeros((60, 90), dtype=np.uint8)
     mask[10:33, 7:50] = 1
-    small = cam_metrics.mask_region(mask, (20, 31))
+    small = metrics.mask_region(mask, (20, 31))
     assert small.mean() == pytest.approx(mask.mean(), abs=1e-6)
     assert small.min() >= 0
     assert small.max() <= 1 + 1e-6
     # The same region as a box.
-    region = cam_metrics.box_region(np.array([[7.0, 10, 50, 33]]), 90, 60, (20, 31))
+    region = metrics.box_region(np.array([[7.0, 10, 50, 33]]), 90, 60, (20, 31))
     np.testing.assert_allclose(region, small, atol=1e-5)
 
 
 def test_statistics_by_hand() -> None:
     maps = np.array([[[1.0, 0.6, 0.0, 0.4]], [[0, 0, 0, 0]], [[1, 1, 1, 1]]])
     region = np.array([[[1.0, 0.0, 1.0, 1.0]]] * 3)
-    found = cam_metrics.region_statistics(maps, region, 0.5)
+    found = metrics.region_statistics(maps, region, 0.5)
     # T covers cells 0 and 1; the object cells 0, 2, 3.
     assert found["coverage"][0] == pytest.approx(1 / 3)
     assert found["iou"][0] == pytest.approx(1 / 4)
@@ -44,8 +44,8 @@ def test_statistics_by_hand() -> None:
     assert found["spill"][0] == pytest.approx(1 / 2)
     assert [found[name][1] for name in ("coverage", "iou", "energy")] == [0, 0, 0]
     assert np.isnan(found["spill"][1])
-    assert [found[name][2] for name in cam_metrics.STATISTICS] == [1, 0.75, 0.75, 0.25]
-    nothing = cam_metrics.region_statistics(maps, region * 0, 0.5)
+    assert [found[name][2] for name in metrics.STATISTICS] == [1, 0.75, 0.75, 0.25]
+    nothing = metrics.region_statistics(maps, region * 0, 0.5)
     assert all(np.isnan(value).all() for value in nothing.values())
 
 
@@ -53,18 +53,18 @@ def test_statistics_by_hand() -> None:
 def test_statistics_do_not_depend_on_scale(seed: int, scale: float) -> None:
     random = np.random.default_rng(seed)
     maps, region = random.random((2, 5, 6)), (random.random((2, 5, 6)) < 0.4).astype(float)
-    first = cam_metrics.region_statistics(maps, region, 0.5)
-    second = cam_metrics.region_statistics(maps * scale, region, 0.5)
-    for name in cam_metrics.STATISTICS:
+    first = metrics.region_statistics(maps, region, 0.5)
+    second = metrics.region_statistics(maps * scale, region, 0.5)
+    for name in metrics.STATISTICS:
         np.testing.assert_allclose(first[name], second[name], atol=1e-9)
         assert ((first[name] >= 0) & (first[name] <= 1) | np.isnan(first[name])).all()
-    np.testing.assert_allclose(cam_metrics.entropy(maps), cam_metrics.entropy(maps * scale))
+    np.testing.assert_allclose(metrics.entropy(maps), metrics.entropy(maps * scale))
 
 
 def test_entropy_limits() -> None:
     maps = np.zeros((3, 4, 4))
     maps[0, 1, 2], maps[1] = 3, 7
-    np.testing.assert_allclose(cam_metrics.entropy(maps), [0, 1, np.nan], atol=1e-12)
+    np.testing.assert_allclose(metrics.entropy(maps), [0, 1, np.nan], atol=1e-12)
 
 
 def test_peaks() -> None:
@@ -87,7 +87,7 @@ def test_box_sums_are_exact_for_fractions(seed: int) -> None:
     which = random.integers(0, 2, 5)
     found = map_geometry.box_sums(maps, which, boxes)
     for value, number, b in zip(found, which, boxes, strict=True):
-        cover = cam_metrics.box_region(b[None], 6, 4, (4, 6))
+        cover = metrics.box_region(b[None], 6, 4, (4, 6))
         assert value == pytest.approx((maps[number] * cover).sum(), rel=1e-5, abs=1e-6)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -187,15 +187,15 @@ def prediction_rows(choice: Choice, truth: GroundTruth, own_map: bool) -> pd.Dat
     import pandas as pd
 
     answered = np.flatnonzero(choice.present)
-    columns: dict[str, Any] = {
-        "expression_id": truth.ids[answered].tolist(),
-        "rank": choice.rank[answered],
-        "box_xyxy": choice.boxes_xyxy[answered].astype(np.float32).tolist(),
-        "score": choice.score[answered],
-    }
-    rows = pd.DataFrame(columns)
-    for name in ("cam_height", "cam_width", "cam", "image_score", "erased_score"):
-        rows[name] = None
+    rows = pd.DataFrame(
+        {
+            "expression_id": truth.ids[answered].tolist(),
+            "rank": choice.rank[answered],
+            "box_xyxy": choice.boxes_xyxy[answered].astype(np.float32).tolist(),
+            "score": choice.score[answered],
+        }
+    )
+    rows[["cam_height", "cam_width", "cam", "image_score", "erased_score"]] = None
     if own_map:
         maps = truth.matcher_maps
         rows["cam_height"], rows["cam_width"] = maps.sizes[answered].T

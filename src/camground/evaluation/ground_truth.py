@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from camground.data.box_lists import BoxLists, boxes_of
 from camground.data.boxes import area
-from camground.evaluation import cam_metrics, metrics
+from camground.evaluation import metrics
 from camground.evaluation.config import EvaluateConfig
 from camground.evaluation.metric_table import WORD_CLASS
 from camground.evaluation.word_classes import word_classes
@@ -105,14 +105,14 @@ class GroundTruth:
 
     def map_statistics(self, maps: cam_maps.Maps) -> dict[str, np.ndarray]:
         """coverage, iou, energy, spill, entropy of N maps, each (N,) float64; nan without a map."""
-        names = (*cam_metrics.STATISTICS, "entropy")
+        names = (*metrics.STATISTICS, "entropy")
         values = {name: np.full(len(self), np.nan) for name in names}
         for rows in maps.batches(self.grids, self.grids.prod(axis=1)):
             stack = maps.stack(rows)
             height, width = self.grids[rows[0]].tolist()
             enlarged = map_geometry.enlarge(stack, (height, width))
-            fit = cam_metrics.region_statistics(enlarged, self.regions(rows), MAP_THRESHOLD)
-            for name, value in (fit | {"entropy": cam_metrics.entropy(stack)}).items():
+            fit = metrics.region_statistics(enlarged, self.regions(rows), MAP_THRESHOLD)
+            for name, value in (fit | {"entropy": metrics.entropy(stack)}).items():
                 values[name][rows] = value
         return values
 
@@ -129,9 +129,9 @@ class GroundTruth:
 
             mask = coco_mask.decode({"size": [height, width], "counts": counts})
             if mask.any():
-                return cam_metrics.mask_region(mask, grid)
+                return metrics.mask_region(mask, grid)
         boxes = self.all_targets.take(np.array([row])).boxes_xyxy
-        return cam_metrics.box_region(boxes, width, height, grid)
+        return metrics.box_region(boxes, width, height, grid)
 
     @cached_property
     def groups(self) -> pd.DataFrame:

@@ -3,8 +3,8 @@
 - `ablation_table`: the ablation table, asked by names; numbers as text
 - `method_tables`: tables of the methods for page, document and stage `ablation`, as Markdown and LaTeX
 - `results`: the files of a study's folder (pure reading); `leakage`, `mining`: sections of it
-- `charts`, `contact_sheet`: matplotlib figures; `theme`: their colours, as PNG and as SVG on the page
-- `gallery`: which expressions are shown, their pictures and heat maps
+- `charts`: matplotlib figures; `theme`: their colours, as PNG and as SVG on the page
+- `gallery`: which expressions are shown, their pictures and heat maps, and a sheet of them
 - `published`: what the literature says of a benchmark, beside this study
 - `page`: everything into `template.html`; `document`: a finished study as Markdown
 """

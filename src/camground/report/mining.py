@@ -85,12 +85,12 @@ def collapse(shares: Mapping[int, float]) -> str:
     """Which seeds' masks, by their share of the image at the end of training, collapsed; "" for none."""
     large = [seed for seed, share in shares.items() if share > COLLAPSED_ABOVE]
     small = [seed for seed, share in shares.items() if share < COLLAPSED_BELOW]
-    parts = []
-    for seeds, what in ((large, "covers everything"), (small, "covers nothing")):
-        if seeds:
-            which = "" if len(seeds) == len(shares) else f", seed {', '.join(map(str, seeds))}"
-            parts.append(f"collapsed: {what}{which}")
-    return "; ".join(parts)
+    return "; ".join(
+        f"collapsed: covers {what}"
+        + ("" if len(seeds) == len(shares) else f", seed {', '.join(map(str, seeds))}")
+        for seeds, what in ((large, "everything"), (small, "nothing"))
+        if seeds
+    )
 
 
 def mined(results: Results) -> list[Mined]:
@@ -104,22 +104,17 @@ def mined(results: Results) -> list[Mined]:
         if not differs and variant != table.reference:
             continue
         words = in_words(differs, base) if differs else "reference"
+        runs = results.histories(variant)
+        ends = [{seed: run[name][1][-1] for seed, run in runs.items() if name in run} for name in CURVES]
         cells = [table.cell(variant, metric) for metric in COLUMNS]
-        histories = results.histories(variant)
-        ends = [
-            {seed: curves[name][1][-1] for seed, curves in histories.items() if name in curves}
-            for name in CURVES
-        ]
         cells += [_mean(list(by_seed.values())) for by_seed in ends]
         rows.append(Mined(variant, words, cells, collapse(ends[0])))
     return rows if len(rows) > 1 else []
 
 
 def _mean(values: list[float]) -> Cell:
-    if not values:
-        return Cell()
     deviation = percent(float(np.std(values, ddof=1))) if len(values) > 1 else ""
-    return Cell(percent(float(np.mean(values))), deviation)
+    return Cell(percent(float(np.mean(values))), deviation) if values else Cell()
 
 
 def chart(results: Results, rows: list[Mined]) -> Figure | None:

@@ -16,7 +16,6 @@ from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report import charts, gallery, mining
 from camground.report.ablation_table import AblationTable, Cell, percent
 from camground.report.config import ReportInput
-from camground.report.contact_sheet import contact_sheet
 from camground.report.leakage import leakage
 from camground.report.method_tables import Line, MethodTable, by_metric, by_split, word_swaps
 from camground.report.published import published
@@ -65,7 +64,7 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
         "causes": partial(charts.causes, results),
         "groups": partial(charts.by_group, results.table, report.groups),
         "cam": partial(charts.cam_quality, results.table),
-        "gallery": partial(contact_sheet, shown),
+        "gallery": partial(gallery.contact_sheet, shown),
     }
     page = (
         _environment()
