@@ -5,8 +5,8 @@ The oracle is never the best: it knows the true box, so it is the bound that the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -76,13 +76,8 @@ class AblationTable:
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str, str, str], dict[str, Any]]:
-        rows = self.table.astype(object).where(self.table.notna(), None).to_dict(orient="records")
-        return {
-            (row["variant"], row["metric"], row["group"], row["split"]): {
-                str(key): value for key, value in row.items()
-            }
-            for row in rows
-        }
+        rows: list[Any] = self.table.astype(object).where(self.table.notna(), None).to_dict(orient="records")
+        return {(row["variant"], row["metric"], row["group"], row["split"]): row for row in rows}
 
     def row(
         self, method: str, metric: str = PRIMARY, group: str = "all", split: str | None = None
@@ -120,13 +115,12 @@ class AblationTable:
 
     def column(self, metric: str = PRIMARY, split: str | None = None) -> dict[str, Cell]:
         """Every method's cell. The highest mean is the best, ties included, but never a mean of 0."""
-        top = max((self.mean(n, metric, split=split) or 0.0 for n in self.kinds if n != BOUND), default=0)
-        cells = {}
-        for name in self.kinds:
-            cell = self.cell(name, metric, split=split)
-            best = name != BOUND and top > 0 and self.mean(name, metric, split=split) == top
-            cells[name] = Cell(cell.mean, cell.deviation, best)
-        return cells
+        means = {name: self.mean(name, metric, split=split) for name in self.kinds}
+        top = max((mean or 0.0 for name, mean in means.items() if name != BOUND), default=0)
+        return {
+            name: replace(self.cell(name, metric, split=split), best=name != BOUND and mean == top > 0)
+            for name, mean in means.items()
+        }
 
     def groups(self, key: str, metric: str = PRIMARY) -> dict[str, int]:
         """The values of a grouping that occur and their number of expressions, small before large, 2 before
@@ -155,16 +149,14 @@ class AblationTable:
         interval = f"[{percent(row['low'], sign=True)}, {percent(row['high'], sign=True)}]"
         return Difference(points, interval, p, verdict(row["low"], row["high"]))
 
-    def verdicts(self, methods: Iterable[str]) -> list[str]:
+    def verdicts(self, methods: Collection[str]) -> list[str]:
         """Which of `methods` the interval tells apart from the reference, and which it does not."""
-        sides: dict[str, list[str]] = {"below": [], "above": [], "null": []}
-        for name in methods:
-            sides.get(self.difference(name).verdict, []).append(name)
         texts = {
             "below": f"Worse than {self.reference} (the interval excludes 0)",
             "above": f"Better than {self.reference} (the interval excludes 0)",
             "null": f"Not told apart from {self.reference} (the interval contains 0: a null result)",
         }
+        sides = {side: [n for n in methods if self.difference(n).verdict == side] for side in texts}
         return [f"{texts[side]}: {', '.join(names)}." for side, names in sides.items() if names]
 
 

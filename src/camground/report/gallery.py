@@ -141,9 +141,11 @@ def _box(values: Iterable[float]) -> list[float]:
 
 
 def _map(height: Any, width: Any, data: bytes | None) -> np.ndarray | None:
-    if data is None or not height or not width:
-        return None
-    return np.frombuffer(data, dtype=np.uint8).reshape(int(height), int(width)) / 255.0
+    return (
+        None
+        if data is None or not height or not width
+        else np.frombuffer(data, dtype=np.uint8).reshape(int(height), int(width)) / 255.0
+    )
 
 
 def picture(card: Card, longest: int = PICTURE_SIDE) -> Image.Image:
@@ -172,19 +174,11 @@ def heat_rgba(heat: np.ndarray) -> np.ndarray:
     return rgba
 
 
-def picture_uri(card: Card) -> str:
-    """The photograph as a JPEG `data:` address."""
-    return _data_uri(picture(card), "jpeg", quality=88)
-
-
-def heat_uri(heat: np.ndarray) -> str:
-    """A map as a PNG `data:` address, to be stretched over the photograph."""
-    return _data_uri(Image.fromarray(heat_rgba(heat)), "png")
-
-
-def _data_uri(image: Image.Image, form: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, form, optimize=True, **options)
+def data_uri(shown: Card | np.ndarray) -> str:
+    """A card's photograph as a JPEG `data:` address, or a map as a PNG one, to be stretched over it."""
+    buffer, form = io.BytesIO(), "jpeg" if isinstance(shown, Card) else "png"
+    image = picture(shown) if isinstance(shown, Card) else Image.fromarray(heat_rgba(shown))
+    image.save(buffer, form, optimize=True, quality=88)
     return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -94,7 +94,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"count": "{:,}".format, "picture": gallery.picture_uri, "heat": gallery.heat_uri}
+    environment.filters |= {"count": "{:,}".format, "data_uri": gallery.data_uri}
     return environment
 
 
@@ -127,7 +127,12 @@ def _content(results: Results, evaluate: EvaluateConfig) -> dict[str, Any]:
         "splits": results.split_counts(),
         "leakage": leakage(results),
         "rejected": [
-            (row["file"], row["row"], _shortened(row["value"]), row["reason"])
+            (
+                row["file"],
+                row["row"],
+                row["value"] if len(row["value"]) <= 60 else row["value"][:59] + "…",
+                row["reason"],
+            )
             for row in rejected[:REJECTED_SHOWN]
         ],
         "rejected_count": len(rejected),
@@ -137,10 +142,6 @@ def _content(results: Results, evaluate: EvaluateConfig) -> dict[str, Any]:
         "colours": ANSWER_COLOURS,
         "resolved": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     }
-
-
-def _shortened(text: str, longest: int = 60) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _tiles(table: AblationTable) -> list[tuple[str, str, str]]:
