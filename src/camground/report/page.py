@@ -100,7 +100,9 @@ def _environment() -> Environment:
 
 def _content(results: Results, evaluate: EvaluateConfig) -> dict[str, Any]:
     """What the page shows of the tables, by the template's names."""
-    table, config, rejected = results.table, results.resolved_config(), results.rejected()
+    table, config = results.table, results.resolved_config()
+    rejected = tables.read_arrow("rejected", results.root / "data" / "rejected.parquet").to_pylist()
+    per_image, sources = results.proposals()
     anatomy = []
     for part in results.anatomy(evaluate):
         cells = [Cell(f"{part['n']:,}"), *(Cell(percent(part[kind])) for kind in ANSWERS)]
@@ -110,8 +112,8 @@ def _content(results: Results, evaluate: EvaluateConfig) -> dict[str, Any]:
         "code": git_sha(),
         "config": config_digest(config),
         "seeds": ", ".join(map(str, table.seeds)),
-        "proposals per image": f"{results.proposals_per_image():.1f}",
-        "proposals from": results.proposal_sources(),
+        "proposals per image": f"{per_image:.1f}",
+        "proposals from": sources,
     }
     return {
         "table": table,

@@ -149,20 +149,12 @@ class Results:
         ]
         return ["Split", "Images", *(f"{kind.capitalize()}s" for kind in kinds)], rows
 
-    def proposals_per_image(self) -> float:
-        """Mean number of proposals of an image that has any."""
-        column = tables.read_arrow("proposals", self._proposals, ["image_id"])["image_id"]
-        return len(column) / max(int(pc.count_distinct(column).as_py()), 1)
-
-    def proposal_sources(self) -> str:
-        """What found the proposals, such as `detector:facebook/detr-resnet-50`."""
-        column = tables.read_arrow("proposals", self._proposals, ["source"])["source"]
-        return ", ".join(sorted(pc.unique(column).to_pylist()))
-
-    def rejected(self) -> list[dict[str, Any]]:
-        """Input rows that were refused."""
-        file = self.root / "data" / "rejected.parquet"
-        return list(tables.read_arrow("rejected", file).to_pylist())
+    def proposals(self) -> tuple[float, str]:
+        """Mean number of proposals of an image that has any, and what found them, such as
+        `detector:facebook/detr-resnet-50`."""
+        table = tables.read_arrow("proposals", self._proposals, ["image_id", "source"])
+        images = int(pc.count_distinct(table["image_id"]).as_py())
+        return len(table) / max(images, 1), ", ".join(sorted(pc.unique(table["source"]).to_pylist()))
 
     def resolved_config(self, variant: str | None = None) -> dict[str, Any]:
         """The resolved config of a variant's first training, by default the reference's."""
