@@ -11,7 +11,7 @@ kind that makes them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -79,7 +79,7 @@ def target_row(expression_id: str, boxes_xyxy: list[Any], **columns: Any) -> Row
 class DataTables:
     """The tables images, expressions and targets while they are written; see `data_tables`."""
 
-    def __init__(self, writers: dict[str, tables.TableWriter]) -> None:
+    def __init__(self, writers: dict[str, Callable[[tables.Rows], None]]) -> None:
         self._writers = writers
         self._waiting: dict[str, list[Row]] = {name: [] for name in writers}
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -96,7 +96,7 @@ class DataTables:
     def append(self, name: str, rows: list[Row]) -> None:
         """Rows of one table, written at once as a row group."""
         if rows:
-            self._writers[name].append(rows)
+            self._writers[name](rows)
         self._counts.update((row.get("split", ""), row.get("kind", name)) for row in rows)
 
     def finish(self) -> None:

@@ -44,8 +44,8 @@ def predict(
     without = 0
     with (
         torch.no_grad(),
-        tables.writer("predictions", output) as predictions,
-        tables.writer("swap_scores", swaps) as swap_scores,
+        tables.writer("predictions", output) as append_predictions,
+        tables.writer("swap_scores", swaps) as append_swaps,
     ):
         for split in splits:
             pairs = Pairs(images, expressions, split, ["phrase"])
@@ -55,10 +55,10 @@ def predict(
                 rows = prediction_rows(trained, data, indices, config, device)
                 without += len(indices.expressions) - len(rows)
                 if len(rows):
-                    predictions.append(rows)
+                    append_predictions(rows)
             swap_batches = list(in_chunks(pairs, config.batch_size))
             for chunk in track(swap_batches, f"swaps of {split} (batches)"):
-                swap_scores.append(swap_rows(trained, pairs, store, table, chunk, device))
+                append_swaps(swap_rows(trained, pairs, store, table, chunk, device))
     if without:
         log.info("%d expressions of images without proposals get no prediction", without)
 

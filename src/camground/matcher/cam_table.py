@@ -48,7 +48,7 @@ def write_cams(
         store = FeatureStore(features)
         own = OwnNetworks(load_matcher(matcher), store.texts)
     paths = tables.image_paths(images)
-    with open_cam(config, device, own) as cam, tables.writer("cams", output) as table:
+    with open_cam(config, device, own) as cam, tables.writer("cams", output) as append:
         log.info("%s on %s", cam.name, device)
 
         def read(rows: np.ndarray) -> Tensor:
@@ -66,7 +66,7 @@ def write_cams(
             for batch, seen in track(work, f"Grad-CAM of {split} (batches)", len(batches)):
                 texts = [pairs.texts[row] for row in batch.expressions]
                 maps = cam(seen, torch.from_numpy(batch.owner), texts)
-                table.append(_rows(pairs, batch, maps, cam.name))
+                append(_rows(pairs, batch, maps, cam.name))
 
 
 def _rows(pairs: Pairs, batch: PairBatch, maps: np.ndarray, source: str) -> list[dict[str, Any]]:

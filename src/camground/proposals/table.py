@@ -44,9 +44,9 @@ def write_proposals(
     ]
     proposals = open_proposer(config, named, threads).propose(photographs)
     done = track(zip(photographs, proposals, strict=True), "proposals", len(photographs))
-    with tables.writer("proposals", output) as table:
+    with tables.writer("proposals", output) as append:
         while group := list(islice(done, ROW_GROUP)):
-            table.append([row for pair in group for row in _rows(*pair)])
+            append([row for pair in group for row in _rows(*pair)])
 
 
 def _rows(photograph: Photograph, proposals: Proposals) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -84,20 +84,10 @@ def write(name: str, rows: Rows, path: str | Path) -> None:
 
 
 @contextmanager
-def writer(name: str, path: str | Path) -> Iterator[TableWriter]:
-    """Write table `name` batch by batch (memory does not grow with it), atomically."""
+def writer(name: str, path: str | Path) -> Iterator[Callable[[Rows], None]]:
+    """What appends rows to table `name`, each time a row group (memory does not grow), atomically."""
     with atomic(path) as temporary, pq.ParquetWriter(temporary, schema(name), compression="zstd") as parquet:
-        yield TableWriter(name, parquet)
-
-
-class TableWriter:
-    """An open table: each call of `append` adds one row group."""
-
-    def __init__(self, name: str, parquet: pq.ParquetWriter) -> None:
-        self._name, self._parquet = name, parquet
-
-    def append(self, rows: Rows) -> None:
-        self._parquet.write_table(to_arrow(self._name, rows))
+        yield lambda rows: parquet.write_table(to_arrow(name, rows))
 
 
 def _checked(name: str, path: str | Path) -> pq.ParquetFile:

@@ -121,7 +121,20 @@ def ingest(
     client, protocol = connect(store), records.protocol(study)
     name = config.experiment or f"{study.dataset}-{protocol}"
     experiment = experiment_id(client, store, name)
-    for key, value in experiment_tags(study.dataset, protocol).items():
+    tags = {
+        "dataset": study.dataset,
+        "protocol": protocol,
+        # Opens the UI on training runs; without it MLflow 3 guesses and may show its GenAI pages.
+        "mlflow.experimentKind": "custom_model_development",
+        # What the UI shows above the runs.
+        "mlflow.note.content": (
+            f"Weakly supervised grounding on **{study.dataset}**, {protocol} proposals. A parent run is a"
+            " variant or baseline (means over seeds), a child one seed. The run `ablation` holds the"
+            " table, the report and the pictures. Written from the result files by `camground"
+            " tracking`."
+        ),
+    }
+    for key, value in tags.items():
         client.set_experiment_tag(experiment, key, value)
     writer = Writer(client, experiment)
     for run in track(runs, "MLflow runs"):
@@ -147,19 +160,3 @@ def ingest(
         *(name, result["created"], result["kept"], result["removed"]),
     )
     return result
-
-
-def experiment_tags(dataset: str, protocol: str) -> dict[str, str]:
-    """What the experiment is, and the description that the UI shows above its runs."""
-    return {
-        "dataset": dataset,
-        "protocol": protocol,
-        # Opens the UI on training runs; without it MLflow 3 guesses and may show its GenAI pages.
-        "mlflow.experimentKind": "custom_model_development",
-        "mlflow.note.content": (
-            f"Weakly supervised grounding on **{dataset}**, {protocol} proposals. A parent run is a"
-            " variant or baseline (means over seeds), a child one seed. The run `ablation` holds the"
-            " table, the report and the pictures. Written from the result files by `camground"
-            " tracking`."
-        ),
-    }
