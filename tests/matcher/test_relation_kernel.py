@@ -11,16 +11,41 @@ from camground.matcher.matcher import Matcher
 from camground.matcher.relation_kernel import RelationKernel, offsets
 
 
-def test_offsets_point_from_the_first_cell_to_the_second() -> None:
-    features, rows = offsets(2, 4)
-    assert features.shape == (21, 5)
-    table = features[rows]
-    assert table.shape == (8, 8, 5)
-    # cells are row-major: 0 is at the top left, 3 at the top right, 4 below 0
-    assert table[0, 3].tolist() == pytest.approx([1.5, 0, 1.5, 0, 0.75])
-    assert table[3, 0].tolist() == pytest.approx([-1.5, 0, 1.5, 0, 0.75])
-    assert table[0, 4].tolist() == pytest.approx([0, 1, 0, 1, 0.5])
-    assert torch.equal(table[..., :2], -table.transpose(0, 1)[..., :2])
+def test_offsets_are_those_between_two_cells_in_sides_of_the_grid() -> None:
+    features = offsets(2, 4)
+    assert features.shape == (3, 7, 5)
+    assert features[1, 3].tolist() == [0, 0, 0, 0, 0]
+    assert features[1, 6].tolist() == pytest.approx([1.5, 0, 1.5, 0, 0.75])  # from left to right
+    assert features[1, 0].tolist() == pytest.approx([-1.5, 0, 1.5, 0, 0.75])
+    assert features[2, 3].tolist() == pytest.approx([0, 1, 0, 1, 0.5])  # down
+
+
+def by_definition(
+    kernel: RelationKernel, cells: torch.Tensor, landmarks: torch.Tensor, relations: torch.Tensor
+) -> torch.Tensor:
+    """Evidence (N,) of one image, cells (width, H, W), and one text, cell by cell."""
+    height, width = cells.shape[-2:]
+    table = kernel.offset(offsets(height, width).to(cells)) / kernel.rank**0.5
+    places = [(y, x) for y in range(height) for x in range(width)]
+    evidence = []
+    for y, x in places:
+        total = cells.new_zeros(())
+        for landmark, relation in zip(landmarks, relations, strict=True):
+            attention = (kernel.scale.exp() * (landmark @ cells.flatten(1))).softmax(-1)
+            for share, (at_y, at_x) in zip(attention, places, strict=True):
+                total = total + share * (relation @ table[at_y - y + height - 1, at_x - x + width - 1])
+        evidence.append(total)
+    return torch.stack(evidence)
+
+
+@pytest.mark.parametrize("size", [(3, 4), (1, 5)])
+def test_evidence_is_that_of_the_definition(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    kernel = RelationKernel(width=6, heads=2, rank=3)
+    visual, landmarks = torch.randn(2, 6, *size), functional.normalize(torch.randn(2, 2, 6), dim=-1)
+    relations = torch.randn(2, 2, 3)
+    slow = [by_definition(kernel, *row) for row in zip(visual, landmarks, relations, strict=True)]
+    assert torch.allclose(kernel.paired(visual, landmarks, relations), torch.stack(slow), atol=1e-5)
 
 
 def test_a_landmark_that_is_in_one_cell_gives_the_kernel_of_that_cell() -> None:
@@ -29,10 +54,13 @@ def test_a_landmark_that_is_in_one_cell_gives_the_kernel_of_that_cell() -> None:
     kernel.scale.data.fill_(10.0)
     landmark = functional.one_hot(torch.tensor([[0]]), 8).float()
     visual = torch.zeros(1, 8, 3, 4)
-    visual[0, 0, 1, 2] = 1  # cell 6
+    visual[0, 0, 1, 2] = 1
     relation = torch.randn(1, 1, 16)
-    evidence = kernel.paired(visual, landmark, relation)
-    assert torch.allclose(evidence[0], kernel.basis(3, 4)[:, 6] @ relation[0, 0], atol=1e-4)
+    evidence = kernel.paired(visual, landmark, relation).view(3, 4)
+    scores = kernel.kernels(relation, 3, 4)[0, 0]
+    assert evidence[1, 2].item() == pytest.approx(scores[2, 3].item(), abs=1e-4)  # the landmark itself
+    assert evidence[1, 0].item() == pytest.approx(scores[2, 5].item(), abs=1e-4)  # it is two to the right
+    assert evidence[2, 3].item() == pytest.approx(scores[1, 2].item(), abs=1e-4)  # one up, one to the left
 
 
 def test_evidence_of_all_pairs_equals_that_of_each_pair() -> None:
@@ -46,8 +74,21 @@ def test_evidence_of_all_pairs_equals_that_of_each_pair() -> None:
     for image in range(3):
         row = kernel.paired(visual[[image] * 4], landmarks, relations)
         assert torch.allclose(table[image], row, atol=1e-5)
-    basis = kernel.basis(4, 6)
-    assert torch.equal(kernel.all_pairs(visual, landmarks, relations, basis), table)
+
+
+def test_evidence_has_the_second_derivative_that_mining_needs() -> None:
+    torch.manual_seed(0)
+    kernel = RelationKernel(width=3, heads=2, rank=2).double()
+    kernel.scale.data.fill_(0.5)
+    kernel.requires_grad_(False)
+
+    def evidence(visual: torch.Tensor, landmarks: torch.Tensor, relations: torch.Tensor) -> torch.Tensor:
+        return kernel.paired(visual, landmarks, relations).square()
+
+    inputs = (torch.randn(2, 3, 2, 3), torch.randn(2, 2, 3), torch.randn(2, 2, 2))
+    inputs = tuple(each.double().requires_grad_() for each in inputs)
+    assert torch.autograd.gradcheck(evidence, inputs)
+    assert torch.autograd.gradgradcheck(evidence, inputs)
 
 
 def test_words_beyond_the_end_do_not_count() -> None:

@@ -28,18 +28,17 @@ from camground.matcher.matcher import Matcher, Texts, smooth_max
 @dataclass
 class Images:
     """B images as tokens: the CNN's map (B, width, H, W), its proposals with their tokens
-    (B, K, width), grid tokens (B, N, width), and the `Matcher.relation_basis` of the map's grid."""
+    (B, K, width) and grid tokens (B, N, width)."""
 
     map: Tensor
     proposals: Proposals
     regions: Tensor
     grid: Tensor
-    basis: Tensor | None
 
     def take(self, rows: Tensor) -> Images:
         """The images at these rows, in that order."""
         proposals = self.proposals.take(rows)
-        return Images(self.map[rows], proposals, self.regions[rows], self.grid[rows], self.basis)
+        return Images(self.map[rows], proposals, self.regions[rows], self.grid[rows])
 
 
 @dataclass
@@ -172,8 +171,7 @@ class Grounder(nn.Module):
             for block in self.blocks:
                 tokens = block(tokens, mask)
             regions, grid = tokens.split([regions.shape[1], grid.shape[1]], 1)
-        basis = None if self.config.regions_only else self.matcher.relation_basis(height, width)
-        return Images(visual, proposals, regions, grid, basis)
+        return Images(visual, proposals, regions, grid)
 
     def image_score(self, images: Images, texts: Texts) -> ImageScore:
         """S(I, q), without the matcher's CAM: the proposals' scores pooled, and a smooth maximum of the
@@ -187,7 +185,7 @@ class Grounder(nn.Module):
         # with relations this is the matcher's own score, whose landmarks are in the phrase; without them
         # the words of a landmark would only distract
         query = self._subject(texts) if self.matcher.relations is None else None
-        similarity = self.matcher.similarity(images.map, texts, query, images.basis)
+        similarity = self.matcher.similarity(images.map, texts, query)
         pooled = smooth_max(similarity, self.matcher.config.temperature)
         shares = self.matcher.cell_shares(similarity.detach())
         return ImageScore(
@@ -257,7 +255,7 @@ class Grounder(nn.Module):
         similarity = torch.einsum("md,bkd->bmk", texts.phrase, regions)
         pooled = smooth_max(similarity, temperature, images.proposals.valid.unsqueeze(1))
         if not self.config.regions_only:
-            cells = self.matcher.all_similarities(images.map, texts, images.basis)
+            cells = self.matcher.all_similarities(images.map, texts)
             pooled = pooled + smooth_max(cells, temperature)
         return self.contrastive_scale.exp() * pooled
 

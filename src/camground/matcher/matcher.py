@@ -97,33 +97,26 @@ class Matcher(nn.Module):
         related = (None, None) if self.relations is None else self.relations.read(words, mask)
         return Texts(words, mask, phrase, *related)
 
-    def relation_basis(self, height: int, width: int) -> Tensor | None:
-        """`RelationKernel.basis` of a grid; the same for all images and texts, None without relations."""
-        return None if self.relations is None else self.relations.basis(height, width)
-
-    def similarity(
-        self, visual: Tensor, texts: Texts, query: Tensor | None = None, basis: Tensor | None = None
-    ) -> Tensor:
+    def similarity(self, visual: Tensor, texts: Texts, query: Tensor | None = None) -> Tensor:
         """Similarity (P, H * W) of each cell of the map `visual` (P, width, H, W) with its row's text.
 
-        query (P, width): unit vectors to compare with instead of the phrase's. basis: `relation_basis` of
-        the map's grid, for a caller that has it already.
+        query (P, width): unit vectors to compare with instead of the phrase's.
         """
         cells = self._unit(visual)
         query = texts.phrase if query is None else query
         similarity = torch.bmm(query.unsqueeze(1), cells.flatten(2)).squeeze(1)
         if self.relations is None or texts.landmarks is None or texts.relations is None:
             return similarity
-        evidence = self.relations.paired(cells, texts.landmarks, texts.relations, basis)
+        evidence = self.relations.paired(cells, texts.landmarks, texts.relations)
         return similarity + evidence
 
-    def all_similarities(self, visual: Tensor, texts: Texts, basis: Tensor | None = None) -> Tensor:
+    def all_similarities(self, visual: Tensor, texts: Texts) -> Tensor:
         """Similarity (B, M, H * W) of each cell of the maps (B, width, H, W) with each of the M texts."""
         cells = self._unit(visual)
         similarity = torch.einsum("md,bdn->bmn", texts.phrase, cells.flatten(2))
         if self.relations is None or texts.landmarks is None or texts.relations is None:
             return similarity
-        evidence = self.relations.all_pairs(cells, texts.landmarks, texts.relations, basis)
+        evidence = self.relations.all_pairs(cells, texts.landmarks, texts.relations)
         return similarity + evidence
 
     def cell_shares(self, similarity: Tensor) -> Tensor:

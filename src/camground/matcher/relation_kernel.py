@@ -17,22 +17,14 @@ from torch.nn import functional
 OFFSET_FEATURES = 5
 
 
-def offsets(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The distinct offsets between two cells of a grid, and the row of the one from cell n to cell m.
-
-    (S, 5): dx, dy, their sizes and the distance, in sides of the grid, S = (2 H - 1) (2 W - 1); and
-    (N, N) int, rows of the former.
-    """
+def offsets(height: int, width: int) -> Tensor:
+    """(2 H - 1, 2 W - 1, 5): dx, dy, their sizes and the distance, in sides of the grid, of every offset from
+    one of its cells to another; [H - 1, W - 1] is from a cell to itself."""
     y = torch.arange(1 - height, height) / height
     x = torch.arange(1 - width, width) / width
-    offset = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
+    offset = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
     distance = offset.square().sum(-1, keepdim=True).sqrt()
-    features = torch.cat([2 * offset, 2 * offset.abs(), distance], -1)
-    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    row, column = row.flatten(), column.flatten()
-    down = row.unsqueeze(0) - row.unsqueeze(1) + height - 1  # [n, m] = m less n
-    right = column.unsqueeze(0) - column.unsqueeze(1) + width - 1
-    return features, down * (2 * width - 1) + right
+    return torch.cat([2 * offset, 2 * offset.abs(), distance], -1)
 
 
 class RelationKernel(nn.Module):
@@ -53,42 +45,37 @@ class RelationKernel(nn.Module):
         landmarks = functional.normalize(pooled[:, : self.heads], dim=-1)
         return landmarks, self.relation(pooled[:, self.heads :])
 
-    def basis(self, height: int, width: int) -> Tensor:
-        """(N, N, rank): of the offset from cell n to cell m; the same for all images and texts."""
-        features, rows = offsets(height, width)
-        table: Tensor = self.offset(features.to(self.scale)) / self.rank**0.5
-        return table[rows.to(self.scale.device)]
+    def kernels(self, relations: Tensor, height: int, width: int) -> Tensor:
+        """(M, heads, 2 H - 1, 2 W - 1): scores of all offsets, of relations (M, heads, rank)."""
+        basis = self.offset(offsets(height, width).to(self.scale)) / self.rank**0.5
+        return torch.einsum("mhr,yxr->mhyx", relations, basis)
 
-    def paired(
-        self, visual: Tensor, landmarks: Tensor, relations: Tensor, basis: Tensor | None = None
-    ) -> Tensor:
+    def paired(self, visual: Tensor, landmarks: Tensor, relations: Tensor) -> Tensor:
         """Evidence (P, N) at each cell, for row p of each: visual (P, width, H, W) of unit cells.
 
-        `basis`: that of H and W, where the caller has it already.
+        evidence[n] = sum over heads and cells k of attention[k] kernel[k - n], a correlation: a product of
+        Fourier transforms.
         """
-        if basis is None:
-            basis = self.basis(*visual.shape[-2:])
-        cells = visual.flatten(2)
-        score = cells.new_zeros(len(cells), cells.shape[-1])
-        for head in range(self.heads):
-            similarity = torch.einsum("pd,pdn->pn", landmarks[:, head], cells)
-            attention = (self.scale.exp() * similarity).softmax(-1)
-            # the landmark's cells first: a kernel for every pair would be the largest tensor by far
-            offset = torch.einsum("pk,nkr->pnr", attention, basis)
-            score = score + torch.einsum("pnr,pr->pn", offset, relations[:, head])
-        return score
+        height, width = visual.shape[-2:]
+        similarity = (self.scale.exp() * landmarks) @ visual.flatten(2)
+        attention = similarity.softmax(-1).unflatten(-1, (height, width))
+        kernels = self.kernels(relations, height, width)
+        size = (2 * height, 2 * width)  # no offset comes round from the other side
+        waves = [torch.fft.rfft2(each.to(self.scale), size) for each in (attention, kernels)]
+        product = waves[0].conj() * waves[1]
+        evidence: Tensor = torch.fft.irfft2(product.sum(1), size)[:, :height, :width]
+        # entry s of `kernels` is the offset s - (H - 1), so cell n is found at (H - 1) - n
+        return evidence.flatten(1).flip(-1)
 
-    def all_pairs(
-        self, visual: Tensor, landmarks: Tensor, relations: Tensor, basis: Tensor | None = None
-    ) -> Tensor:
-        """Evidence (images, texts, N) of every image, visual (B, width, H, W), with every text."""
-        if basis is None:
-            basis = self.basis(*visual.shape[-2:])
-        cells = visual.flatten(2)
-        score = cells.new_zeros(len(cells), len(landmarks), cells.shape[-1])
-        for head in range(self.heads):
-            similarity = torch.einsum("md,bdn->bmn", landmarks[:, head], cells)
-            attention = (self.scale.exp() * similarity).softmax(-1)
-            kernel = torch.einsum("mr,nkr->mnk", relations[:, head], basis)
-            score = score + torch.einsum("mnk,bmk->bmn", kernel, attention)
-        return score
+    def all_pairs(self, visual: Tensor, landmarks: Tensor, relations: Tensor) -> Tensor:
+        """Evidence (images, texts, N) of every image, visual (B, width, H, W), with every text.
+
+        As `paired`; a kernel that meets many images is cheaper as a convolution with their attentions.
+        """
+        height, width = visual.shape[-2:]
+        similarity = torch.einsum("mhd,bdn->mhbn", self.scale.exp() * landmarks, visual.flatten(2))
+        attention = similarity.softmax(-1).view(-1, 1, height, width)
+        kernels = self.kernels(relations, height, width).flatten(0, 1)
+        evidence = functional.conv2d(kernels.unsqueeze(0), attention, groups=len(kernels))
+        by_head = evidence.view(*landmarks.shape[:2], len(visual), -1)
+        return by_head.sum(1).flip(-1).transpose(0, 1)
