@@ -3,8 +3,8 @@
 Purpose: train the grounder of one variant with one seed, selected on captions.
 Inputs: the images, expressions, proposals and cams tables, the feature cache, the matcher to start
 from; never targets.
-Outputs: checkpoint, resolved config, history and summary. An interrupted training goes on from
-its resume folder.
+Outputs: checkpoint, resolved config, history, summary, and the boxes that each epoch chooses on
+val, which `evaluate` measures. An interrupted training goes on from its resume folder.
 """
 
 
@@ -22,6 +22,7 @@ rule train:
         checkpoint=trained("{variant}", "{seed}", "train/checkpoint.safetensors"),
         config=trained("{variant}", "{seed}", "train/config.yaml"),
         history=trained("{variant}", "{seed}", "train/history.parquet"),
+        val_boxes=trained("{variant}", "{seed}", "train/val_boxes.parquet"),
         summary=trained("{variant}", "{seed}", "train/summary.json"),
     log:
         study("logs/train-{variant}-seed{seed}.log"),

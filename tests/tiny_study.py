@@ -119,9 +119,9 @@ def run_train(
 ) -> Path:
     """The stage `train`, with a small grounder, into `output`, which it returns.
 
-    options: of `train` (`keep_epochs`, `tuned`) and of its optimiser (all others).
+    options: of `train` (`tuned`) and of its optimiser (all others).
     """
-    own = {name: options.pop(name) for name in ("keep_epochs", "tuned") if name in options}
+    own = {"tuned": options.pop("tuned")} if "tuned" in options else {}
     optimiser = {"epochs": 2, "batch_size": 4, "per_image": 2, **options}
     config = {
         "variant": "full",

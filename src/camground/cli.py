@@ -20,7 +20,7 @@ STAGES = (
     *("download", "data", "leakage", "proposals", "features", "matcher", "gradcam", "train"),
     *("predict", "evaluate", "baselines", "ablation", "report", "tracking"),
 )
-TOOLS = ("ground", "ui", "selection", "objectness", "document", "published", "config")
+TOOLS = ("ground", "ui", "objectness", "document", "published", "config")
 # A command is the function of its name in the module of its name, but for tools beside their stage.
 MODULES = {"ui": "tracking", "objectness": "proposals", "document": "report", "published": "report"}
 

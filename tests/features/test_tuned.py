@@ -168,20 +168,20 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(
     class Interrupted(Exception):
         pass
 
-    scores, count = loop.mean_scores, iter(range(9))
+    joined, count = loop.joined, iter(range(9))
 
-    def stop(parts: list[dict[str, float]]) -> dict[str, float]:
+    def stop(parts: list[loop.Validation]) -> loop.Validation:
         if next(count) == 1:
             raise Interrupted
-        return scores(parts)
+        return joined(parts)
 
     options = {"tuned": tuned, "epochs": 3, "resume": tmp_path / "resume"}
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "mean_scores", stop)
+        patch.setattr(loop, "joined", stop)
         with pytest.raises(Interrupted):
             train(paths, tmp_path / "two", **options)
     kept = torch.load(tmp_path / "resume" / "resume.pt", weights_only=True)
-    assert kept["epoch"] == 0
+    assert kept["done"] == 1
     messages: list[str] = []
     monkeypatch.setattr(loop.log, "info", lambda text, *values: messages.append(text % values))
     _, two = train(paths, tmp_path / "two", **options)

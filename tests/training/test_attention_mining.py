@@ -137,12 +137,13 @@ def test_mining_reduces_what_is_left_after_erasing() -> None:
 
 def test_mining_depends_on_the_step_alone() -> None:
     """A resumed training makes a new objective; it must mine at the steps that the old one would."""
-    losses = LossesConfig.parse({"attention_mining": {"every": 3, "warmup": 0.5, "weight": 0.2}})
+    losses = LossesConfig.parse({"attention_mining": {"every": 3, "warmup": 2.0, "weight": 0.2}})
     model = tiny_grounder().train()
     whole = Objective(model, losses)
-    mined = ["erased_score" in whole(tiny_batch(), step, 9) for step in range(9)]
-    anew = ["erased_score" in Objective(model, losses)(tiny_batch(), step, 9) for step in range(9)]
+    mined = ["erased_score" in whole(tiny_batch(), step, step / 3) for step in range(9)]
+    anew = ["erased_score" in Objective(model, losses)(tiny_batch(), step, step / 3) for step in range(9)]
     assert mined == anew == [False, False, True] * 3
-    assert whole.mining.weight(2, 9) == pytest.approx(0.2 * 3 * (2 / 9) / 0.5)
-    assert whole.mining.weight(8, 9) == pytest.approx(0.2 * 3)
-    assert AttentionMining(model, AttentionMiningConfig(weight=0.0)).weight(8, 9) == 0
+    # of two epochs of warm-up half an epoch is done, then three
+    assert whole.mining.weight(2, 0.5) == pytest.approx(0.2 * 3 * 0.5 / 2)
+    assert whole.mining.weight(8, 3.0) == pytest.approx(0.2 * 3)
+    assert AttentionMining(model, AttentionMiningConfig(weight=0.0)).weight(8, 3.0) == 0

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from camground.data.pairs import Pairs
 from camground.features.store import FeatureStore
+from camground.grounder.batches import GroundingData, ProposalTable
 from camground.grounder.grounder import Grounder
 from camground.grounder.loading import load_grounder
 from camground.matcher.matcher import load_matcher
@@ -20,7 +22,7 @@ from camground.study.checkpoints import load_checkpoint
 from camground.study.errors import UserError
 from camground.training import loop
 from camground.training.grounder import image_eraser
-from camground.training.loop import EPOCHS
+from camground.training.loop import VAL_PER_IMAGE, Validation
 from camground.training.objective import Objective
 from conftest import REPOSITORY
 from tiny_grounder import tiny_batch, tiny_matcher
@@ -42,7 +44,7 @@ def test_every_variant_of_the_study_trains_and_grounds(name: str) -> None:
     model = Grounder(tiny_matcher(), variant.grounder).double().train()
     objective = Objective(model, variant.losses).double()
     batch = tiny_batch(swapped=(0, 1, 2), false=(True, True, False))
-    values = objective(batch, 1, 2)
+    values = objective(batch, 1, 1.0)
     values["loss"].backward()
     assert torch.isfinite(values["loss"])
     stem = model.matcher.trunk.stem.weight
@@ -92,36 +94,76 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(
     class Interrupted(Exception):
         pass
 
-    losses = {"attention_mining": {"warmup": 1.0, "every": 1}}  # so the step counts
+    losses = {"attention_mining": {"warmup": 4.0, "every": 1}}  # so the step counts
     whole = run_train(paths, tmp_path / "whole", losses=losses, epochs=3, batch_size=2)
-    scores, count = loop.mean_scores, iter(range(9))
+    joined, count = loop.joined, iter(range(9))
 
-    def stop(parts: list[dict[str, float]]) -> dict[str, float]:
+    def stop(parts: list[Validation]) -> Validation:
         if next(count) == 2:
             raise Interrupted
-        return scores(parts)
+        return joined(parts)
 
     options = {"losses": losses, "epochs": 3, "batch_size": 2, "resume": tmp_path / "resume"}
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "mean_scores", stop)
+        patch.setattr(loop, "joined", stop)
         with pytest.raises(Interrupted):
             run_train(paths, tmp_path / "two", **options)
-    assert torch.load(tmp_path / "resume" / "resume.pt", weights_only=True)["epoch"] == 1
+    assert torch.load(tmp_path / "resume" / "resume.pt", weights_only=True)["done"] == 2
     two = run_train(paths, tmp_path / "two", **options)
     assert not list((tmp_path / "resume").iterdir())
     expected, resumed = (load_checkpoint(folder)[1] for folder in (whole, two))
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    for name in ("history.parquet", "val_boxes.parquet"):
+        assert (whole / name).read_bytes() == (two / name).read_bytes()
 
 
-def test_every_epoch_is_kept_where_the_config_says_so(paths: dict[str, Path], tmp_path: Path) -> None:
-    folder = run_train(paths, tmp_path / "out", keep_epochs=True, epochs=3)
-    kept = sorted(path.name for path in (folder / EPOCHS).iterdir())
-    assert kept == ["001", "002", "003"]
+def test_the_boxes_that_each_epoch_chooses_on_val_are_recorded(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    """Those of the highest score; null for an image without proposals."""
+    proposals = tables.read("proposals", paths["proposals"])
+    few = {**paths, "proposals": tmp_path / "proposals.parquet"}
+    tables.write("proposals", proposals[proposals["image_id"] != "i4"], few["proposals"])
+    folder = run_train(few, tmp_path / "out", epochs=3, batch_size=2, learning_rate=0.01)
+    rows = tables.read("val_boxes", folder / "val_boxes.parquet")
+    # three images of three phrases; one image alone at the end of an epoch is no batch
+    assert rows.groupby("epoch").size().tolist() == [2 * VAL_PER_IMAGE] * 3
+    assert rows["step"].tolist() == rows["epoch"].tolist()
+    expressions = tables.read("expressions", paths["expressions"]).set_index("expression_id")
+    of_row = expressions.loc[rows["expression_id"]]
+    assert set(of_row["split"]) == {"val"}
+    assert (rows["box_xyxy"].isna().to_numpy() == (of_row["image_id"] == "i4").to_numpy()).all()
+    # those of the chosen epoch are what its checkpoint says
     best = json.loads((folder / "summary.json").read_text())["best_epoch"]
-    chosen = load_checkpoint(folder / EPOCHS / f"{best:03d}")[1]
-    assert all(torch.equal(chosen[name], value) for name, value in load_checkpoint(folder)[1].items())
-    assert not (run_train(paths, tmp_path / "plain", epochs=1) / EPOCHS).exists()
+    model, pairs = load_grounder(folder).model, Pairs(few["images"], few["expressions"], "val", ["phrase"])
+    table, store = ProposalTable(few["images"], few["proposals"]), FeatureStore(few["features"])
+    data = GroundingData(pairs, store, table, few["cams"], 0.5)
+    (indices,) = pairs.in_order(64)
+    with torch.no_grad():
+        output = model(*data.load(indices, CPU).inputs)
+    sizes = torch.from_numpy(table.sizes[pairs.image_rows[indices.expressions]]).tile(2)
+    chosen = output.candidates.boxes[range(9), output.scores.argmax(-1)] * sizes
+    named = dict(zip((pairs.expression_ids[row] for row in indices.expressions), chosen, strict=True))
+    recorded = rows[(rows["epoch"] == best) & rows["box_xyxy"].notna()]
+    assert len(recorded) >= VAL_PER_IMAGE
+    for row in recorded.itertuples():
+        np.testing.assert_allclose(row.box_xyxy, named[row.expression_id].numpy(), atol=1e-3)
+
+
+def test_a_training_that_ends_by_patience_does_not_depend_on_its_limit(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    """With mining, whose weight rises in epochs."""
+    options = {"losses": {"attention_mining": {"warmup": 3.0, "every": 1}}, "learning_rate": 0.3}
+    low, high = (
+        run_train(paths, tmp_path / str(limit), epochs=limit, patience=2, **options) for limit in (10, 20)
+    )
+    for name in ("checkpoint.safetensors", "history.parquet", "val_boxes.parquet"):
+        assert (low / name).read_bytes() == (high / name).read_bytes()
+    summary = json.loads((high / "summary.json").read_text())
+    assert summary["epochs"] == summary["best_epoch"] + 2 < 10
+    assert summary["limit_reached"] is False
 
 
 def test_a_training_in_bfloat16_has_finite_losses(paths: dict[str, Path], tmp_path: Path) -> None:
@@ -181,7 +223,7 @@ def test_pixels_of_each_texts_own_photograph_are_erased(photographs: dict[str, P
     objective = Objective(
         Grounder(tiny_matcher(), STUDY.grounder).double(), type(STUDY.losses).parse(losses), spy
     )
-    objective(batch, 1, 2)
+    objective(batch, 1, 1.0)
     assert rows == [[7, 5, 5]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from camground.study.devices import prepare_torch
 from camground.study.errors import UserError
 from camground.study.optimiser import OptimiserConfig
-from camground.training.loop import Fit, fit
+from camground.training.average import DECAY
+from camground.training.loop import Fit, Validation, fit
 
 
 class Interrupted(Exception):
@@ -34,16 +36,16 @@ def run(
     y = x.sum(1, keepdim=True)
     count = itertools.count(1)
 
-    def validate() -> dict[str, float]:
+    def validate() -> Validation:
         if stop_after is not None and next(count) > stop_after:
             raise Interrupted
-        return {"score": -float(((model(x) - y) ** 2).mean())}
+        return Validation({"score": -float(((model(x) - y) ** 2).mean())}, model(x)[:4].T)
 
     fitted = fit(
         model,
         lambda rng: iter(np.split(rng.permutation(64), 8)),
         8,
-        lambda batch, step, total: {"loss": ((model(x[batch]) - y[batch]) ** 2).mean()},
+        lambda batch, step, epoch: {"loss": ((model(x[batch]) - y[batch]) ** 2).mean()},
         validate,
         OptimiserConfig(epochs=epochs, learning_rate=0.02),
         seed=3,
@@ -63,11 +65,13 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(tmp_path: Path) 
     whole, fitted = run(tmp_path, "whole")
     with pytest.raises(Interrupted):
         run(tmp_path, "broken", stop_after=2)
-    assert torch.load(tmp_path / "broken.pt", weights_only=True)["epoch"] == 1
+    assert torch.load(tmp_path / "broken.pt", weights_only=True)["done"] == 2
     resumed, again = run(tmp_path, "broken")
     assert same_parameters(whole, resumed)
     assert [row["value"] for row in fitted.history] == [row["value"] for row in again.history]
     assert fitted.best_epoch == again.best_epoch
+    for before, after in zip(fitted.boxes, again.boxes, strict=True):
+        assert torch.equal(before, after)
 
 
 def test_a_resume_file_of_another_identity_or_a_torn_one_is_passed_over(tmp_path: Path) -> None:
@@ -127,14 +131,14 @@ class Number(nn.Module):
 def fit_number(
     losses: Any, scores: Iterator[float] | None = None, steps: int = 4, **config: Any
 ) -> tuple[Number, Fit]:
-    """Fit one number: losses(weight, step, total) gives the terms, `scores` what each validation says."""
+    """Fit one number: losses(weight, step, epoch) gives the terms, `scores` what each validation says."""
     model = Number()
     fitted = fit(
         model,
         lambda rng: iter(range(steps)),
         steps,
-        lambda batch, step, total: losses(model.weight, step, total),
-        lambda: {"score": next(scores) if scores else 0.0},
+        lambda batch, step, epoch: losses(model.weight, step, epoch),
+        lambda: Validation({"score": next(scores) if scores else 0.0}),
         OptimiserConfig(**config),
         seed=0,
         label="a training",
@@ -143,8 +147,8 @@ def fit_number(
 
 
 def test_a_value_of_some_steps_is_logged_as_its_mean_over_those_steps() -> None:
-    def losses(weight: Tensor, step: int, total: int) -> dict[str, Tensor]:
-        assert total == 8
+    def losses(weight: Tensor, step: int, epoch: float) -> dict[str, Tensor]:
+        assert epoch == step / 4
         sometimes = {"mined": torch.tensor(float(step))} if step % 2 else {}
         return {"loss": weight.square(), **sometimes}
 
@@ -163,13 +167,80 @@ def test_training_stops_when_the_score_has_not_risen_for_patience_epochs() -> No
 def test_the_parameters_of_the_best_epoch_are_left_in_the_model() -> None:
     kept = []
 
-    def losses(weight: Tensor, step: int, total: int) -> dict[str, Tensor]:
+    def losses(weight: Tensor, step: int, epoch: float) -> dict[str, Tensor]:
         kept.append(weight.item())
         return {"loss": weight}
 
     model, fitted = fit_number(losses, iter([1.0, 5.0, 2.0]), epochs=3)
     assert fitted.best_epoch == 1
-    assert model.weight.item() == kept[8]  # as the third epoch found it
+    # the average up to the third epoch's first step, which finds kept[8]
+    average = kept[0]
+    for step, weight in enumerate(kept[1:9]):
+        decay = min(DECAY, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
+    assert model.weight.item() == pytest.approx(average, abs=1e-7)
+    assert average > kept[8]
+
+
+def test_the_average_is_validated_and_the_weights_train_on() -> None:
+    model = Number()
+    model.frozen = nn.Parameter(torch.zeros(()), requires_grad=False)
+    found, validated = [], []
+
+    def losses(batch: int, step: int, epoch: float) -> dict[str, Tensor]:
+        found.append(model.weight.item())
+        return {"loss": model.weight + model.frozen}
+
+    def validate() -> Validation:
+        validated.append(model.weight.item())
+        return Validation({"score": float(len(validated))})
+
+    fit(model, lambda rng: iter(range(2)), 2, losses, validate, OptimiserConfig(epochs=3), 0, label="it")
+    assert found == sorted(found, reverse=True)  # no step from the average
+    assert len(set(found)) == 6
+    for epoch, average in enumerate(validated[:2], 1):
+        assert found[2 * epoch] < average < found[0]
+    assert model.weight.item() == validated[2]
+    assert model.frozen.item() == 0
+
+
+def test_the_learning_rate_rises_over_the_first_epoch_and_stays() -> None:
+    _, fitted = fit_number(lambda weight, *_: {"loss": weight.square()}, epochs=3, learning_rate=0.5)
+    rates = [row["value"] for row in fitted.history if row["name"] == "learning_rate"]
+    assert rates == [0.5] * 3
+    steps: list[float] = []
+
+    def losses(weight: Tensor, step: int, epoch: float) -> dict[str, Tensor]:
+        steps.append(weight.item())
+        return {"loss": weight}  # Adam's step is then the learning rate
+
+    fit_number(losses, epochs=2, learning_rate=1e-3)
+    moved = [before - after for before, after in pairwise(steps)]
+    assert moved == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3, 1e-3], rel=0.05)
+
+
+def test_a_training_that_ends_by_patience_does_not_depend_on_its_limit() -> None:
+    scores = [1.0, 3.0, 2.0, 2.5, 9.0]
+    trained = [
+        fit_number(lambda weight, *_: {"loss": weight.square()}, iter(scores), epochs=limit, patience=2)
+        for limit in (4, 10, 20)
+    ]
+    assert len({model.weight.item() for model, _ in trained}) == 1
+    assert [fitted.history for _, fitted in trained] == [trained[0][1].history] * 3
+    assert [(fitted.epochs, fitted.limit_reached) for _, fitted in trained] == [(4, False)] * 3
+
+
+def test_a_training_that_would_have_gone_on_says_so() -> None:
+    for patience in (0, 2):
+        _, fitted = fit_number(
+            lambda weight, *_: {"loss": weight.square()}, iter([1.0, 3.0, 2.0]), epochs=3, patience=patience
+        )
+        assert (fitted.epochs, fitted.limit_reached) == (3, True)
+
+
+def test_a_score_that_is_not_finite_is_named() -> None:
+    with pytest.raises(UserError, match="a training: the val score is nan at step 4; lower the"):
+        fit_number(lambda weight, *_: {"loss": weight}, iter([float("nan")]), epochs=1)
 
 
 def test_a_loss_that_is_not_finite_is_named() -> None:
@@ -192,7 +263,7 @@ class Unbounded(torch.autograd.Function):
 def test_a_gradient_that_is_not_finite_is_refused_before_it_reaches_the_parameters() -> None:
     model = Number()
 
-    def losses(batch: int, step: int, total: int) -> dict[str, Tensor]:
+    def losses(batch: int, step: int, epoch: float) -> dict[str, Tensor]:
         return {"loss": Unbounded.apply(model.weight) if step == 3 else model.weight * 0}
 
     with pytest.raises(UserError, match="a training: the gradient is inf at step 3; lower the"):
@@ -201,7 +272,7 @@ def test_a_gradient_that_is_not_finite_is_refused_before_it_reaches_the_paramete
             lambda rng: iter(range(2)),
             2,
             losses,
-            lambda: {"score": 0.0},
+            lambda: Validation({"score": 0.0}),
             OptimiserConfig(epochs=2),
             seed=0,
             label="a training",
@@ -213,7 +284,7 @@ def test_parameters_of_a_slow_beginning_learn_at_their_share_of_the_rate() -> No
     model = nn.ModuleDict({"slow": Number(), "fast": Number()})
     rates = []
 
-    def losses(batch: int, step: int, total: int) -> dict[str, Tensor]:
+    def losses(batch: int, step: int, epoch: float) -> dict[str, Tensor]:
         values = [model[name].weight.item() for name in ("slow", "fast")]
         rates.append(values)
         return {"loss": model["slow"].weight + model["fast"].weight}
@@ -223,7 +294,7 @@ def test_parameters_of_a_slow_beginning_learn_at_their_share_of_the_rate() -> No
         lambda rng: iter(range(1)),
         1,
         losses,
-        lambda: {"score": float(len(rates))},
+        lambda: Validation({"score": float(len(rates))}),
         OptimiserConfig(epochs=2),
         seed=0,
         label="a training",

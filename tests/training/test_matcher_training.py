@@ -18,6 +18,7 @@ from camground.stages.matcher import matcher
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.training import loop
+from camground.training.loop import Validation
 from camground.training.matcher import batch_logits, swap_loss
 from tiny_grounder import CHANNELS, TEXT_WIDTH, tiny_matcher
 from tiny_study import make_study
@@ -123,19 +124,19 @@ def test_an_interrupted_training_goes_on_to_the_very_parameters(
         pass
 
     whole = load_matcher(train(paths, tmp_path / "whole"))
-    scores, count = loop.mean_scores, iter(range(9))
+    joined, count = loop.joined, iter(range(9))
 
-    def stop(parts: list[dict[str, float]]) -> dict[str, float]:
+    def stop(parts: list[Validation]) -> Validation:
         if next(count) == 1:
             raise Interrupted
-        return scores(parts)
+        return joined(parts)
 
     resume = tmp_path / "resume"
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "mean_scores", stop)
+        patch.setattr(loop, "joined", stop)
         with pytest.raises(Interrupted):
             train(paths, tmp_path / "two", resume)
-    assert torch.load(resume / "resume.pt", weights_only=True)["epoch"] == 0
+    assert torch.load(resume / "resume.pt", weights_only=True)["done"] == 1
     resumed = load_matcher(train(paths, tmp_path / "two", resume))
     assert not list(resume.iterdir())
     for name, value in whole.state_dict().items():

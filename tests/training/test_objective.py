@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from camground.data.pairs import PairBatch
 from camground.grounder.batches import GroundingBatch
 from camground.grounder.grounder import Grounder
 from camground.study.errors import UserError
 from camground.training.config import LossesConfig
 from camground.training.contrastive import info_nce, positives
-from camground.training.grounder import validation_scores
+from camground.training.grounder import validated
 from camground.training.objective import Objective
 from tiny_grounder import OFF, tiny_batch, tiny_grounder
 
@@ -33,7 +36,7 @@ def terms(model: Grounder, batch: GroundingBatch, step: int = 0, **losses: Any) 
     """The terms of a batch, with the same draws each time."""
     torch.manual_seed(0)
     objective = Objective(model, LossesConfig.parse(losses)).double()
-    values: dict[str, Tensor] = objective(batch, step, 2)
+    values: dict[str, Tensor] = objective(batch, step, step / 2)
     return values
 
 
@@ -106,11 +109,19 @@ def test_a_shared_image_equals_its_copies_in_the_terms_of_own_pairs(name: str) -
 def test_validation_is_the_losses_without_mining_and_without_gradients() -> None:
     objective = Objective(tiny_grounder(), LossesConfig())
     batch = tiny_batch(swapped=(0, 2), false=(True, False))
+    data: Any = SimpleNamespace(
+        load=lambda indices, device: batch,
+        proposals=SimpleNamespace(sizes=np.ones((2, 2), np.float32)),
+        pairs=SimpleNamespace(image_rows=np.array([0, 1, 1])),
+    )
+    rows = np.arange(3)
     torch.manual_seed(0)
-    expected = objective(batch, 1, 1, mine=False)
+    expected = objective(batch, 0, 9.0)
+    assert "erased_score" not in expected  # of two steps the second mines
+    assert "erased_score" in objective(batch, 1, 9.0)
     torch.manual_seed(0)
     with torch.no_grad():
-        scores = validation_scores(objective, batch)
+        scores = validated(objective, data, PairBatch(rows[:2], rows, rows, rows), torch.device("cpu")).values
     assert "erased_score" not in scores
     assert scores["score"] == -scores["loss"]
     for name, value in expected.items():

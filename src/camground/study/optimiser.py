@@ -10,7 +10,8 @@ from camground.study.section import Section
 
 
 class OptimiserConfig(Section):
-    """AdamW with linear warm-up and cosine decay, selected on val captions."""
+    """AdamW, whose learning rate rises over the first epoch and then stays. Validated on captions, chosen and
+    saved is a moving average of the weights, so a training's end does not depend on its limit, `epochs`."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
     """Passes over the training images, at most."""
@@ -21,8 +22,8 @@ class OptimiserConfig(Section):
     images_per_epoch: Annotated[int, Field(ge=2)] | None = None
     """An epoch ends after so many images, drawn anew each time; null: all of them."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate."""
+    """Learning rate after the first epoch."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward pass; bfloat16 is faster on processors and GPUs that have it."""
-    patience: Annotated[int, Field(ge=0)] = 0
-    """Epochs without a better val score before training stops; 0: never early."""
+    patience: Annotated[int, Field(ge=0)] = 2
+    """Epochs without a better val score that end a training; 0: the limit alone does."""

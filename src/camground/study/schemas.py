@@ -87,6 +87,14 @@ SCHEMAS: dict[str, pa.Schema] = {
         source=TEXT,
     ),
     "history": _schema(step=INT64, epoch=FLOAT64, name=TEXT, value=FLOAT64),
+    # The box of the highest score, no vote, after each epoch from 1, for the expressions of val that choose
+    # the epoch. No target is in it. Null for an image without proposals, which Parquet cannot say of a `BOX`.
+    "val_boxes": _schema(epoch=INT32, step=INT64, expression_id=TEXT, box_xyxy=_nullable(FLOATS)),
+    # What choosing by captions can be compared with: after each epoch from 1 the score on val captions, and
+    # the accuracy at IoU 0.5 of `val_boxes` over their n expressions with a target.
+    "learning_curve": _schema(
+        variant=TEXT, seed=INT32, epoch=INT32, step=INT64, score=FLOAT64, accuracy=FLOAT64, n=INT64
+    ),
     "predictions": _schema(
         expression_id=TEXT,
         # rank of the chosen proposal; -1 where the box is none of the proposals

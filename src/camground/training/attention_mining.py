@@ -46,12 +46,13 @@ class AttentionMining:
         self.score, self.config = ImageProbability(grounder), config
         self._erase_image = erase_image
 
-    def weight(self, step: int, total: int) -> float:
-        """The weight at this step of `total`: it grows during the warm-up; 0 except at every n-th step."""
+    def weight(self, step: int, epoch: float) -> float:
+        """The weight at this step, with so many epochs done: it grows during the warm-up; 0 except at every
+        n-th step."""
         config = self.config
         if not config.weight or (step + 1) % config.every:
             return 0.0
-        return config.weight * config.every * min(1.0, step / total / max(config.warmup, 1e-9))
+        return config.weight * config.every * min(1.0, epoch / max(config.warmup, 1e-9))
 
     def __call__(self, batch: GroundingBatch, output: GroundingOutput) -> dict[str, Tensor]:
         """S(I*, q) and the other terms, scalars; their weighted sum is "mining_sum"."""

@@ -46,8 +46,8 @@ class AttentionMiningConfig(Section):
     """Steepness of the soft mask; 100 leaves no gradient."""
     sigma: Share = 0.4
     """Threshold of the soft mask, a share of the map's maximum."""
-    warmup: Share = 0.3
-    """Share of the training until mining reaches its weight."""
+    warmup: Annotated[float, Field(ge=0)] = 1.0
+    """Epochs until mining reaches its weight."""
     every: Annotated[int, Field(ge=1)] = 2
     """Mine at every n-th step with n times the weight: a step with a second derivative costs twice one
     without."""
@@ -94,15 +94,13 @@ class TunedConfig(Section):
 class GrounderOptimiserConfig(OptimiserConfig):
     """How the grounder is trained."""
 
-    epochs: Annotated[int, Field(ge=1)] = 3
+    epochs: Annotated[int, Field(ge=1)] = 20
     """Passes over the training images, at most."""
 
 
 class TrainConfig(Section):
     """Training of the grounder, which starts from the matcher."""
 
-    keep_epochs: bool = False
-    """Keep every epoch's checkpoint, for `camground selection`."""
     tuned: TunedConfig = TunedConfig()
     """How much of the frozen networks trains too."""
     optimiser: GrounderOptimiserConfig = GrounderOptimiserConfig()

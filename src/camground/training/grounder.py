@@ -1,7 +1,7 @@
 """Training the grounder of one variant and seed, from image-sentence pairs and CAMs alone.
 
 Selected on captions: the epoch whose losses on the val split, mining left out, are lowest. No box of any
-target is among the inputs.
+target is among the inputs; the boxes that each epoch chooses on val are left for `evaluate` to measure.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from camground.features.backbone import Backbone
 from camground.features.config import FeaturesConfig
 from camground.features.store import FeatureStore
 from camground.features.tuned import PREFIX, TunedFeatures, TunedStore, backbone_pass, load_pixels
-from camground.grounder.batches import GroundingBatch, GroundingData, ProposalTable
+from camground.grounder.batches import GroundingData, ProposalTable
 from camground.grounder.config import GrounderConfig
 from camground.grounder.erasing import erase
-from camground.grounder.grounder import Grounder
+from camground.grounder.grounder import Grounder, GroundingOutput
 from camground.matcher.matcher import load_matcher
 from camground.study import tables
 from camground.study.devices import prepare_torch
 from camground.study.progress import log
 from camground.training.attention_mining import EraseImage
 from camground.training.config import LossesConfig, TrainConfig
-from camground.training.loop import run_training, training_pairs
+from camground.training.loop import Validation, run_training, training_pairs
 from camground.training.objective import Objective
 
 
@@ -75,8 +75,8 @@ def train_grounder(
     if networks is not None:
         trainable["features"] = networks  # `PREFIX` of their parameters
 
-    def step_losses(batch: PairBatch, step: int, total: int) -> dict[str, Tensor]:
-        values: dict[str, Tensor] = objective(data.load(batch, device), step, total)
+    def step_losses(batch: PairBatch, step: int, epoch: float) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = objective(data.load(batch, device), step, epoch)
         return values
 
     def parameters() -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ def train_grounder(
         trainable,
         *pairs,
         step_losses,
-        lambda batch: validation_scores(objective, val.load(batch, device)),
+        lambda batch: validated(objective, val, batch, device),
         train.optimiser,
         seed,
         label=f"{variant}/s{seed}",
@@ -109,17 +109,27 @@ def train_grounder(
         parameters=parameters,
         output=output,
         resume=resume,
-        keep_epochs=train.keep_epochs,
         slow={PREFIX: tuned.rate},
     )
 
 
-def validation_scores(objective: Objective, batch: GroundingBatch) -> dict[str, float]:
-    """The losses on a batch of the val split without mining; "score" is minus their sum.
+def validated(
+    objective: Objective, data: GroundingData, indices: PairBatch, device: torch.device
+) -> Validation:
+    """The losses on a batch of the val split without mining, and the boxes of the highest scores.
 
-    It depends on captions, their swaps and the teacher, never on a box."""
-    values = {name: float(value) for name, value in objective(batch, 1, 1, mine=False).items()}
-    return {**values, "score": -values["loss"]}
+    "score" is minus the losses' sum: it depends on captions, their swaps and the teacher, never on a box of
+    a target. `evaluate` compares the boxes with the targets, once all trainings are done.
+    """
+    batch = data.load(indices, device)
+    output: GroundingOutput = objective.grounder(*batch.inputs)
+    terms = objective.without_mining(batch, output)
+    values = {name: float(value) for name, value in terms.items()}
+    best, chosen = output.scores.max(-1)
+    boxes = output.candidates.boxes[torch.arange(len(best), device=device), chosen]
+    boxes = boxes.masked_fill(~best.isfinite().unsqueeze(1), torch.nan).cpu()
+    sizes = data.proposals.sizes[data.pairs.image_rows[indices.expressions]]
+    return Validation({**values, "score": -values["loss"]}, boxes * torch.from_numpy(np.tile(sizes, 2)))
 
 
 def image_eraser(

@@ -1,9 +1,11 @@
 """The training loop of the matcher and of the grounder, on a CPU or a GPU.
 
-AdamW with linear warm-up and cosine decay, gradient clipping, selection on a validation score that
-knows captions only, and a checkpoint after every epoch from which an interrupted run resumes and ends
-with the very bytes that an uninterrupted one would have written: the random numbers of an epoch depend on the
-seed and the epoch alone.
+AdamW at a learning rate that rises over the first epoch and then stays, gradient clipping, and a moving
+average of the weights, which is validated after every epoch on a score that knows captions only; the best
+epoch's is left. A training ends once the score has not risen for `patience` epochs, and nothing in it depends
+on its limit, `epochs`. After every epoch a checkpoint is written from which an interrupted run resumes and
+ends with the very bytes that an uninterrupted one would have written: the random numbers of an epoch depend
+on the seed and the epoch alone.
 """
 
 from __future__ import annotations
@@ -29,135 +31,155 @@ from camground.study.errors import UserError
 from camground.study.optimiser import OptimiserConfig
 from camground.study.progress import log
 from camground.study.provenance import config_digest, file_digest
+from camground.training.average import WeightAverage
 
 WEIGHT_DECAY = 0.01  # of matrices; vectors do not decay
-WARMUP_SHARE = 0.1  # of all steps
 CLIP_NORM = 1.0
-EPOCHS = "epochs"  # folder of the checkpoints that `train.keep_epochs` keeps
+# Expressions of each image of val that choose the epoch, at most.
+VAL_PER_IMAGE = 3
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a model says of val: named values, of which "score" chooses the epoch, and, where it chooses
+    boxes, those of the N expressions, (N, 4) xyxy in pixels, nan without a candidate."""
+
+    values: dict[str, float]
+    boxes: Tensor | None = None
 
 
 @dataclass
 class Fit:
-    """What `fit` reports: the best validation score, its epoch from 0, seconds, and all logged values."""
+    """What `fit` reports.
+
+    best_score, best_epoch: the best validation score and its epoch from 0. epochs: how many were trained.
+    limit_reached: they would have gone on but for the limit. history: all logged values. boxes: those of each
+    epoch's `Validation`, if any.
+    """
 
     best_score: float
     best_epoch: int
+    epochs: int
+    limit_reached: bool
     seconds: float
     history: list[dict[str, Any]]
+    boxes: list[Tensor]
 
 
 def fit(
     model: nn.Module,
     batches: Callable[[np.random.Generator], Iterator[Any]],
     steps_per_epoch: int,
-    losses: Callable[[Any, int, int], dict[str, Tensor]],
-    validate: Callable[[], dict[str, float]],
+    losses: Callable[[Any, int, float], dict[str, Tensor]],
+    validate: Callable[[], Validation],
     config: OptimiserConfig,
     seed: int,
     *,
     label: str,
     resume: Path | None = None,
     identity: str = "",
-    each_epoch: Callable[[int], None] | None = None,
     slow: Mapping[str, float] | None = None,
 ) -> Fit:
-    """Train `model` in place and leave the parameters of the best epoch in it.
+    """Train `model` in place and leave the average weights of the best epoch in it.
 
-    `losses(batch, step, total)` returns named scalars with their sum under "loss" (other names are
-    logged only, as means over the steps that have them); `step` counts from 0 to `total` over the whole
-    training, so what depends on it survives an interruption. `validate()`, called without gradients, returns
-    named values; the epoch with the highest "score" wins. `resume` is the file to resume from and to keep up
-    to date; one with another `identity` (see `identity_of`) is ignored. `each_epoch(n)` is called after the
-    n-th epoch, from 1, with the model as it then is. `slow`: prefixes of parameters' names, and the share
-    of the learning rate at which those learn. `UserError` when a loss or gradient is not finite.
+    `losses(batch, step, epoch)` returns named scalars with their sum under "loss" (other names are logged
+    only, as means over the steps that have them); `step` counts from 0 over the whole training and `epoch` is
+    how much of it is done, such as 1.5, so what depends on them survives an interruption. `validate()`,
+    called without gradients and with the average weights, says how good they are; the epoch with the highest
+    "score" wins. `resume` is the file to resume from and to keep up to date; one with another `identity` (see
+    `identity_of`) is ignored. `slow`: prefixes of parameters' names, and the share of the learning rate at
+    which those learn. `UserError` when a loss, a gradient or a score is not finite.
     """
     device = use_threads(None)
     model.to(device)
     groups = _groups(model, config.learning_rate, slow or {})
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=WEIGHT_DECAY)
-    total = max(1, config.epochs * steps_per_epoch)
-    warmup = max(1, round(WARMUP_SHARE * total))
-
-    def rate(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1.0, (step + 1) / max(1, steps_per_epoch))
+    )
+    average = WeightAverage(model)
     history: list[dict[str, Any]] = []
-    best_score, best_epoch, first, step, spent = -math.inf, -1, 0, 0, 0.0
-    best = _parameters(model)
+    boxes: list[Tensor] = []
+    best_score, best_epoch, done, step, spent = -math.inf, -1, 0, 0, 0.0
+    best = average.copy()
     saved = _resumable(resume, identity, device, label)
     if saved is not None:
         model.load_state_dict(saved["model"], strict=False)
+        average.values = saved["average"]
         optimiser.load_state_dict(saved["optimiser"])
         schedule.load_state_dict(saved["schedule"])
-        best, history = saved["best"], saved["history"]
+        best, history, boxes = saved["best"], saved["history"], saved["boxes"]
         best_score, best_epoch = saved["best_score"], saved["best_epoch"]
-        first, step, spent = saved["epoch"] + 1, saved["step"], saved["seconds"]
-        log.info("%s: resuming after epoch %d of %d", label, first, config.epochs)
+        done, step, spent = saved["done"], saved["step"], saved["seconds"]
+        log.info("%s: resuming after epoch %d", label, done)
+
+    def finite(name: str, value: float) -> float:
+        if not math.isfinite(value):
+            raise UserError(
+                f"{label}: the {name} is {value} at step {step}; lower the learning rate or the weight of the"
+                " newest loss term"
+            )
+        return value
+
+    def out_of_patience() -> bool:
+        return bool(config.patience) and done - 1 - best_epoch >= config.patience
 
     began = time.monotonic()
-    for epoch in range(first, config.epochs):
-        if config.patience and epoch - best_epoch > config.patience:
-            log.info("%s: no better score for %d epochs, stopping", label, config.patience)
-            break
-        torch.manual_seed(seed * 100_003 + epoch)
-        rng = np.random.default_rng([seed, epoch])
+    while done < config.epochs and not out_of_patience():
+        torch.manual_seed(seed * 100_003 + done)
+        rng = np.random.default_rng([seed, done])
         model.train()
         logged: dict[str, list[float]] = {}
         for batch in batches(rng):
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                values = losses(batch, step, total)
+                values = losses(batch, step, step / steps_per_epoch)
             optimiser.zero_grad(set_to_none=True)
             values["loss"].backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-            for name, value in (("loss", values["loss"]), ("gradient", norm)):
-                if not torch.isfinite(value):
-                    raise UserError(
-                        f"{label}: the {name} is {value.item()} at step {step}; lower the learning"
-                        " rate or the weight of the newest loss term"
-                    )
+            finite("loss", values["loss"].item())
+            finite("gradient", norm.item())
             optimiser.step()
             schedule.step()
+            average.update(step)
             step += 1
             for name, value in {**values, "gradient_norm": norm}.items():
                 logged.setdefault(name, []).append(float(value.detach()))
         model.eval()
-        with torch.no_grad():
-            checked = validate()
+        with torch.no_grad(), average.in_the_model():
+            validation = validate()
         means = {f"train/{name}": float(np.mean(each)) for name, each in logged.items()}
-        means |= {f"val/{name}": value for name, value in checked.items()}
+        means |= {f"val/{name}": value for name, value in validation.values.items()}
         means["learning_rate"] = optimiser.param_groups[0]["lr"]
         history += [
-            {"step": step, "epoch": float(epoch + 1), "name": name, "value": float(value)}
+            {"step": step, "epoch": float(done + 1), "name": name, "value": float(value)}
             for name, value in means.items()
         ]
-        if each_epoch is not None:
-            each_epoch(epoch + 1)
-        if checked["score"] > best_score:
-            # a plain number: a resume file may hold nothing else
-            best_score, best_epoch, best = float(checked["score"]), epoch, _parameters(model)
+        if validation.boxes is not None:
+            boxes.append(validation.boxes.cpu())
+        # a plain number: a resume file may hold nothing else
+        score = finite("val score", float(validation.values["score"]))
+        if score > best_score:
+            best_score, best_epoch, best = score, done, average.copy()
+        done += 1
         seconds = spent + time.monotonic() - began
         log.info(
-            "%s: epoch %d/%d, loss %.4f, val score %.4f, about %.0f s left",
-            label,
-            epoch + 1,
-            config.epochs,
-            means["train/loss"],
-            checked["score"],
-            seconds / (epoch + 1) * (config.epochs - epoch - 1),
+            "%s: epoch %d of at most %d, loss %.4f, val score %.4f, %d epochs without a better one, at most"
+            " %.0f s left",
+            *(label, done, config.epochs, means["train/loss"], score, done - 1 - best_epoch),
+            seconds / done * (config.epochs - done),
         )
         if resume is not None:
             state = {
-                "model": _parameters(model),
+                "model": average.weights(),
+                "average": average.values,
                 "optimiser": optimiser.state_dict(),
                 "schedule": schedule.state_dict(),
                 "best": best,
                 "history": history,
+                "boxes": boxes,
                 "best_score": best_score,
                 "best_epoch": best_epoch,
-                "epoch": epoch,
+                "done": done,
                 "step": step,
                 "seconds": seconds,
                 "identity": identity,
@@ -166,15 +188,16 @@ def fit(
                 torch.save(state, temporary)
     model.load_state_dict(best, strict=False)
     model.eval()
-    return Fit(best_score, best_epoch, spent + time.monotonic() - began, history)
+    seconds = spent + time.monotonic() - began
+    return Fit(best_score, best_epoch, done, not out_of_patience(), seconds, history, boxes)
 
 
 def run_training(
     model: nn.Module,
     train: Pairs,
     val: Pairs,
-    losses: Callable[[PairBatch, int, int], dict[str, Tensor]],
-    scores: Callable[[PairBatch], dict[str, float]],
+    losses: Callable[[PairBatch, int, float], dict[str, Tensor]],
+    validate: Callable[[PairBatch], Validation],
     config: OptimiserConfig,
     seed: int,
     *,
@@ -185,41 +208,43 @@ def run_training(
     parameters: Callable[[], Mapping[str, Tensor]],
     output: Path,
     resume: Path | None,
-    keep_epochs: bool = False,
     slow: Mapping[str, float] | None = None,
 ) -> None:
-    """`fit` on the pairs of `train`; checkpoint, resolved config, history and summary go into `output`.
+    """`fit` on the pairs of `train`; checkpoint, resolved config, history and summary go into `output`, and,
+    of a model that chooses boxes, the table `val_boxes`.
 
-    `scores(batch)`: the values of a batch of `val`, whose means choose the epoch. stage: the module whose
+    `validate(batch)`: of a batch of `val`; the means of its values choose the epoch. stage: the module whose
     code, with the files `inputs`, the parameters depend on. parameters: those of the checkpoint, as they then
-    are. resume: the folder to resume an interrupted training from, emptied at the end. keep_epochs: every
-    epoch's checkpoint goes into the folder `EPOCHS` too.
+    are. resume: the folder to resume an interrupted training from, emptied at the end.
     """
-    checks = list(val.epoch(config.batch_size, 1, np.random.default_rng(0)))
-
-    def keep(epoch: int) -> None:
-        save_checkpoint(output / EPOCHS / f"{epoch:03d}", parameters(), resolved)
-
+    checks = list(val.epoch(config.batch_size, VAL_PER_IMAGE, np.random.default_rng(0)))
+    steps_per_epoch = train.batches_per_epoch(config.batch_size, config.images_per_epoch)
     resume_file = resume / "resume.pt" if resume else None
     fitted = fit(
         model,
         lambda rng: train.epoch(config.batch_size, config.per_image, rng, config.images_per_epoch),
-        train.batches_per_epoch(config.batch_size, config.images_per_epoch),
+        steps_per_epoch,
         losses,
-        lambda: mean_scores([scores(check) for check in checks]),
+        lambda: joined([validate(check) for check in checks]),
         config,
         seed,
         label=label,
         resume=resume_file,
         identity=identity_of(stage, resolved, inputs) if resume else "",
-        each_epoch=keep if keep_epochs else None,
         slow=slow,
     )
     save_checkpoint(output, parameters(), resolved)
     tables.write("history", fitted.history, output / "history.parquet")
+    if fitted.boxes:
+        expressions = [val.expression_ids[row] for check in checks for row in check.expressions]
+        rows = _box_rows(expressions, fitted.boxes, steps_per_epoch)
+        tables.write("val_boxes", rows, output / "val_boxes.parquet")
     summary = {
         "best_score": fitted.best_score,
         "best_epoch": fitted.best_epoch + 1,
+        "epochs": fitted.epochs,
+        "steps": fitted.epochs * steps_per_epoch,
+        "limit_reached": fitted.limit_reached,
         "seconds": round(fitted.seconds, 2),
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "train_images": len(train.images),
@@ -243,21 +268,31 @@ def training_pairs(images: Path, expressions: Path, kinds: Sequence[str]) -> tup
     return train, val
 
 
-def mean_scores(parts: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each value over batches."""
-    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
+def joined(parts: list[Validation]) -> Validation:
+    """The means of the values of batches, and all their boxes."""
+    values = {name: float(np.mean([part.values[name] for part in parts])) for name in parts[0].values}
+    boxes = [part.boxes for part in parts if part.boxes is not None]
+    return Validation(values, torch.cat(boxes) if boxes else None)
+
+
+def _box_rows(expressions: list[str], by_epoch: list[Tensor], steps_per_epoch: int) -> list[dict[str, Any]]:
+    """Rows of the table `val_boxes`."""
+    return [
+        {
+            "epoch": epoch,
+            "step": epoch * steps_per_epoch,
+            "expression_id": expression,
+            "box_xyxy": None if math.isnan(box[0]) else box,
+        }
+        for epoch, boxes in enumerate(by_epoch, 1)
+        for expression, box in zip(expressions, boxes.tolist(), strict=True)
+    ]
 
 
 def identity_of(module: str, config: Mapping[str, Any], inputs: list[Path]) -> str:
     """A digest of all that a training depends on: the code of `module`, its config and its inputs."""
     files = [*code_files(module), *inputs]
     return config_digest({"config": config, "files": [file_digest(file) for file in files]})
-
-
-def _parameters(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the parameters that train; frozen networks stay as they are."""
-    named = model.named_parameters()
-    return {name: value.detach().clone() for name, value in named if value.requires_grad}
 
 
 def _groups(model: nn.Module, rate: float, slow: Mapping[str, float]) -> list[dict[str, Any]]:

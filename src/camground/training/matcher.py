@@ -18,7 +18,7 @@ from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher
 from camground.study.devices import prepare_torch
 from camground.training.contrastive import info_nce, positives, recall_at_1
-from camground.training.loop import run_training, training_pairs
+from camground.training.loop import Validation, run_training, training_pairs
 
 
 def train_matcher(
@@ -36,7 +36,7 @@ def train_matcher(
     train, val = training_pairs(images, expressions, config.kinds)
     model = Matcher(config, store.visual_channels, store.text_width)
 
-    def losses(batch: PairBatch, step: int, total: int) -> dict[str, Tensor]:
+    def losses(batch: PairBatch, step: int, epoch: float) -> dict[str, Tensor]:
         logits, positive = batch_logits(model, store, train, batch, config.pool)
         values = {"contrastive": info_nce(logits, positive)}
         loss = values["contrastive"]
@@ -47,16 +47,17 @@ def train_matcher(
             loss = loss + config.swaps * values["swaps"]
         return {"loss": loss, **values}
 
-    def scores(batch: PairBatch) -> dict[str, float]:
+    def validate(batch: PairBatch) -> Validation:
         logits, positive = batch_logits(model, store, val, batch)
-        return {"score": -float(info_nce(logits, positive)), "recall@1": float(recall_at_1(logits, positive))}
+        score, recall = -info_nce(logits, positive), recall_at_1(logits, positive)
+        return Validation({"score": float(score), "recall@1": float(recall)})
 
     run_training(
         model,
         train,
         val,
         losses,
-        scores,
+        validate,
         config.optimiser,
         config.seed,
         label="matcher",

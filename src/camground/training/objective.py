@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from camground.grounder.batches import GroundingBatch
-from camground.grounder.grounder import Grounder, Images
+from camground.grounder.grounder import Grounder, GroundingOutput, Images
 from camground.matcher.matcher import Texts
 from camground.training.attention_mining import AttentionMining, EraseImage
 from camground.training.config import LossesConfig
@@ -20,8 +20,8 @@ from camground.training.reconstruction import Reconstruction, text_vectors
 class Objective(nn.Module):
     """All losses of one batch; the grounder and whatever else the losses need are its modules.
 
-    `forward(batch, step, total)`, step from 0 of total steps of the whole training, returns named scalars,
-    the sum as "loss". `mine` False leaves attention mining out. It keeps no state between steps.
+    `forward(batch, step, epoch)`, step from 0 and epochs done as of `training.loop.fit`, returns named
+    scalars, the sum as "loss". It keeps no state between steps.
     """
 
     def __init__(
@@ -35,10 +35,19 @@ class Objective(nn.Module):
         )
         self.mining = AttentionMining(grounder, config.attention_mining, erase_image)
 
-    def forward(self, batch: GroundingBatch, step: int, total: int, mine: bool = True) -> dict[str, Tensor]:
+    def forward(self, batch: GroundingBatch, step: int, epoch: float) -> dict[str, Tensor]:
+        mining_weight = self.mining.weight(step, epoch)
+        order = self.config.attention_mining.order if mining_weight else "none"
+        output = self.grounder(*batch.inputs, order)
+        values = self.without_mining(batch, output)
+        if mining_weight:
+            values |= self.mining(batch, output)
+            values["loss"] = values["loss"] + mining_weight * values["mining_sum"]
+        return values
+
+    def without_mining(self, batch: GroundingBatch, output: GroundingOutput) -> dict[str, Tensor]:
+        """All terms but that of attention mining, of what the grounder gives for the batch."""
         config = self.config
-        mining_weight = self.mining.weight(step, total) if mine else 0.0
-        output = self.grounder(*batch.inputs, config.attention_mining.order if mining_weight else "none")
         images = _one_row_per_image(output.images, batch.owner, len(batch.features))
         logits = self.grounder.contrastive_logits(images, output.texts)
         positive = positives(batch.owner, batch.text_ids, len(batch.features))
@@ -72,9 +81,6 @@ class Objective(nn.Module):
                 output.scores, output.regions, valid, target, batch.text_ids
             )
             loss = loss + config.reconstruction * values["reconstruction"]
-        if mining_weight:
-            values |= self.mining(batch, output)
-            loss = loss + mining_weight * values["mining_sum"]
         return {"loss": loss, **values}
 
     def _swaps(
