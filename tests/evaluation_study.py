@@ -119,6 +119,7 @@ def predict(paths: dict[str, Path], path: Path, offset: float = 0.0, own_map: bo
                 "expression_id": target.expression_id,
                 "rank": 1,
                 "box_xyxy": box.tolist(),
+                "chosen_box_xyxy": box.tolist(),
                 "score": 0.5,
                 "cam_height": CELLS if own_map else None,
                 "cam_width": CELLS if own_map else None,

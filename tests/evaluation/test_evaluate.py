@@ -53,6 +53,18 @@ def test_the_true_box_is_right_everywhere(paths: dict[str, Path], tmp_path: Path
     assert value(means, "cam_coverage") > 0.6
 
 
+def test_the_chosen_box_is_measured_beside_the_voted_one(paths: dict[str, Path], tmp_path: Path) -> None:
+    """The study's read-out must not hide what the choice alone is worth."""
+    rows = predictions(paths, tmp_path)
+    moved = predictions(paths, tmp_path, offset=6.0)
+    rows["chosen_box_xyxy"] = moved["box_xyxy"]
+    means, alone = results(paths, rows)[1], results(paths, moved)[1]
+    for metric in ("acc@0.25", "acc@0.5", "acc@0.75", "iou"):
+        assert value(means, metric) == 1
+        assert value(means, f"{metric}_unvoted") == value(alone, metric)
+    assert value(alone, "acc@0.75") < 1
+
+
 def test_means_are_of_outcomes_and_groups_part_them(paths: dict[str, Path], tmp_path: Path) -> None:
     outcomes, means = results(paths, predictions(paths, tmp_path, offset=6.0))
     test = outcomes[(outcomes["split"] == "test") & (outcomes["name"] == "iou")]
@@ -187,10 +199,11 @@ def test_bad_predictions_are_named(paths: dict[str, Path], tmp_path: Path) -> No
         results(paths, rows.assign(expression_id=["nobody", *rows["expression_id"][1:]]))
     with pytest.raises(UserError, match="twice"):
         results(paths, pd.concat([rows, rows.iloc[:1]]))
-    broken = rows.copy()
-    broken["box_xyxy"] = [[float("nan"), 0, 1, 1], *rows["box_xyxy"][1:]]
-    with pytest.raises(UserError, match="not finite"):
-        results(paths, broken)
+    for column in ("box_xyxy", "chosen_box_xyxy"):
+        broken = rows.copy()
+        broken[column] = [[float("nan"), 0, 1, 1], *rows[column][1:]]
+        with pytest.raises(UserError, match=f" {column} of expression .* is not finite"):
+            results(paths, broken)
     with pytest.raises(UserError, match="bytes"):
         results(paths, rows.assign(cam_height=5))
 

@@ -118,6 +118,8 @@ def test_the_tables_hold_what_the_forward_pass_gives(paths: dict[str, Path], tmp
         np.testing.assert_allclose(prediction["box_xyxy"], boxes[row].numpy() * size, atol=1e-3)
         assert prediction["score"] == pytest.approx(grounded.scores[row].max().item(), abs=1e-4)
         chosen = int(grounded.scores[row].argmax())
+        chosen_box = grounded.candidates.boxes[row, chosen].numpy() * size
+        np.testing.assert_allclose(prediction["chosen_box_xyxy"], chosen_box, atol=1e-3)
         assert prediction["rank"] == (chosen if chosen < count else -1)
         image_score = grounded.image_score.logit[row].sigmoid().item()
         assert prediction["image_score"] == pytest.approx(image_score, abs=1e-5)

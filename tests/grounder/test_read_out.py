@@ -17,12 +17,11 @@ ALONE = VotingConfig(iou=1.0)
 def candidates() -> tuple[Proposals, Tensor]:
     """Three boxes, of which the first two overlap, and their scores."""
     boxes = torch.tensor([[[0.0, 0, 0.4, 0.4], [0.0, 0, 0.4, 0.6], [0.6, 0.6, 1, 1]]])
-    scores = torch.log(torch.tensor([[3.0, 1.0, 2.0]]))
-    return Proposals(boxes, torch.ones(1, 3), torch.ones(1, 3, dtype=torch.bool)), scores
+    return Proposals(boxes, torch.ones(1, 3), torch.ones(1, 3, dtype=torch.bool)), torch.tensor([[3.0, 1, 2]])
 
 
 def config(**changes: float) -> VotingConfig:
-    return VotingConfig(**{"iou": 0.5, "temperature": 1.0, "map_weight": 1.0, **changes})
+    return VotingConfig(**{"iou": 0.5, "decay": 0.5, "map_weight": 1.0, **changes})
 
 
 def test_without_voting_the_best_box_is_the_answer() -> None:
@@ -30,18 +29,45 @@ def test_without_voting_the_best_box_is_the_answer() -> None:
     assert read_out(ALONE, proposals, scores, 3)[0].tolist() == pytest.approx([0, 0, 0.4, 0.4])
 
 
-def test_boxes_that_overlap_the_best_vote_by_their_scores() -> None:
+def test_boxes_that_overlap_the_best_vote_by_their_rank_among_them() -> None:
     proposals, scores = candidates()
-    box = read_out(config(), proposals, scores, 3)
-    assert box[0].tolist() == pytest.approx([0, 0, 0.4, 0.75 * 0.4 + 0.25 * 0.6])
-    equal = read_out(config(temperature=1e6), proposals, scores, 3)
-    assert equal[0].tolist() == pytest.approx([0, 0, 0.4, 0.5], abs=1e-4)
+    # the third box scores higher than the second, but is elsewhere: the second is the next
+    box = read_out(config(decay=0.25), proposals, scores, 3)
+    assert box[0].tolist() == pytest.approx([0, 0, 0.4, 0.8 * 0.4 + 0.2 * 0.6])
+    equal = read_out(config(decay=1), proposals, scores, 3)
+    assert equal[0].tolist() == pytest.approx([0, 0, 0.4, 0.5])
+    tied = read_out(config(decay=0.25), proposals, torch.ones(1, 3), 3)
+    assert torch.equal(tied, equal)
+
+
+def test_the_scale_of_the_scores_does_not_matter() -> None:
+    """Methods whose scores spread differently are read out alike."""
+    draw = torch.Generator().manual_seed(0)
+    corners = torch.rand(50, 12, 2, generator=draw, dtype=torch.float64) * 0.4
+    sides = 0.2 + torch.rand(50, 12, 2, generator=draw, dtype=torch.float64) * 0.3
+    boxes = torch.cat([corners, corners + sides], -1)
+    valid = torch.rand(50, 12, generator=draw) < 0.9
+    proposals = Proposals(boxes, torch.ones(50, 12), valid)
+    scores = torch.randn(50, 12, generator=draw, dtype=torch.float64).masked_fill(~valid, -torch.inf)
+    voting = config(iou=0.3, map_weight=0.1)
+    box = read_out(voting, proposals, scores, 10)
+    assert not torch.equal(box, read_out(ALONE, proposals, scores, 10))
+    for changed in (scores + 7, scores * 10, scores / 10, scores.exp()):
+        assert torch.equal(read_out(voting, proposals, changed, 10), box)
+
+
+def test_the_order_of_the_candidates_does_not_matter() -> None:
+    proposals, scores = candidates()
+    turned = torch.tensor([2, 1, 0])
+    other = Proposals(proposals.boxes[:, turned], proposals.objectness, proposals.valid)
+    box = read_out(config(), other, scores[:, turned], 3)
+    assert torch.allclose(box, read_out(config(), proposals, scores, 3))
 
 
 def test_padding_has_no_vote() -> None:
     proposals, scores = candidates()
     proposals.valid[0, 1], scores[0, 1] = False, -torch.inf
-    box = read_out(config(temperature=5), proposals, scores, 3)
+    box = read_out(config(decay=1), proposals, scores, 3)
     assert box[0].tolist() == pytest.approx([0, 0, 0.4, 0.4])
     nothing = read_out(config(), proposals, torch.full_like(scores, -torch.inf), 3)
     assert nothing.isfinite().all()
@@ -49,12 +75,13 @@ def test_padding_has_no_vote() -> None:
 
 def test_boxes_of_the_map_vote_by_their_weight() -> None:
     proposals, scores = candidates()
-    # the second box is of the map: 3 against 1 * 0.25
+    # the second box is of the map: 1 against 0.5 * 0.25
     box = read_out(config(map_weight=0.25), proposals, scores, 1)
-    share = 0.25 / 3.25
+    share = 0.125 / 1.125
     assert box[0].tolist() == pytest.approx([0, 0, 0.4, (1 - share) * 0.4 + share * 0.6])
 
 
-def test_a_weight_of_nothing_is_refused() -> None:
-    with pytest.raises(UserError, match="map_weight"):
-        VotingConfig.parse({"map_weight": 0.0})
+@pytest.mark.parametrize("key", ["map_weight", "decay"])
+def test_a_weight_of_nothing_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=key):
+        VotingConfig.parse({key: 0.0})

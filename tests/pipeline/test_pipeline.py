@@ -165,9 +165,9 @@ def test_a_model_folder_keeps_what_grounding_needs(paths: dict[str, Path], tmp_p
     ]
     assert read_settings(model).gradcam.method == "gradcam"
     settings = json.loads((model / "grounding.json").read_text())
-    settings["predict"]["voting"]["temprature"] = 1.0
+    settings["predict"]["voting"]["deccay"] = 1.0
     (model / "grounding.json").write_text(json.dumps(settings))
-    with pytest.raises(UserError, match=r"predict\.voting\.temprature: unknown key"):
+    with pytest.raises(UserError, match=r"predict\.voting\.deccay: unknown key"):
         GroundingPipeline.from_pretrained(model)
 
 

@@ -192,6 +192,7 @@ def prediction_rows(choice: Choice, truth: GroundTruth, own_map: bool) -> pd.Dat
             "expression_id": truth.ids[answered].tolist(),
             "rank": choice.rank[answered],
             "box_xyxy": choice.boxes_xyxy[answered].astype(np.float32).tolist(),
+            "chosen_box_xyxy": choice.boxes_xyxy[answered].astype(np.float32).tolist(),
             "score": choice.score[answered],
         }
     )

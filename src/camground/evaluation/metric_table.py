@@ -39,12 +39,18 @@ class Metric(Generic[MeasuredType]):
 WORD_CLASS = "word_class"
 # The metric that the tests, the charts and the differences are of.
 PRIMARY = "acc@0.5"
+# The same of the chosen box, before the candidates around it vote on where it ends.
+UNVOTED = "acc@0.5_unvoted"
 
 OF_EXPRESSIONS: tuple[Metric[Measured], ...] = (
     Metric("acc@0.25", "Acc@0.25", "boxes", lambda m: m.accuracy(0.25), main=True),
+    Metric("acc@0.25_unvoted", "Acc@0.25, no vote", "boxes", lambda m: m.unvoted.accuracy(0.25)),
     Metric(PRIMARY, "Acc@0.5", "boxes", lambda m: m.accuracy(0.5), main=True),
+    Metric(UNVOTED, "Acc@0.5, no vote", "boxes", lambda m: m.unvoted.accuracy(0.5), main=True),
     Metric("acc@0.75", "Acc@0.75", "boxes", lambda m: m.accuracy(0.75), main=True),
+    Metric("acc@0.75_unvoted", "Acc@0.75, no vote", "boxes", lambda m: m.unvoted.accuracy(0.75), main=True),
     Metric("iou", "Mean IoU", "boxes", lambda m: m.iou, main=True),
+    Metric("iou_unvoted", "Mean IoU, no vote", "boxes", lambda m: m.unvoted.iou),
     Metric("pointing", "Pointing", "boxes", lambda m: m.pointing, main=True),
     Metric("recall@0.5", "Proposal recall@0.5", "proposals", lambda m: m.truth.recall),
     Metric("right_object", "Right object", "objects", lambda m: m.right_object, main=True),

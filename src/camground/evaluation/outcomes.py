@@ -7,7 +7,7 @@ one whose image has no proposals, counts as wrong (IoU 0), and the log says how 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,13 +28,14 @@ from camground.study.progress import log
 class Measured:
     """Predictions for the N expressions of `truth`, and the outcomes (N,), float64, of `metric_table`.
 
-    present: (N,) bool. boxes_xyxy: (N, 4) float64. image_score, erased_score: (N,) float64, nan
-    where unknown. maps: the method's own.
+    present: (N,) bool. boxes_xyxy: (N, 4) float64, the answers; chosen_xyxy: those before the vote.
+    image_score, erased_score: (N,) float64, nan where unknown. maps: the method's own.
     """
 
     truth: GroundTruth
     present: np.ndarray
     boxes_xyxy: np.ndarray
+    chosen_xyxy: np.ndarray
     image_score: np.ndarray
     erased_score: np.ndarray
     maps: Maps
@@ -44,6 +45,11 @@ class Measured:
         """IoU with the best target box, 0 without a prediction."""
         iou = metrics.best_iou(self.boxes_xyxy, self.truth.targets)
         return np.where(self.present, iou, 0.0)
+
+    @cached_property
+    def unvoted(self) -> Measured:
+        """The same predictions with the boxes that were chosen, before the vote."""
+        return replace(self, boxes_xyxy=self.chosen_xyxy)
 
     def accuracy(self, threshold: float) -> np.ndarray:
         """1 where the IoU passes the threshold, else 0."""
@@ -104,19 +110,21 @@ def align(rows: pd.DataFrame, truth: GroundTruth, path: Path) -> Measured:
         raise UserError(f"{path}: expression {ids[ids.duplicated()][0]} is predicted twice")
     rows = rows[ids.isin(truth.ids)]
     index, count = truth.ids.get_indexer(pd.Index(rows["expression_id"])), len(truth)
-    present, boxes = np.zeros(count, dtype=bool), np.zeros((count, 4))
+    present = np.zeros(count, dtype=bool)
     present[index] = True
-    if len(rows):
-        boxes[index] = np.stack(rows["box_xyxy"].tolist())
-    broken = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
-    if len(broken):
-        raise UserError(f"{path}: the box of expression {truth.ids[broken[0]]} is not finite")
+    boxes = {name: np.zeros((count, 4)) for name in ("box_xyxy", "chosen_box_xyxy")}
+    for name, corners in boxes.items():
+        if len(rows):
+            corners[index] = np.stack(rows[name].tolist())
+        broken = np.flatnonzero(~np.isfinite(corners).all(axis=1))
+        if len(broken):
+            raise UserError(f"{path}: {name} of expression {truth.ids[broken[0]]} is not finite")
     scores = {name: np.full(count, np.nan) for name in ("image_score", "erased_score")}
     for name, values in scores.items():
         values[index] = rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
     maps = absent(count)
     fill(maps.sizes, maps.data, rows, truth.ids, ("cam_height", "cam_width", "cam"), path)
-    return Measured(truth, present, boxes, maps=maps, **scores)
+    return Measured(truth, present, *boxes.values(), maps=maps, **scores)
 
 
 def outcome_rows(values: Mapping[str, np.ndarray], expressions: pd.DataFrame) -> pd.DataFrame:

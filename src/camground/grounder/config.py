@@ -74,12 +74,14 @@ class GrounderConfig(Section):
 
 
 class VotingConfig(Section):
-    """How the box is read out: the mean of the candidates around the chosen one, by their scores."""
+    """How the box is read out: the mean of the candidates around the chosen one, by the ranks of their scores.
+
+    The same for every method that scores candidates, rows without training included."""
 
     iou: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Overlap with the chosen box from which a candidate votes; 1: the chosen box alone."""
-    temperature: Annotated[float, Field(gt=0)] = 2.0
-    """Of the softmax of the scores that weighs the votes."""
+    decay: Share = 0.7
+    """Weight of a vote beside that of the next higher score among the voters; 1: all alike."""
     map_weight: Annotated[float, Field(gt=0)] = 0.1
     """Of a vote of a map's box, which chooses well and ends badly, where a proposal's is 1."""
 

@@ -9,7 +9,7 @@ from itertools import chain
 
 from tabulate import LATEX_ESCAPE_RULES, SEPARATING_LINE, tabulate
 
-from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, OF_SWAPS, PRIMARY
+from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, OF_SWAPS, PRIMARY, UNVOTED
 from camground.report.ablation_table import AblationTable, Cell, percent
 
 # What `tabulate` leaves as it is and LaTeX's text mode does not know.
@@ -120,15 +120,16 @@ def render_latex(table: AblationTable) -> str:
 def _main_table(table: AblationTable, names: Iterable[str], split: str) -> tuple[list[str], list[list[str]]]:
     """Header and rows: of the study's split p and every main metric, of another the first few metrics."""
     tested = split == table.split
-    metrics = [name for name in MAIN if name != PRIMARY][: None if tested else 3]
-    header = ["Method", METRICS[PRIMARY].heading, f"Difference from {table.reference} [95 %]"]
+    metrics = [name for name in MAIN if name not in (PRIMARY, UNVOTED)][: None if tested else 4]
+    header = [METRICS[metric].heading for metric in (PRIMARY, UNVOTED)]
+    header = ["Method", *header, f"Difference from {table.reference} [95 %]"]
     header += [*(["p (Holm)"] if tested else []), *(METRICS[metric].heading for metric in metrics)]
     rows = []
     for name in names:
         difference = table.difference(name, split)
-        cells = [str(table.cell(name, metric, split=split)) for metric in (PRIMARY, *metrics)]
+        cells = [str(table.cell(name, metric, split=split)) for metric in (PRIMARY, UNVOTED, *metrics)]
         p = [difference.p] if tested else []
-        rows.append([name, cells[0], str(difference), *p, *cells[1:]])
+        rows.append([name, *cells[:2], str(difference), *p, *cells[2:]])
     return header, rows
 
 

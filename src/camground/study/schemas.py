@@ -97,9 +97,11 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "predictions": _schema(
         expression_id=TEXT,
-        # rank of the chosen proposal; -1 where the box is none of the proposals
+        # rank of the chosen proposal; -1 where the chosen box is none of the proposals
         rank=INT32,
+        # the answer, and the box of the highest score that was chosen before the vote
         box_xyxy=BOX,
+        chosen_box_xyxy=BOX,
         score=FLOAT32,
         # the method's own map, as in `cams`; null for a method without one
         cam_height=_nullable(INT32),
