@@ -74,9 +74,8 @@ class GrounderConfig(Section):
 
 
 class VotingConfig(Section):
-    """How the box is read out: the mean of the candidates around the chosen one, by the ranks of their scores.
-
-    The same for every method that scores candidates, rows without training included."""
+    """How the box is read out: the mean of the candidates around the chosen one, by the rank of their scores;
+    the same for every method that scores candidates, those without training included."""
 
     iou: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Overlap with the chosen box from which a candidate votes; 1: the chosen box alone."""

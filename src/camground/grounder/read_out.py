@@ -2,8 +2,8 @@
 
 The mean of the boxes that overlap the chosen one. Proposals that follow edges and boxes of a coarse map err
 differently: those of the map lie on the object that is meant, those of the image end where it ends, so the
-former choose and the latter vote. Where the paper weighs a vote by its score, the weight here follows from the
-score's rank: methods whose scores spread differently, learned or not, vote alike.
+former choose and the latter vote. The paper weighs a vote by its score; here the score's rank decides, so
+that methods whose scores spread differently, learned or not, are read out alike.
 """
 
 from __future__ import annotations
