@@ -101,7 +101,7 @@ def all_trained(*files):
 
 
 def all_baselines(file):
-    """That file of every baseline; one without chance runs with the first seed alone."""
+    """That file of every baseline; one that no seed changes runs with the first alone."""
     seeds = {name: baseline.seeds(SEEDS) for name, baseline in BASELINES.items()}
     return [trained(name, seed, file) for name in seeds for seed in seeds[name]]
 

@@ -14,7 +14,7 @@ rule evaluate:
         predictions=rules.predict.output.predictions,
         swaps=rules.predict.output.swaps,
         proposals=rules.proposals.output.proposals,
-        cams=rules.gradcam.output.cams,
+        cams=CAMS,
         code=code("evaluate"),
     output:
         metrics=trained("{variant}", "{seed}", "metrics.parquet"),
@@ -47,7 +47,7 @@ rule baselines:
         **TEXTS,
         targets=rules.data.output.targets,
         proposals=rules.proposals.output.proposals,
-        cams=rules.gradcam.output.cams,
+        cams=expand(CAMS, seed=SEEDS),
         code=code("baselines"),
     output:
         predictions=all_baselines("predictions.parquet"),
@@ -64,11 +64,12 @@ rule baselines:
         mem_mb=1500,
     params:
         config=STUDY.part("dataset", "seeds", "evaluate", "gradcam.box_threshold"),
+        gradcam=study("gradcam"),
         root=lambda wildcards, output: Path(output.metrics[0]).parents[2],
     message:
         "Baselines"
     shell:
         "camground baselines --config {params.config:q} --images {input.images:q}"
         " --expressions {input.expressions:q} --targets {input.targets:q} --proposals {input.proposals:q}"
-        " --cams {input.cams:q} --output-root {params.root:q}"
+        " --gradcam {params.gradcam:q} --output-root {params.root:q}"
         " 2>&1 | tee {log:q} >&2"

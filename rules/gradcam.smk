@@ -1,10 +1,10 @@
 """Stage `gradcam`.
 
-Purpose: the Grad-CAM of every image and expression, of the study's own matcher or of a pretrained
-vision-language model (`gradcam.source`).
+Purpose: the Grad-CAM of every image and expression, of the study's own matcher of one seed or of a
+pretrained vision-language model (`gradcam.source`), which is the same for all seeds and so runs once.
 Inputs: the images and expressions tables; for the matcher also it and the feature cache, for a
 pretrained model the pictures; never targets.
-Outputs: the cams table.
+Outputs: the cams table of each seed.
 """
 
 from camground.matcher.cam_sources import SOURCES as CAM_SOURCES
@@ -18,6 +18,8 @@ MATCHER = {
     "matcher": rules.matcher.output.checkpoint,
     "matcher_config": rules.matcher.output.config,
 }
+# Of each seed, whatever the source.
+CAMS = study("gradcam/seed{seed}/cams.parquet")
 
 
 rule gradcam:
@@ -26,11 +28,11 @@ rule gradcam:
         **TEXTS,
         code=code("gradcam", SOURCE.cam),
     output:
-        cams=study("gradcam/cams.parquet"),
+        cams=study("gradcam/cams.parquet") if PRETRAINED else CAMS,
     log:
-        study("logs/gradcam.log"),
+        study("logs/gradcam.log" if PRETRAINED else "logs/gradcam-seed{seed}.log"),
     benchmark:
-        study("benchmarks/gradcam.tsv")
+        study("benchmarks/gradcam.tsv" if PRETRAINED else "benchmarks/gradcam-seed{seed}.tsv")
     conda:
         "../envs/camground.yaml"
     threads: ALL_CORES
@@ -39,11 +41,27 @@ rule gradcam:
         gpu=GPU,
     params:
         config=STUDY.part(*keys("gradcam", "box_threshold", *UNUSED_SOURCES)),
-        folders=([] if PRETRAINED else ["--features", study("features"), "--matcher", study("matcher")]),
+        folders=(
+            [] if PRETRAINED else ["--features", study("features"), "--matcher", study("matcher/seed{seed}")]
+        ),
     message:
-        f"Grad-CAM of every expression, of source {STUDY.gradcam.source}"
+        f"Grad-CAM of every expression, of {STUDY.gradcam.source}{'' if PRETRAINED else ', seed {wildcards.seed}'}"
     shell:
         "camground gradcam --config {params.config:q}"
         " --images {input.images:q} --expressions {input.expressions:q} {params.folders:q}"
         " --output {output.cams:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"
+
+
+if PRETRAINED:
+
+    rule gradcam_of_seed:
+        input:
+            rules.gradcam.output.cams,
+        output:
+            CAMS,
+        localrule: True
+        message:
+            "Grad-CAM of seed {wildcards.seed}: that of every seed"
+        shell:
+            "cp {input:q} {output:q}"

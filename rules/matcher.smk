@@ -1,6 +1,6 @@
 """Stage `matcher`.
 
-Purpose: train the image-text matcher on the study's own image-sentence pairs.
+Purpose: train the image-text matcher of one seed on the study's own image-sentence pairs.
 Inputs: the images and expressions tables, the feature cache; never targets.
 Outputs: checkpoint, resolved config, history and summary.
 """
@@ -12,27 +12,28 @@ rule matcher:
         **TEXTS,
         code=code("matcher"),
     output:
-        checkpoint=study("matcher/checkpoint.safetensors"),
-        config=study("matcher/config.yaml"),
-        history=study("matcher/history.parquet"),
-        summary=study("matcher/summary.json"),
+        checkpoint=study("matcher/seed{seed}/checkpoint.safetensors"),
+        config=study("matcher/seed{seed}/config.yaml"),
+        history=study("matcher/seed{seed}/history.parquet"),
+        summary=study("matcher/seed{seed}/summary.json"),
     log:
-        study("logs/matcher.log"),
+        study("logs/matcher-seed{seed}.log"),
     benchmark:
-        study("benchmarks/matcher.tsv")
+        study("benchmarks/matcher-seed{seed}.tsv")
     conda:
         "../envs/camground.yaml"
-    threads: ALL_CORES
+    # one: gradients are summed over threads, so their number would enter the bytes; seeds run side by side
+    threads: 1
     resources:
         mem_mb=3000,
         gpu=GPU,
     params:
-        config=STUDY.part("features", "matcher"),
+        config=lambda wildcards: STUDY.part("features", "matcher", seed=int(wildcards.seed)),
         features=subpath(input.features, parent=True),
         folder=subpath(output.checkpoint, parent=True),
-        resume=study("resume/matcher"),
+        resume=study("resume/matcher-seed{seed}"),
     message:
-        "Train the image-text matcher"
+        "Train the image-text matcher, seed {wildcards.seed}"
     shell:
         "camground matcher --config {params.config:q} --images {input.images:q}"
         " --expressions {input.expressions:q} --features {params.features:q} --output-dir {params.folder:q}"

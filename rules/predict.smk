@@ -13,7 +13,7 @@ rule predict:
         **FEATURES,
         **TEXTS,
         proposals=rules.proposals.output.proposals,
-        cams=rules.gradcam.output.cams,
+        cams=CAMS,
         checkpoint=rules.train.output.checkpoint,
         config=rules.train.output.config,
         pictures=pictures_seen,

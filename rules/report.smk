@@ -13,14 +13,15 @@ rule report:
         table=rules.ablation.output,
         results=all_methods("metrics.parquet", "outcomes.parquet", "predictions.parquet"),
         trainings=all_trained("train/history.parquet", "train/config.yaml", "train/summary.json"),
-        matcher=[rules.matcher.output.history, rules.matcher.output.summary],
+        matcher=expand([rules.matcher.output.history, rules.matcher.output.summary], seed=SEEDS),
         images=rules.data.output.images,
         expressions=rules.data.output.expressions,
         targets=rules.data.output.targets,
         rejected=rules.data.output.rejected,
         leakage=AUDIT,
         proposals=rules.proposals.output.proposals,
-        cams=rules.gradcam.output.cams,
+        # those of the seed that the gallery shows
+        cams=expand(CAMS, seed=SEEDS[0]),
         code=code("report"),
     output:
         html=report(

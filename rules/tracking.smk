@@ -10,7 +10,7 @@ what MLFLOW_TRACKING_URI names) is shared by all studies and can be made again f
 rule tracking:
     input:
         trainings=all_trained(*(f"train/{Path(file).name}" for file in rules.train.output)),
-        matcher=rules.matcher.output,
+        matcher=expand(rules.matcher.output, seed=SEEDS),
         metrics=all_methods("metrics.parquet"),
         table=rules.ablation.output,
         report=rules.report.output.html,

@@ -1,8 +1,8 @@
 """Stage `train`.
 
 Purpose: train the grounder of one variant with one seed, selected on captions.
-Inputs: the images, expressions, proposals and cams tables, the feature cache, the matcher to start
-from; never targets.
+Inputs: the images, expressions, proposals and cams tables, the feature cache, the seed's matcher to
+start from; never targets.
 Outputs: checkpoint, resolved config, history, summary, and the boxes that each epoch chooses on
 val, which `evaluate` measures. An interrupted training goes on from its resume folder.
 """
@@ -13,7 +13,7 @@ rule train:
         **FEATURES,
         **TEXTS,
         proposals=rules.proposals.output.proposals,
-        cams=rules.gradcam.output.cams,
+        cams=CAMS,
         matcher=rules.matcher.output.checkpoint,
         matcher_config=rules.matcher.output.config,
         pictures=pictures_seen,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,17 @@ def run(stage: str, config: dict[str, Any], **options: Path) -> None:
     """The stage's command as a function, with its config as JSON text and its options."""
     module = importlib.import_module(f"camground.stages.{stage}")
     getattr(module, stage)(json.dumps(config), **options)
+
+
+def run_baselines(paths: dict[str, Path], root: Path, seeds: Sequence[int] = (0, 1)) -> None:
+    """The stage `baselines` into `root`, every seed with the same maps."""
+    for seed in seeds:
+        cams = root / "gradcam" / f"seed{seed}" / "cams.parquet"
+        cams.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(paths["cams"], cams)
+    config = {"dataset": "toy", "seeds": seeds, "evaluate": {}, "gradcam": {}}
+    others = {name: path for name, path in paths.items() if name != "cams"}
+    run("baselines", config, **others, gradcam=root / "gradcam", output_root=root)
 
 
 # swap_of, class, false of the image, image scores, scores at the object, whether the box is another.

@@ -277,8 +277,10 @@ def make(
         }
         for one in made
     ]
-    tables.write("cams", cams, root / "gradcam" / "cams.parquet")
-    _training(root / "matcher", "matcher", 0, rng)
+    more = np.random.default_rng(1)
+    for seed in SEEDS:
+        tables.write("cams", cams, root / "gradcam" / f"seed{seed}" / "cams.parquet")
+        _training(root / "matcher" / f"seed{seed}", "matcher", seed, rng if seed == 0 else more)
     evaluated = [one for one in made if one["split"] != "train"]
     for variant in [*VARIANTS, *BASELINES]:
         for seed in SEEDS:

@@ -36,8 +36,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 metrics=run / "metrics.parquet",
                 outcomes=run / "outcomes.parquet",
             )
-    task = {"dataset": "toy", "seeds": SEEDS, "evaluate": {}, "gradcam": {}}
-    study.run("baselines", task, **paths, output_root=folder)
+    study.run_baselines(paths, folder, SEEDS)
     return folder
 
 

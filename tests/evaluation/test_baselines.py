@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,7 @@ def truth(paths: dict[str, Path]) -> GroundTruth:
 @pytest.fixture(scope="module")
 def root(paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("results")
-    task = {"dataset": "toy", "seeds": SEEDS, "evaluate": {}, "gradcam": {}}
-    study.run("baselines", task, **paths, output_root=root)
+    study.run_baselines(paths, root, SEEDS)
     return root
 
 
@@ -47,11 +47,34 @@ def accuracy(root: Path, name: str, seed: int = 0) -> float:
 def test_every_baseline_writes_its_runs(root: Path) -> None:
     found = {str(path.relative_to(root).parent) for path in root.rglob("metrics.parquet")}
     assert found == {f"{name}/seed{seed}" for name in BASELINES for seed in BASELINES[name].seeds(SEEDS)}
-    assert "random/seed1" in found
+    assert {"random/seed1", "gradcam_ranking/seed1", "gradcam_box/seed1"} <= found
     assert "centre/seed1" not in found
     for folder in found:
         tables.read("predictions", root / folder / "predictions.parquet")
         tables.read("outcomes", root / folder / "outcomes.parquet")
+
+
+def test_what_rests_on_a_map_is_measured_with_each_seed_s_own(paths: dict[str, Path], tmp_path: Path) -> None:
+    """Maps of seed 1 that lie elsewhere move its boxes and its map's metrics, and nothing of seed 0."""
+    study.run_baselines(paths, tmp_path / "same")
+    cams = tables.read("cams", paths["cams"])
+    cams["map"] = [bytes(reversed(each)) for each in cams["map"]]
+    turned = {**paths, "cams": tmp_path / "cams.parquet"}
+    tables.write("cams", cams, turned["cams"])
+    study.run_baselines(turned, tmp_path / "turned")
+    root = tmp_path / "mixed"
+    study.run_baselines(paths, root)
+    shutil.copytree(tmp_path / "turned" / "gradcam" / "seed1", root / "gradcam" / "seed1", dirs_exist_ok=True)
+    inputs = {name: path for name, path in paths.items() if name != "cams"}
+    task = {"dataset": "toy", "seeds": SEEDS, "evaluate": {}, "gradcam": {}}
+    study.run("baselines", task, **inputs, gradcam=root / "gradcam", output_root=root)
+    for name in (name for name, baseline in BASELINES.items() if baseline.own_map):
+        for seed, like in ((0, "same"), (1, "turned")):
+            file = Path(name) / f"seed{seed}" / "outcomes.parquet"
+            found, expected = (tables.read("outcomes", folder / file) for folder in (root, tmp_path / like))
+            assert found.equals(expected), (name, seed)
+            assert "matcher_cam_iou" in set(found["name"])
+        assert accuracy(root, name, 0) != accuracy(root, name, 1)
 
 
 def test_the_oracle_bounds_every_choice_of_a_proposal(root: Path) -> None:

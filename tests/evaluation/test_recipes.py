@@ -32,8 +32,7 @@ def test_a_metric_and_a_baseline_are_an_entry_each(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(BASELINES, "top_left", Baseline(top_left))
 
     paths = study.make(tmp_path / "data")
-    task = {"dataset": "toy", "seeds": [0, 1], "evaluate": {}, "gradcam": {}}
-    study.run("baselines", task, **paths, output_root=tmp_path)
+    study.run_baselines(paths, tmp_path)
     task = {"dataset": "toy", "seeds": [0, 1], "variants": [], "baselines": list(BASELINES)}
     task["ablation"] = {"reference": "random", "resamples": 100}
     names = ("output", "csv", "markdown", "latex")

@@ -425,10 +425,12 @@ def test_a_new_photograph_gets_its_map_from_that_model(checkpoints, study, tmp_p
 
 @pytest.mark.workflow
 def test_a_pretrained_model_needs_neither_the_matcher_nor_the_features(workflow):
-    own = workflow.dry("gradcam")
-    assert own.jobs == dict.fromkeys(("data", "features", "matcher", "gradcam"), 1), own.text
-    other = workflow.dry("gradcam", "--config", "gradcam={source: clip, model: some/where}")
-    assert other.jobs == dict.fromkeys(("data", "gradcam"), 1), other.text
-    refused = workflow.dry("gradcam", "--config", "gradcam={source: clip}")
+    cams = [f"results/scenes/gradcam/seed{seed}/cams.parquet" for seed in (0, 1)]
+    own = workflow.dry(*cams)
+    assert own.jobs == {"data": 1, "features": 1, "matcher": 2, "gradcam": 2}, own.text
+    # the same for every seed: one pass over the photographs
+    other = workflow.dry(*cams, "--config", "gradcam={source: clip, model: some/where}")
+    assert other.jobs == {"data": 1, "gradcam": 1, "gradcam_of_seed": 2}, other.text
+    refused = workflow.dry(*cams, "--config", "gradcam={source: clip}")
     assert refused.status != 0
     assert "gradcam: source is clip, so set model" in refused.text

@@ -129,6 +129,9 @@ def test_every_key_is_described_and_every_default_valid(path: str, section: type
         ("proposals: {method: detctor}", "proposals.method: 'detctor' is not one of selective_search"),
         ("train: {optimiser: {learning_rate: fast}}", "learning_rate: must be a number, not 'fast'"),
         ("seeds: [1, 1]", "seeds: names 1 twice"),
+        # keys of earlier versions
+        ("matcher: {seed: 1}", "matcher.seed: unknown key; "),
+        ("matcher: {pool: 2}", "matcher.pool: unknown key; "),
         ("data: null", "data: must hold keys, not null"),
         ("variants: {new: {grouder: {}}}", "variants.new.grouder: unknown key; did you mean `grounder`?"),
         (

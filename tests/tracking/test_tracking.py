@@ -103,8 +103,8 @@ def test_four_processes_at_once_on_a_fresh_store(tmp_path: Path) -> None:
 def test_a_study_becomes_parents_children_params_curves_and_inputs(root: Path) -> None:
     done = bring_in(root)
     runs = live_runs(root.parent)
-    # matcher, ablation, and for 2 variants and 1 baseline a parent with 2 seeds
-    assert done["created"] == len(runs) == 2 + 3 * (1 + 2)
+    # 2 matchers, ablation, and for 2 variants and 1 baseline a parent with 2 seeds
+    assert done["created"] == len(runs) == 2 + 1 + 3 * (1 + 2)
     child, parent = runs["toy/train/full/s1"], runs["toy/train/full"]
     assert child.info.run_name == "train/full/s1"
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -232,7 +232,8 @@ def test_outside_git_the_sha_is_unknown(tmp_path: Path) -> None:
 
 def test_the_headline_seed_is_chosen_by_captions(root: Path) -> None:
     # the invented best_score grows with the seed
-    assert records.headline_checkpoint(study_in(root)) == root / "full" / "seed1" / "train"
+    found = records.headline_checkpoints(study_in(root))
+    assert found == (root / "full" / "seed1" / "train", root / "matcher" / "seed1")
 
 
 def test_the_headline_model_loads_with_its_signature(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

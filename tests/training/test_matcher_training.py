@@ -13,10 +13,13 @@ import torch
 from torch.nn import functional
 
 from camground.data.pairs import PairBatch, Swaps
+from camground.features.store import FeatureStore
 from camground.matcher.matcher import Matcher, load_matcher
+from camground.matcher.projections import VisualTrunk
 from camground.stages.matcher import matcher
 from camground.study import tables
 from camground.study.errors import UserError
+from camground.study.layers import read_yaml
 from camground.training import loop
 from camground.training.loop import Validation
 from camground.training.matcher import batch_logits, swap_loss
@@ -56,17 +59,14 @@ def make_matcher() -> Matcher:
     return tiny_matcher().float()
 
 
-@pytest.mark.parametrize("pool", [1, 2])
-def test_the_swap_loss_is_the_formula(pool: int) -> None:
+def test_the_swap_loss_is_the_formula_on_the_grid_that_is_used() -> None:
     store, pairs, batch, false = make_swaps()
     model = make_matcher()
-    logits, _ = batch_logits(model, store, pairs, batch, pool)
-    loss = swap_loss(model, store, pairs, batch, false, logits, pool)
+    logits, _ = batch_logits(model, store, pairs, batch)
+    loss = swap_loss(model, store, pairs, batch, false, logits)
     by_hand = []
     for image, text, swap in ((2, "text 0", "swap 0"), (1, "text 3", "swap 2")):
         visual = store.images([image])
-        if pool > 1:
-            visual = functional.avg_pool2d(visual, pool, ceil_mode=True)
         own, other = (model(visual, model.read(*store.texts([name]))) for name in (text, swap))
         by_hand.append(functional.softplus(other - own))
     assert torch.allclose(loss, torch.cat(by_hand).mean(), atol=1e-5)
@@ -92,12 +92,14 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return make_study(tmp_path_factory.mktemp("study"))
 
 
-def train(paths: dict[str, Path], output: Path, resume: Path | None = None, **changes: Any) -> Path:
+def train(
+    paths: dict[str, Path], output: Path, resume: Path | None = None, seed: int = 0, **changes: Any
+) -> Path:
     """The stage `matcher` with a small matcher."""
     optimiser = {"epochs": 3, "batch_size": 3, **changes.pop("optimiser", {})}
     section = {"width": 16, "optimiser": optimiser, **changes}
     inputs = {name: paths[name] for name in ("images", "expressions", "features")}
-    config = json.dumps({"features": {}, "matcher": section})
+    config = json.dumps({"features": {}, "matcher": section, "seed": seed})
     matcher(config, **inputs, output_dir=output, resume_dir=resume)
     return output
 
@@ -115,6 +117,28 @@ def test_the_stage_leaves_a_matcher_that_has_learnt(paths: dict[str, Path], tmp_
     again = load_matcher(train(paths, tmp_path / "again"))
     for name, value in trained.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
+
+
+def test_every_seed_has_a_matcher_of_its_own(paths: dict[str, Path], tmp_path: Path) -> None:
+    first, second = (load_matcher(train(paths, tmp_path / str(seed), seed=seed)) for seed in (0, 1))
+    assert not torch.equal(first.trunk.stem.weight, second.trunk.stem.weight)
+    assert read_yaml(tmp_path / "1" / "config.yaml")["seed"] == 1
+
+
+def test_the_matcher_learns_on_the_very_grid_that_it_is_used_on(
+    paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grids = set()
+    trunk = VisualTrunk.forward
+
+    def spy(self: VisualTrunk, features: torch.Tensor) -> torch.Tensor:
+        grids.add((self.training, *features.shape[-2:]))
+        return trunk(self, features)
+
+    monkeypatch.setattr(VisualTrunk, "forward", spy)
+    train(paths, tmp_path / "out")
+    grid = FeatureStore(paths["features"]).images(np.array([0])).shape[-2:]
+    assert grids == {(True, *grid), (False, *grid)}
 
 
 def test_an_interrupted_training_goes_on_to_the_very_parameters(

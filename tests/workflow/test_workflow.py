@@ -35,9 +35,11 @@ def photographs(folder: Path) -> Path:
 
 
 def test_default_study_runs_every_variant_seed_and_stage(workflow: Workflow) -> None:
-    trainings = len(VARIANTS) * len(StudyConfig().seeds)
-    once = ("data", "proposals", "features", "matcher", "gradcam", "baselines")
+    seeds = len(StudyConfig().seeds)
+    trainings = len(VARIANTS) * seeds
+    once = ("data", "proposals", "features", "baselines")
     expected = dict.fromkeys((*once, "ablation", "report", "tracking"), 1)
+    expected |= dict.fromkeys(("matcher", "gradcam"), seeds)
     expected |= dict.fromkeys(("train", "predict", "evaluate"), trainings)
     assert workflow.dry().jobs == expected
 
@@ -219,7 +221,7 @@ def digests(root: Path) -> dict[str, str]:
     """The bytes of every file that training makes or reads, as digests."""
     names = [
         *("proposals/proposals.parquet", "features/visual.npy", "features/tokens.npy"),
-        *("matcher/checkpoint.safetensors", "gradcam/cams.parquet"),
+        *("matcher/seed0/checkpoint.safetensors", "gradcam/seed0/cams.parquet"),
         "full/seed0/train/checkpoint.safetensors",
     ]
     return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names}

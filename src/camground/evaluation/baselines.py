@@ -139,47 +139,54 @@ def oracle(context: Context) -> Choice:
 
 @dataclass(frozen=True)
 class Baseline:
-    """An entry of `BASELINES`. by_chance: run for every seed. own_map: the map it shows is the matcher's."""
+    """An entry of `BASELINES`. by_seed: chance or the seed's map decides, so it runs for every seed. own_map:
+    the map it shows is the matcher's."""
 
     choose: Callable[[Context], Choice]
-    by_chance: bool = False
+    by_seed: bool = False
     own_map: bool = False
 
     def seeds(self, seeds: Sequence[int]) -> list[int]:
-        """The study's seeds that it has results for: all if it is by chance, else the first alone."""
-        return list(seeds) if self.by_chance else list(seeds[:1])
+        """The study's seeds that it has results for: all if the seed changes it, else the first alone."""
+        return list(seeds) if self.by_seed else list(seeds[:1])
 
 
 BASELINES = {
-    "random": Baseline(random, by_chance=True),
+    "random": Baseline(random, by_seed=True),
     "centre": Baseline(centre),
     "whole_image": Baseline(whole_image),
     "largest": Baseline(largest),
     "objectness": Baseline(objectness),
-    "gradcam_ranking": Baseline(gradcam_ranking, own_map=True),
-    "gradcam_box": Baseline(gradcam_box, own_map=True),
+    "gradcam_ranking": Baseline(gradcam_ranking, by_seed=True, own_map=True),
+    "gradcam_box": Baseline(gradcam_box, by_seed=True, own_map=True),
     "oracle": Baseline(oracle),
 }
 
 
 def evaluate_baselines(
-    truth: GroundTruth, dataset: str, seeds: Sequence[int], box_threshold: float, output_root: Path
+    truth_of: Callable[[int], GroundTruth],
+    dataset: str,
+    seeds: Sequence[int],
+    box_threshold: float,
+    output_root: Path,
 ) -> None:
     """Predict and evaluate with every baseline; writes <baseline>/seed<k>/{predictions,metrics,
-    outcomes}.parquet in `output_root`."""
+    outcomes}.parquet in `output_root`. truth_of: the ground truth with the maps of a seed's matcher."""
     from camground.evaluation.outcomes import Run, evaluate_files
     from camground.study import tables
     from camground.study.progress import track
 
-    jobs = [(name, seed) for name in BASELINES for seed in BASELINES[name].seeds(seeds)]
-    for name, seed in track(jobs, "baselines"):
-        folder = output_root / name / f"seed{seed}"
-        predictions = folder / "predictions.parquet"
-        choice = BASELINES[name].choose(Context(truth, seed, box_threshold))
-        rows = prediction_rows(choice, truth, BASELINES[name].own_map)
-        tables.write("predictions", rows, predictions)
-        outputs = folder / "outcomes.parquet", folder / "metrics.parquet"
-        evaluate_files(truth, Run(dataset, name, seed), predictions, None, *outputs)
+    for seed in seeds:
+        truth = truth_of(seed)
+        names = [name for name in BASELINES if seed in BASELINES[name].seeds(seeds)]
+        for name in track(names, f"baselines of seed {seed}"):
+            folder = output_root / name / f"seed{seed}"
+            predictions = folder / "predictions.parquet"
+            choice = BASELINES[name].choose(Context(truth, seed, box_threshold))
+            rows = prediction_rows(choice, truth, BASELINES[name].own_map)
+            tables.write("predictions", rows, predictions)
+            outputs = folder / "outcomes.parquet", folder / "metrics.parquet"
+            evaluate_files(truth, Run(dataset, name, seed), predictions, None, *outputs)
 
 
 def prediction_rows(choice: Choice, truth: GroundTruth, own_map: bool) -> pd.DataFrame:

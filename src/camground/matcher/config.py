@@ -46,13 +46,8 @@ class MatcherOptimiserConfig(OptimiserConfig):
 class MatcherConfig(Section):
     """The image-text matcher whose Grad-CAM enters the grounder, and on which the grounder is built."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of its training; all variants and seeds share the one matcher."""
     kinds: Annotated[tuple[Literal["phrase", "sentence"], ...], Field(min_length=1)] = ("phrase",)
     """Kinds of expressions that it learns from: phrases, whole captions or both."""
-    pool: Annotated[int, Field(ge=1)] = 2
-    """Training averages the grid over pool x pool cells, which costs pool ** 2 times less; Grad-CAM is taken
-    on the whole grid."""
     swaps: Annotated[float, Field(ge=0)] = 1.0
     """Weight of telling expressions from their swaps that are false of the image."""
     width: Annotated[int, Field(ge=4)] = 128

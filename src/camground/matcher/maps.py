@@ -61,6 +61,11 @@ def absent(count: int) -> Maps:
     return Maps(np.zeros((count, 2), dtype=np.int64), [None] * count)
 
 
+def cams_file(gradcam: Path, seed: int) -> Path:
+    """The table `cams` of a seed in the results folder of the stage `gradcam`."""
+    return gradcam / f"seed{seed}" / "cams.parquet"
+
+
 def read_cams(path: str | Path, expression_ids: pd.Index) -> Maps:
     """The maps of `expression_ids`, in their order, from a `cams` table; others are passed over."""
     sizes = np.zeros((len(expression_ids), 2), dtype=np.int64)

@@ -110,32 +110,38 @@ def _curve_names(names: list[str]) -> list[str]:
 
 
 def curves(results: Results) -> Figure:
-    """Training curves by epoch: the matcher's and, for each name, every variant's mean over seeds."""
+    """Training curves by epoch, each seed's and their mean: the matcher's, then, by name, every variant's."""
     from matplotlib.ticker import MaxNLocator
 
     palette = colours(results.table)
-    matcher = results.history(results.root / "matcher")
+    matchers = [results.history(results.run_folder("matcher", seed)) for seed in results.table.seeds]
     runs = {name: list(results.histories(name).values()) for name in results.table.variants}
     names = _curve_names([*dict.fromkeys(n for of_seeds in runs.values() for run in of_seeds for n in run)])
-    of_matcher = _curve_names(list(matcher))[:2]
+    of_matcher = _curve_names(list(matchers[0]))[:2]
     figure, panels = _panels(len(of_matcher) + len(names), 3, 3.5, 2.5)
     for axes, name in zip(panels, of_matcher, strict=False):
-        draw_curve(axes, *matcher[name], color=NEUTRAL, lw=1.8)
+        _draw_seeds(axes, [run[name] for run in matchers], NEUTRAL)
         axes.set_title(f"matcher: {name}")
     for axes, name in zip(panels[len(of_matcher) :], names, strict=True):
         for variant, of_seeds in runs.items():
-            drawn = [run[name] for run in of_seeds if name in run]
-            for epochs, values in drawn:
-                draw_curve(axes, epochs, values, color=palette[variant], lw=0.7, alpha=0.4)
-            if drawn and len({len(values) for _, values in drawn}) == 1:
-                mean = np.mean([values for _, values in drawn], axis=0)
-                draw_curve(axes, drawn[0][0], mean, color=palette[variant], lw=1.9, label=variant)
+            _draw_seeds(axes, [run[name] for run in of_seeds if name in run], palette[variant], variant)
         axes.set_title(name)
     for axes in panels:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     _legend(figure, panels)
     return figure
+
+
+def _draw_seeds(
+    axes: Axes, drawn: list[tuple[np.ndarray, np.ndarray]], colour: str, label: str | None = None
+) -> None:
+    """The seeds' curves, and their mean where all are equally long."""
+    for epochs, values in drawn:
+        draw_curve(axes, epochs, values, color=colour, lw=0.7, alpha=0.4)
+    if drawn and len({len(values) for _, values in drawn}) == 1:
+        mean = np.mean([values for _, values in drawn], axis=0)
+        draw_curve(axes, drawn[0][0], mean, color=colour, lw=1.9, label=label)
 
 
 def draw_curve(axes: Axes, epochs: np.ndarray, values: np.ndarray, **look: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -167,9 +168,9 @@ def _wall_clock(results: Results) -> str:
     """The stages' times, summed over their jobs; "" without benchmarks."""
     jobs: dict[str, list[float]] = {}
     for path in sorted((results.root / "benchmarks").glob("*.tsv")):
-        name, _, run = path.stem.partition("-")
+        name, _, variant = re.sub(r"-seed\d+$", "", path.stem).partition("-")
         # of a variant that the table no longer has
-        if run and run.rpartition("-seed")[0] not in results.table.variants:
+        if variant and variant not in results.table.variants:
             continue
         with path.open(encoding="utf-8") as file:
             seconds = [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]

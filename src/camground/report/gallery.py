@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from camground.data.photographs import read_photograph
+from camground.matcher.maps import cams_file
 from camground.report.config import GalleryConfig
 from camground.report.results import Results, answer
 from camground.study import tables
@@ -120,7 +121,8 @@ def fill(results: Results, cards: list[Card]) -> None:
     for row, of_image in _rows("proposals", root / "proposals" / "proposals.parquet", by_image):
         for card in of_image:
             card.proposals.append(_box(row["box_xyxy"]))
-    for row, (card,) in _rows("cams", root / "gradcam" / "cams.parquet", by_id):
+    cams = cams_file(root / "gradcam", results.table.seeds[0])
+    for row, (card,) in _rows("cams", cams, by_id):
         card.matcher_map = _map(row["height"], row["width"], row["map"])
     path = results.run_folder(results.table.reference) / "predictions.parquet"
     for row, (card,) in _rows("predictions", path, by_id):

@@ -140,7 +140,7 @@ def _notes(table: AblationTable) -> str:
     return (
         f"Dataset {table.dataset}, split {table.split}: {row['n'] if row else 0} expressions of"
         f" {table.images.get(table.split, 0)} images; seeds {', '.join(map(str, table.seeds))}"
-        " (baselines without chance run once). Values are percentages, mean ± sample deviation over"
+        " (baselines that no seed changes run once). Values are percentages, mean ± sample deviation over"
         f" seeds. Differences are in points, method minus {table.reference}, with the 95 % percentile"
         f" interval of a paired bootstrap by image ({table.resamples} resamples, seeds averaged); p is"
         f" two-sided, adjusted by Holm for {len(table.kinds) - 1} comparisons. The interval covers the"

@@ -16,6 +16,7 @@ import yaml
 from camground.evaluation.config import EvaluateConfig
 from camground.evaluation.ground_truth import load
 from camground.evaluation.metric_table import OF_SWAPS, PRIMARY
+from camground.matcher.maps import cams_file
 from camground.report.ablation_table import AblationTable, in_order
 from camground.study import tables
 from camground.study.errors import UserError
@@ -63,7 +64,7 @@ class Results:
         return self.root / method / f"seed{self.table.seeds[0] if seed is None else seed}"
 
     def seeds_of(self, method: str) -> list[int]:
-        """The seeds that a method has results of (a baseline without chance has one)."""
+        """The seeds that a method has results of (a baseline that no seed changes has one)."""
         seeds = self.table.seeds
         return [s for s in seeds if (self.run_folder(method, s) / "metrics.parquet").exists()]
 
@@ -118,7 +119,7 @@ class Results:
         In the order of `ANATOMY`, each key's groups in a reader's order. A key with one group is left out,
         but not `word_class`, since an expression may be in none of its groups.
         """
-        folder, cams = self.root / "data", self.root / "gradcam" / "cams.parquet"
+        folder, cams = self.root / "data", cams_file(self.root / "gradcam", self.table.seeds[0])
         images, expressions, targets = (
             folder / f"{name}.parquet" for name in ("images", "expressions", "targets")
         )

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from camground.evaluation.config import EvaluateConfig
 from camground.matcher.config import GradcamConfig
 from camground.stages import command
@@ -21,7 +26,7 @@ def baselines(
     expressions: command.ExpressionsFile,
     targets: command.TargetsFile,
     proposals: command.ProposalsFile,
-    cams: command.CamsFile,
+    gradcam: Annotated[Path, typer.Option(help="Folder with seedK/cams.parquet, each seed's CAMs.")],
     output_root: command.OutputFolder,
 ) -> None:
     """Predict and measure with every baseline that needs no training.
@@ -29,9 +34,14 @@ def baselines(
     Writes BASELINE/seedK/{predictions,metrics,outcomes}.parquet in --output-root.
     """
     from camground.evaluation.baselines import evaluate_baselines
-    from camground.evaluation.ground_truth import load
+    from camground.evaluation.ground_truth import GroundTruth, load
+    from camground.matcher.maps import cams_file
 
     options = command.read_config(config, BaselinesInput)
-    truth = load(options.evaluate, images, expressions, targets, proposals, cams)
+
+    def truth_of(seed: int) -> GroundTruth:
+        tables = images, expressions, targets, proposals, cams_file(gradcam, seed)
+        return load(options.evaluate, *tables)
+
     threshold = options.gradcam.box_threshold
-    evaluate_baselines(truth, options.dataset, options.seeds, threshold, output_root)
+    evaluate_baselines(truth_of, options.dataset, options.seeds, threshold, output_root)

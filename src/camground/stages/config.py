@@ -2,7 +2,7 @@
 
 `StudyConfig` is where everything begins: rules read it, a stage is passed a part of it, and the schema for
 editors and docs/config.md are made from it. A variant is a named difference of `grounder`, `losses` and
-`train`, so that all variants share the data, the proposals, the matcher and its Grad-CAM.
+`train`, so that all variants share the data, the proposals and, seed by seed, the matcher and its Grad-CAM.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ RESERVED = frozenset(
     (
         *("all", "data", "proposals", "features", "matcher", "gradcam", "train", "predict"),
         *("evaluate", "baselines", "ablation", "report", "tracking"),
-        *("download", "leakage", "logs", "benchmarks", "figures", "resume", "model", *BASELINES),
+        *("download", "leakage", "gradcam_of_seed", "logs", "benchmarks", "figures", "resume", "model"),
+        *BASELINES,
     )
 )
 INTRODUCTION = """\
@@ -119,14 +120,14 @@ class StudyConfig(Section):
     """A YAML file laid over the table of where the benchmarks are downloaded from, such as `sources:
     {refcoco: {addresses: [http://...]}}`; null: the table as it is."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] = (0, 1)
-    """Seeds of training; one training per variant and seed."""
+    """Seeds of training: of each a matcher with its Grad-CAM, and one training per variant on them."""
     variants_to_run: Annotated[tuple[str, ...], Field(min_length=1), Distinct] | None = None
     """Names of the variants in the study's table, in its order; null: all of them."""
     variants: Annotated[dict[VariantName, Annotated[dict[str, Any], _Difference]], Field(min_length=1)] = (
         Field(default=VARIANTS)
     )
     """Named differences; each may change grounder, losses and train alone, so that all variants share data,
-    proposals, matcher and Grad-CAM."""
+    proposals and, seed by seed, matcher and Grad-CAM."""
     data: DataConfig = DataConfig()
     proposals: ProposalsConfig = ProposalsConfig()
     features: FeaturesConfig = FeaturesConfig()

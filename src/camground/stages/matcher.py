@@ -11,6 +11,7 @@ from camground.study.section import Section
 class MatcherInput(Section):
     """What `--config` holds. `features` makes the stage run again when the features change."""
 
+    seed: int
     features: FeaturesConfig
     matcher: MatcherConfig
 
@@ -24,8 +25,9 @@ def matcher(
     resume_dir: command.ResumeFolder = None,
     threads: command.Threads = 1,
 ) -> None:
-    """Train the image-text matcher on the study's own image-sentence pairs."""
+    """Train the image-text matcher of one seed on the study's own image-sentence pairs."""
     from camground.training.matcher import train_matcher
 
     options = command.read_config(config, MatcherInput)
-    train_matcher(options.matcher, images, expressions, features, output_dir, resume_dir, threads)
+    inputs = images, expressions, features
+    train_matcher(options.matcher, options.seed, *inputs, output_dir, resume_dir, threads)

@@ -150,8 +150,8 @@ def ingest(
     if config.log_model:
         from camground.tracking.model import log_headline
 
-        checkpoint = records.headline_checkpoint(study)
-        folder = save_model(checkpoint, study.root / "matcher", settings, study.root / "model")
+        checkpoint, matcher = records.headline_checkpoints(study)
+        folder = save_model(checkpoint, matcher, settings, study.root / "model")
         source = checkpoint.relative_to(study.root.parent).as_posix()
         run_id = writer.runs[runs[-1].key]
         result["model"] = log_headline(client, experiment, run_id, folder, source)

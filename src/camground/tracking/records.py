@@ -77,17 +77,20 @@ class Run:
 
 
 def study_runs(study: Study, config: Mapping[str, Any], reports: Iterable[Path]) -> list[Run]:
-    """Every run of the study: matcher, variants and baselines, each before its children, and the ablation.
+    """Every run of the study: matchers, variants and baselines, each before its children, and the ablation.
 
     `targets` are inputs for evaluation alone. Raises `UserError` naming the file that is missing.
     """
     ablation = tables.read_arrow("ablation", study.root / "ablation.parquet").to_pylist()
-    names = ("data/images", "data/expressions", "proposals/proposals", "gradcam/cams")
-    training = [dataset_of(study, name) for name in names]
-    targets = [dataset_of(study, "data/targets")]
-    matcher = Run(f"{study.dataset}/matcher", "matcher", "matcher", "matcher")
-    matcher.inputs = {"training": training[:2]}
-    runs = [trained(matcher, study.root / "matcher")]
+    pairs = [dataset_of(study, f"data/{name}") for name in ("images", "expressions")]
+    proposals, targets = dataset_of(study, "proposals/proposals"), dataset_of(study, "data/targets")
+    cams = {seed: dataset_of(study, f"gradcam/seed{seed}/cams") for seed in study.seeds}
+    runs = []
+    for seed in study.seeds:
+        name = f"matcher/s{seed}"
+        matcher = Run(f"{study.dataset}/{name}", name, "matcher", "matcher", seed)
+        matcher.inputs = {"training": pairs}
+        runs.append(trained(matcher, study.root / "matcher" / f"seed{seed}"))
     for stage, methods in (("train", study.variants), ("baselines", study.baselines)):
         for name in methods:
             parent = Run(f"{study.dataset}/{stage}/{name}", name, stage, name)
@@ -96,17 +99,19 @@ def study_runs(study: Study, config: Mapping[str, Any], reports: Iterable[Path])
             for seed in BASELINES[name].seeds(study.seeds) if stage == "baselines" else study.seeds:
                 key, title = f"{parent.key}/s{seed}", f"{stage}/{name}/s{seed}"
                 run = Run(key, title, stage, name, seed, parent.key)
-                run.inputs = {"evaluation": [*training, *targets]}
+                training = [*pairs, proposals, cams[seed]]
+                run.inputs = {"evaluation": [*training, targets]}
                 folder = study.root / name / f"seed{seed}"
                 if stage == "train":
-                    run.inputs = {"training": training, "evaluation": targets}
+                    run.inputs = {"training": training, "evaluation": [targets]}
                     run = trained(run, folder / "train")
                 children.append(evaluated(run, folder / "metrics.parquet"))
             parent.ended = max(child.ended for child in children)
             parent.seconds = sum(child.seconds for child in children)
             runs += [parent, *children]
     result = ablation_run(study, ablation, reports)
-    result.params, result.inputs = flatten(config), {"evaluation": [*training, *targets]}
+    result.params = flatten(config)
+    result.inputs = {"evaluation": [*pairs, proposals, *cams.values(), targets]}
     return [*runs, result]
 
 
@@ -167,15 +172,19 @@ def ablation_run(study: Study, rows: Iterable[Mapping[str, Any]], reports: Itera
     return run
 
 
-def headline_checkpoint(study: Study) -> Path:
-    """The reference variant's training with the best score on the val captions, never chosen by boxes."""
-    folders = [study.root / study.reference / f"seed{seed}" / "train" for seed in study.seeds]
+def headline_checkpoints(study: Study) -> tuple[Path, Path]:
+    """The reference variant's training with the best score on the val captions, never chosen by boxes; and
+    the matcher of its seed."""
 
-    def score(folder: Path) -> float:
-        value = read_mapping(folder / "summary.json", json.loads).get(SELECT_BY)
+    def training(seed: int) -> Path:
+        return study.root / study.reference / f"seed{seed}" / "train"
+
+    def score(seed: int) -> float:
+        value = read_mapping(training(seed) / "summary.json", json.loads).get(SELECT_BY)
         return float(value) if isinstance(value, int | float) else float("-inf")
 
-    return max(folders, key=score)
+    seed = max(study.seeds, key=score)
+    return training(seed), study.root / "matcher" / f"seed{seed}"
 
 
 def protocol(study: Study) -> str:

@@ -23,6 +23,7 @@ from camground.training.loop import Validation, run_training, training_pairs
 
 def train_matcher(
     config: MatcherConfig,
+    seed: int,
     images: Path,
     expressions: Path,
     features: Path,
@@ -30,20 +31,20 @@ def train_matcher(
     resume: Path | None,
     threads: int,
 ) -> None:
-    """Train the matcher; `output`, `resume`: as of `run_training`."""
-    prepare_torch(threads, config.seed)
+    """Train the matcher of one seed; `output`, `resume`: as of `run_training`."""
+    prepare_torch(threads, seed)
     store = FeatureStore(features)
     train, val = training_pairs(images, expressions, config.kinds)
     model = Matcher(config, store.visual_channels, store.text_width)
 
     def losses(batch: PairBatch, step: int, epoch: float) -> dict[str, Tensor]:
-        logits, positive = batch_logits(model, store, train, batch, config.pool)
+        logits, positive = batch_logits(model, store, train, batch)
         values = {"contrastive": info_nce(logits, positive)}
         loss = values["contrastive"]
         false = batch.swaps >= 0
         false[false] = train.swaps.false[batch.swaps[false]]
         if config.swaps and false.any():
-            values["swaps"] = swap_loss(model, store, train, batch, false, logits, config.pool)
+            values["swaps"] = swap_loss(model, store, train, batch, false, logits)
             loss = loss + config.swaps * values["swaps"]
         return {"loss": loss, **values}
 
@@ -59,11 +60,11 @@ def train_matcher(
         losses,
         validate,
         config.optimiser,
-        config.seed,
-        label="matcher",
+        seed,
+        label=f"matcher/s{seed}",
         stage="camground.stages.matcher",
         inputs=[images, expressions, features / "features.json"],
-        resolved={"matcher": config.to_dict(), "features": store.meta["config"]},
+        resolved={"seed": seed, "matcher": config.to_dict(), "features": store.meta["config"]},
         parameters=model.state_dict,
         output=output,
         resume=resume,
@@ -71,11 +72,11 @@ def train_matcher(
 
 
 def batch_logits(
-    model: Matcher, store: FeatureStore, pairs: Pairs, batch: PairBatch, pool: int = 1
+    model: Matcher, store: FeatureStore, pairs: Pairs, batch: PairBatch
 ) -> tuple[Tensor, Tensor]:
     """Logits (images, texts) of a batch and which pairs are positive, bool of the same shape."""
     device = next(model.parameters()).device
-    features = _pooled(store.images(batch.images).to(device), pool)
+    features = store.images(batch.images).to(device)
     tokens, mask = store.texts([pairs.texts[row] for row in batch.expressions])
     logits = model.logits_per_image(features, model.read(tokens.to(device), mask.to(device)))
     positive = positives(
@@ -87,13 +88,7 @@ def batch_logits(
 
 
 def swap_loss(
-    model: Matcher,
-    store: FeatureStore,
-    pairs: Pairs,
-    batch: PairBatch,
-    false: np.ndarray,
-    logits: Tensor,
-    pool: int = 1,
+    model: Matcher, store: FeatureStore, pairs: Pairs, batch: PairBatch, false: np.ndarray, logits: Tensor
 ) -> Tensor:
     """-log sigmoid(S(I, q) - S(I, q')) of expressions q and their swaps q' that are false of the image.
 
@@ -101,13 +96,9 @@ def swap_loss(
     """
     device = logits.device
     owner = batch.owner[false]
-    features = _pooled(store.images(batch.images[owner]).to(device), pool)
+    features = store.images(batch.images[owner]).to(device)
     tokens, mask = store.texts([pairs.swaps.texts[row] for row in batch.swaps[false]])
     swapped = model(features, model.read(tokens.to(device), mask.to(device)))
     columns = torch.from_numpy(false.nonzero()[0]).to(device)
     own = logits[torch.from_numpy(owner).to(device), columns]
     return -functional.logsigmoid(own - swapped).mean()
-
-
-def _pooled(features: Tensor, pool: int) -> Tensor:
-    return functional.avg_pool2d(features, pool, ceil_mode=True) if pool > 1 else features
