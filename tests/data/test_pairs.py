@@ -96,6 +96,18 @@ def test_an_epoch_draws_a_random_swap_of_each_expression(with_swaps: Pairs) -> N
     assert all((batch.swaps == -1).all() for batch in with_swaps.in_order(4))
 
 
+def test_swaps_of_rare_word_classes_are_drawn_more_often(with_swaps: Pairs) -> None:
+    """Of "i4#0", which has one of each class: there are four of size, two of colour, one of relation."""
+    expression, rng = with_swaps.expression_ids.index("i4#0"), np.random.default_rng(0)
+    drawn = [
+        with_swaps.swaps.word_classes[int(batch.swaps[batch.expressions == expression][0])]
+        for _ in range(600)
+        for batch in with_swaps.epoch(5, 5, rng)
+    ]
+    for name, share in (("size", 1 / 7), ("colour", 2 / 7), ("relation", 4 / 7)):
+        assert abs(drawn.count(name) / len(drawn) - share) < 0.07
+
+
 def test_swaps_do_not_change_the_draws_of_images_and_expressions(pairs: Pairs, with_swaps: Pairs) -> None:
     """They come first in every batch."""
     without, beside = (next(iter(each.epoch(5, 2, np.random.default_rng(1)))) for each in (pairs, with_swaps))

@@ -172,12 +172,12 @@ def test_opposites_never_hold_both_and_relations_turn_round(scenes: list[Scene])
 @pytest.mark.parametrize(
     ("text", "table", "old", "new", "expected"),
     [
-        ("an orange boat", "colour", "orange", "red", "a red boat"),
+        ("an orange boat", "colour", "orange", "green", "a green boat"),
         ("a red boat", "colour", "red", "orange", "an orange boat"),
         ("the red boat", "colour", "red", "orange", "the orange boat"),
         ("cup near a car", "category", "car", "umbrella", "cup near an umbrella"),
         ("a scarlet boat", "colour", "red", "purple", "a violet boat"),
-        ("the tiny boat", "size", "small", "big", "the big boat"),
+        ("the tiniest boat", "size", "smallest", "biggest", "the largest boat"),
         ("cup to the left of a car", "relation", "left_of", "right_of", "cup to the right of a car"),
         ("cup left of a car", "relation", "left_of", "right_of", "cup right of a car"),
         (
@@ -190,7 +190,7 @@ def test_opposites_never_hold_both_and_relations_turn_round(scenes: list[Scene])
         ),
         ("cup larger than the car", "relation", "bigger_than", "smaller_than", "cup smaller than the car"),
         ("the upper left cup", "location", "top", "bottom", "the lower left cup"),
-        ("the polka-dot cup", "pattern", "dotted", "plain", "the plain cup"),
+        ("the stripy cup", "pattern", "striped", "checked", "the checkered cup"),
         # a part of a longer word is no word
         ("the bigger than cup", "size", "big", "small", None),
         ("the polka-dots cup", "pattern", "dotted", "plain", None),
@@ -205,7 +205,35 @@ def test_opposites_never_hold_both_and_relations_turn_round(scenes: list[Scene])
     ],
 )
 def test_replaced(text: str, table: str, old: str, new: str, expected: str | None) -> None:
-    assert replaced(text, table, old, new) == expected
+    assert replaced(text, table, old, new, np.random.default_rng(0)) == expected
+
+
+def test_every_wording_is_swapped_in() -> None:
+    """A wording that no swap has would tell that a text is true: "tiny" and "larger" were such."""
+    rng = np.random.default_rng(0)
+    for table, old, new in (
+        *(("size", "big", "small"), ("relation", "smaller_than", "bigger_than")),
+        *(("pattern", "striped", "dotted"), ("colour", "blue", "red"), ("category", "tree", "house")),
+    ):
+        word = WORDINGS[table][old][0]
+        drawn = {replaced(f"the {word} thing", table, old, new, rng) for _ in range(200)}
+        assert drawn == {f"the {other} thing" for other in WORDINGS[table][new]}
+
+
+def test_a_word_is_swapped_in_about_as_often_as_out() -> None:
+    """Of the swaps that are false of the image, or the text alone would tell that it is false."""
+    out: Counter[tuple[str, str]] = Counter()
+    into: Counter[tuple[str, str]] = Counter()
+    for _, expression, swap in every(make_scenes(400)):
+        if swap.false_of_image and swap.word_class in ("pattern", "size", "relation", "location"):
+            words = Counter(expression.text.split()), Counter(swap.text.split())
+            out.update((swap.word_class, word) for word in words[0] - words[1])
+            into.update((swap.word_class, word) for word in words[1] - words[0])
+    frequent = [word for word in {*out, *into} if out[word] + into[word] >= 30 and word[1] not in ("a", "an")]
+    assert {("pattern", "plain"), ("size", "small"), ("relation", "larger")} <= set(frequent)
+    for word in frequent:
+        spread = (out[word] + into[word]) ** 0.5
+        assert abs(out[word] - into[word]) < 3.5 * spread, (word, out[word], into[word])
 
 
 def scene_of_three() -> SceneSemantics:

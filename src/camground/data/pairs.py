@@ -76,6 +76,9 @@ class Pairs:
         self.swaps = self._read_swaps(of_split)
         self._expressions_of_image = _grouped(self.image_rows)
         self._swaps_of_expression = _grouped(self.swaps.origin)
+        _, word_class, count = np.unique(self.swaps.word_classes, return_inverse=True, return_counts=True)
+        # balanced by class, or size and pattern would hardly be learnt
+        self._swap_weight = 1.0 / count[word_class]
 
     def _read_swaps(self, expressions: pd.DataFrame) -> Swaps:
         row_of = {expression_id: row for row, expression_id in enumerate(self.expression_ids)}
@@ -101,7 +104,8 @@ class Pairs:
         self, batch_size: int, per_image: int, rng: np.random.Generator, limit: int | None = None
     ) -> Iterator[PairBatch]:
         """Every image once in random order, with up to `per_image` random expressions of each, and of
-        each expression one random swap. `limit`: only so many images, drawn anew each time."""
+        each expression one random swap, more likely of a word class that has few swaps. `limit`: only so many
+        images, drawn anew each time."""
         rows = rng.permutation(np.array(self.images, dtype=int))[:limit]
         for start in range(0, len(rows), batch_size):
             chosen = rows[start : start + batch_size]
@@ -117,7 +121,10 @@ class Pairs:
 
     def _random_swap(self, expression: int, rng: np.random.Generator) -> int:
         swaps = self._swaps_of_expression.get(expression)
-        return -1 if swaps is None else int(swaps[int(rng.integers(len(swaps)))])
+        if swaps is None:
+            return -1
+        bounds = np.cumsum(self._swap_weight[swaps])
+        return int(swaps[np.searchsorted(bounds, rng.random() * bounds[-1], side="right")])
 
     def batches_per_epoch(self, batch_size: int, limit: int | None = None) -> int:
         """How many batches `epoch` gives."""

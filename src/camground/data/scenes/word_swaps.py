@@ -1,8 +1,9 @@
 """One word of a referring expression changed, so that it no longer means its object.
 
 A swap puts a word of another concept of the same class in the place of one word (or relation phrase)
-and leaves the rest as it is. Words that have an opposite are swapped for it, so that the text alone
-does not tell which of the two is true. Some swaps mean another object of the scene, others nothing at
+and leaves the rest as it is. Words that have an opposite are swapped for it. New words are drawn so that
+each is swapped in about as often as it is swapped out: the text alone does not tell which of the two is
+true. Some swaps mean another object of the scene, others nothing at
 all: only the latter are false of the image, which the scene's semantics decide.
 """
 
@@ -17,6 +18,9 @@ from numpy.random import Generator
 
 from camground.data.scenes.expressions import Expression
 from camground.data.scenes.grammar import WORDINGS, wordings
+from camground.data.scenes.grammar import word as draw_word
+from camground.data.scenes.layout import PATTERN_SHARES
+from camground.data.scenes.parts import PATTERNS
 from camground.data.scenes.semantics import Description, SceneSemantics
 
 OPPOSITES = {
@@ -29,6 +33,11 @@ OPPOSITES = {
 CLASSES = ("category", "colour", "pattern", "size", "location", "relation", "landmark")
 # of swapped-in categories, colours and patterns, how many an object of the scene has
 SHARE_PRESENT = 0.7
+# how often a pattern is worn; other categories and colours are equally frequent
+SHARES = {"pattern": dict(zip(PATTERNS, PATTERN_SHARES, strict=True))}
+# Of the false swaps away from a word, how many are kept. Most scenes have something plain, so "plain" put in
+# is seldom false: a text with it would be true more often than not.
+KEPT = {"plain": 0.58}
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,9 @@ def _other(scene: SceneSemantics, attribute: str, concept: str, rng: Generator) 
     in_scene = [name for name in others if name in present]
     if in_scene and rng.random() < SHARE_PRESENT:
         others = in_scene
-    return others[int(rng.integers(len(others)))]
+    shares = SHARES.get(attribute, {})
+    bounds = np.cumsum([shares.get(name, 1.0) for name in others])
+    return others[int(np.searchsorted(bounds, rng.random() * bounds[-1], side="right"))]
 
 
 def _changes(scene: SceneSemantics, description: Description, rng: Generator) -> Iterator[_Change]:
@@ -94,11 +105,13 @@ def _changes(scene: SceneSemantics, description: Description, rng: Generator) ->
                     yield _Change("landmark", attribute, concept, new, description.but(relations=relations))
 
 
-def replaced(text: str, table: str, old: str, new: str) -> str | None:
+def replaced(text: str, table: str, old: str, new: str, rng: Generator) -> str | None:
     """`text` with its one word of concept `old` changed to one of `new`; None unless there is just one.
 
     All wordings count, a pattern's nouns too, or a landmark's word would be taken for the object's. Longer
-    ones are tried first ("to the left of" before "left of"). An article before the word follows it.
+    ones are tried first ("to the left of" before "left of"). The new concept's wording is the one of the same
+    number where both have as many, and else drawn as for a true expression: a wording that is never swapped
+    in would tell that the text is true. An article before the word follows it.
     """
     wordings = WORDINGS[table][old]
     nouns = WORDINGS["pattern_noun"].get(old, ()) if table == "pattern" else ()
@@ -106,9 +119,9 @@ def replaced(text: str, table: str, old: str, new: str) -> str | None:
     matches = list(re.finditer(rf"(?<![\w-])(?:{either})(?![\w-])", text))
     if len(matches) != 1 or matches[0].group() in nouns:
         return None
-    number = wordings.index(matches[0].group())
     options = WORDINGS[table][new]
-    word = options[number] if number < len(options) else options[0]
+    same = len(options) == len(wordings)
+    word = options[wordings.index(matches[0].group())] if same else draw_word(table, new, rng)
     start, stop = matches[0].span()
     article = "an " if word[0] in "aeiou" else "a "
     return re.sub(r"(^| )an? $", rf"\1{article}", text[:start]) + word + text[stop:]
@@ -134,8 +147,10 @@ def draw_swaps(scene: SceneSemantics, expression: Expression, count: int, rng: G
     """
     options: dict[str, list[WordSwap]] = {}
     for change in _changes(scene, expression.description, rng):
-        text = replaced(expression.text, change.table, change.old, change.new)
+        text = replaced(expression.text, change.table, change.old, change.new, rng)
         false = is_false(scene, change.description)
+        if false and rng.random() > KEPT.get(change.old, 1.0):
+            continue
         if text is not None and (false or change.word_class != "landmark"):
             swap = WordSwap(text, change.word_class, false)
             options.setdefault(change.word_class, []).append(swap)
