@@ -67,9 +67,10 @@ class GroundingPipeline:
         pixels = pixels.to(self.device).float()
         features, (tokens, mask) = self.backbone(pixels), self.language(list(texts))
         owner = torch.zeros(len(texts), dtype=torch.long, device=self.device)
-        model, matcher_cam = self.trained.model, None
+        model, matcher_cam, has_cam = self.trained.model, None, None
         if model.cam_encoder is not None:
             matcher_cam = self._matcher_cam(photograph, texts, features, owner)
+            has_cam = matcher_cam.flatten(1).amax(1) > 0
             matcher_cam = cam_control.shown_alone(model.cam_encoder.config.control, matcher_cam)
         tuned = self.trained.tuned
         if tuned is not None:
@@ -83,7 +84,7 @@ class GroundingPipeline:
             torch.from_numpy(objectness.astype(np.float32)).unsqueeze(0),
             torch.ones(1, len(boxes), dtype=torch.bool),
         ).to(self.device)
-        output = model(features, proposals, tokens, mask, owner, matcher_cam)
+        output = model(features, proposals, tokens, mask, owner, matcher_cam, has_cam)
         voting = self.settings.predict.voting
         chosen = read_out(voting, output.candidates, output.scores, output.proposal_count)
         in_pixels = (chosen.cpu().numpy() * np.tile(size, 2)).tolist()

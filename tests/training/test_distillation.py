@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
+from camground.grounder.batches import CamTable
 from camground.grounder.regions import Proposals
+from camground.matcher.maps import to_bytes
+from camground.study import tables
 from camground.training.config import DistillationConfig
 from camground.training.distillation import contrast, distillation, ranking, teacher
 
@@ -57,6 +63,30 @@ def test_padding_has_no_share_of_the_teacher() -> None:
 def test_distillation_is_zero_for_the_teachers_own_scores_alone() -> None:
     proposals = Proposals(BOXES, torch.zeros(1, 3), VALID)
     target = teacher(DistillationConfig(), spot(), BOXES[:, 0], proposals)
-    perfect = distillation(target.log(), target, VALID)
+    taught = torch.ones(1, dtype=torch.bool)
+    perfect = distillation(target.log(), target, VALID, taught)
     assert perfect == pytest.approx(0, abs=1e-5)
-    assert distillation(torch.zeros(1, 3), target, VALID) > perfect
+    assert distillation(torch.zeros(1, 3), target, VALID, taught) > perfect
+
+
+@pytest.mark.parametrize("what", ["unknown", "all zero"])
+def test_a_cam_that_says_nothing_teaches_nothing(tmp_path: Path, what: str) -> None:
+    """It taught "the whole image", with .986 of the teacher's mass."""
+    known = {"expression_id": "a", "height": 8, "width": 8, "map": to_bytes(spot()[0].numpy()), "source": "x"}
+    zeros = {**known, "expression_id": "b", "map": bytes(64)}
+    tables.write("cams", [known, zeros] if what == "all zero" else [known], tmp_path / "cams.parquet")
+    cams, rows = CamTable(tmp_path / "cams.parquet", ["a", "b"], 0.5), np.arange(2)
+    objectness = torch.tensor([[0.2, 0.4, 0.1]] * 2)
+    proposals = Proposals(BOXES.repeat(2, 1, 1), objectness, VALID.repeat(2, 1))
+    target = teacher(DistillationConfig(), cams.take(rows), torch.from_numpy(cams.boxes), proposals)
+    assert target[1, 1] < 0.7
+    scores = torch.randn(2, 3, requires_grad=True)
+    taught = torch.from_numpy(cams.has_cam)
+    loss = distillation(scores, target, proposals.valid, taught)
+    loss.backward()
+    assert scores.grad is not None
+    assert scores.grad[0].any()
+    assert not scores.grad[1].any()
+    # nor does it thin out what the other teaches
+    assert loss == distillation(scores[:1], target[:1], proposals.valid[:1], taught[:1])
+    assert distillation(scores[1:], target[1:], proposals.valid[1:], taught[1:]) == 0

@@ -93,8 +93,7 @@ def objectness(context: Context) -> Choice:
 def gradcam_ranking(context: Context) -> Choice:
     """The proposal with the largest sum of the matcher's map inside / area^`AREA_EXPONENT`.
 
-    Areas are shares of the image, so that scores compare across images. Equal scores, as on a map of zeros,
-    leave the proposal of best rank.
+    Areas are shares of the image, so that scores compare across images. A map of zeros gives no answer.
     """
     truth = context.truth
     proposals, share, maps = truth.proposals, _shares(truth), truth.matcher_maps
@@ -112,12 +111,12 @@ def gradcam_ranking(context: Context) -> Choice:
         sums[boxes] = inside / (height * width)
     scores = sums / np.maximum(share, np.finfo(float).tiny) ** map_geometry.AREA_EXPONENT
     chosen = _choose(truth, proposals.argmax(scores), proposals.maximum(scores))
-    return Choice(chosen.boxes_xyxy, chosen.score, chosen.rank, chosen.present & maps.present)
+    return Choice(chosen.boxes_xyxy, chosen.score, chosen.rank, chosen.present & maps.nonzero)
 
 
 def gradcam_box(context: Context) -> Choice:
     """The box around the largest component of the matcher's map, enlarged bilinearly, that reaches
-    `box_threshold` of its maximum. The score is the map's mean in the box."""
+    `box_threshold` of its maximum. The score is the map's mean in the box. A map of zeros gives no answer."""
     truth = context.truth
     maps, grids = truth.matcher_maps, truth.grids
     boxes, score = np.zeros((len(truth), 4)), np.zeros(len(truth))
@@ -126,9 +125,9 @@ def gradcam_box(context: Context) -> Choice:
         enlarged = map_geometry.enlarge(maps.stack(rows), (height, width))
         cells = map_geometry.threshold_boxes(enlarged, context.box_threshold)
         sums = map_geometry.box_sums(enlarged, np.arange(len(rows)), cells)
-        score[rows] = sums / area(cells)
+        score[rows] = sums / np.maximum(area(cells), 1)
         boxes[rows] = cells / [width, height, width, height] * np.tile(truth.image_sizes[rows], 2)
-    return Choice(boxes, score, np.full(len(truth), -1), maps.present)
+    return Choice(boxes, score, np.full(len(truth), -1), maps.nonzero)
 
 
 def oracle(context: Context) -> Choice:

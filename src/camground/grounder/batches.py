@@ -60,17 +60,18 @@ class ProposalTable:
 class CamTable:
     """The matcher's CAMs of some expressions, and the box around each thresholded map.
 
-    has_cam (N,) bool. A missing CAM is a map of zeros; its box is the whole image.
+    has_cam (N,) bool: False where the CAM is missing or all zero, which says nothing of where to look; its
+    box is empty, all zeros.
     """
 
     def __init__(self, path: str | Path, expression_ids: list[str], box_threshold: float) -> None:
         self._maps = maps.read_cams(path, pd.Index(expression_ids))
-        self.has_cam = self._maps.present
+        self.has_cam = self._maps.nonzero
         sizes = np.unique(self._maps.sizes[self.has_cam], axis=0)
         if len(sizes) > 1:
             raise UserError(f"{path}: maps of several sizes {sizes.tolist()}; rerun `gradcam`")
         self.size = tuple(sizes[0].tolist()) if len(sizes) else (1, 1)
-        self.boxes = np.tile(np.array([0, 0, 1, 1], dtype=np.float32), (len(expression_ids), 1))
+        self.boxes = np.zeros((len(expression_ids), 4), dtype=np.float32)
         present = np.flatnonzero(self.has_cam)
         for start in range(0, len(present), 1024):
             rows = present[start : start + 1024]
@@ -104,8 +105,9 @@ class GroundingBatch:
     image_rows (B,): of the `images` table. features (B, C, H, W), proposals of the images; tokens
     (M, T, text_width) with mask (M, T) bool; owner (M,) int64: each expression's image; text_ids (M,): equal
     for equal texts. teacher_cam (M, h, w) in [0, 1]: the expressions' own CAMs, with cam_box (M, 4) xyxy in
-    [0, 1] around each; matcher_cam (M, h, w): what the CAM encoder sees, the same or a control's; both are
-    zeros where has_cam (M,) is False. swaps: None where no expression has one.
+    [0, 1] around each; matcher_cam (M, h, w): what the CAM encoder sees, the same or a control's. has_cam (M,)
+    is False where the expression's own CAM is unknown or all zero: there is no teacher then, and nothing is
+    shown. swaps: None where no expression has one.
     """
 
     image_rows: np.ndarray

@@ -63,8 +63,8 @@ class GrounderConfig(Section):
     """Keep the own Grad-CAM to where the image score rests, as `gradcam.method: gated` does for the
     matcher's."""
     map_boxes: tuple[Share, ...] = ()
-    """Thresholds, shares of the maximum, at which boxes around the own Grad-CAM and the one shown join the
-    image's proposals as candidates. Maps of few scenes are too broad for their boxes to fit."""
+    """Thresholds, shares of the maximum, at which boxes around the own Grad-CAM join the image's proposals as
+    candidates. Maps of few scenes are too broad for their boxes to fit."""
     cam_encoder: CamEncoderConfig = CamEncoderConfig()
     """How the matcher's Grad-CAM enters."""
     transformer: TransformerConfig = TransformerConfig()

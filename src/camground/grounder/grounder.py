@@ -19,7 +19,7 @@ from camground.grounder.attention import Block
 from camground.grounder.cam_encoder import CamEncoder
 from camground.grounder.config import GrounderConfig
 from camground.grounder.fusion import Fusion
-from camground.grounder.map_boxes import boxes_around, joint_map
+from camground.grounder.map_boxes import boxes_around
 from camground.grounder.regions import Proposals, geometry, inside_and_ring, map_features
 from camground.matcher.gated_map import gated
 from camground.matcher.matcher import Matcher, Texts, smooth_max
@@ -56,7 +56,7 @@ class GroundingOutput:
     """What the forward pass gives for P pairs of image and text.
 
     scores (P, K + E): logits of the candidates, minus infinity where there is none. candidates: the image's
-    K proposals, then E boxes around maps; `regions` (P, K + E, width) are their tokens. image_score: see
+    K proposals, then E boxes around the own CAM; `regions` (P, K + E, width) are their tokens. image_score: see
     `ImageScore`. own_cam (P, H, W): the model's own Grad-CAM, at least 0, unscaled. images, texts: the tokens
     of the P pairs.
     """
@@ -133,16 +133,13 @@ class Grounder(nn.Module):
             image_score = ImageScore(logit, proposal_scores, image_score.cell_shares)
             own_cam = own_cam.detach()
         if matcher_cam is None or self.cam_encoder is None:
-            # a model without the CAM encoder has not seen the matcher's map, nor may its boxes
             matcher_cam = has_cam = None
         else:
             has_cam = self._cam_dropout(matcher_cam, has_cam)
         candidates, extended = images.proposals, images
         if self.config.map_boxes:
-            maps = own_cam
-            if matcher_cam is not None and has_cam is not None:
-                maps = joint_map(own_cam, matcher_cam, has_cam)
-            candidates = candidates.extended(boxes_around(maps, self.config.map_boxes))
+            # of the own CAM alone, so that a model without the CAM encoder has candidates of the same kind
+            candidates = candidates.extended(boxes_around(own_cam, self.config.map_boxes))
             extended = self.see(images.map, candidates)
         if extended is images and matcher_cam is None:
             scores = image_score.proposal_scores  # nothing new to see

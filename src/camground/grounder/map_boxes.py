@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from camground.matcher import map_geometry
 
@@ -17,7 +16,7 @@ SIDE = 64  # maps are enlarged to so many cells before a box is drawn around the
 def boxes_around(maps: Tensor, thresholds: Sequence[float]) -> Tensor:
     """Boxes (P, E, 4) xyxy in [0, 1] around maps (P, H, W), at least 0, at each share of the maximum.
 
-    The largest connected part counts; a map of zeros gives the whole image.
+    The largest connected part counts; a map of zeros gives an empty box, which is no candidate.
     """
     enlarged = map_geometry.enlarge(maps.float().cpu().numpy(), (SIDE, SIDE))
     boxes = [
@@ -25,20 +24,3 @@ def boxes_around(maps: Tensor, thresholds: Sequence[float]) -> Tensor:
         for threshold in thresholds
     ]
     return torch.stack(boxes, 1).to(maps) / SIDE
-
-
-@torch.no_grad()
-def joint_map(own_cam: Tensor, matcher_cam: Tensor, has_cam: Tensor) -> Tensor:
-    """The sum (P, H, W) of the own CAM (P, H, W) and, where it is known, the matcher's (P, h, w), each of
-    maximum 1.
-
-    On the finer grid of the two along each axis: a pretrained model's CAM has that model's grid.
-    """
-    own = own_cam / own_cam.amax((1, 2), keepdim=True).clamp(min=1e-12)
-    if matcher_cam.shape != own.shape:
-        finer = tuple(map(max, own.shape[1:], matcher_cam.shape[1:]))
-        own, matcher_cam = (
-            functional.interpolate(cam.unsqueeze(1), finer, mode="bilinear").squeeze(1)
-            for cam in (own, matcher_cam)
-        )
-    return own + matcher_cam * has_cam[:, None, None]

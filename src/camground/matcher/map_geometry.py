@@ -103,12 +103,12 @@ def threshold_boxes(maps: np.ndarray, threshold: float, component: str = "larges
     """Boxes (N, 4) xyxy in cells around where maps (N, h, w) reach threshold * maximum.
 
     component: "largest" takes the 8-connected component of most cells (the first of equals), "all"
-    every cell. A map of zeros gives the whole map.
+    every cell. A map of zeros has no such place: its box is empty, all zeros.
     """
     from scipy import ndimage
 
     count, height, width = maps.shape
-    covered = maps >= threshold * maps.max(axis=(1, 2), keepdims=True)
+    covered = (maps >= threshold * maps.max(axis=(1, 2), keepdims=True)) & (maps > 0)
     if component == "largest":
         # Neighbours in a map, never across maps.
         structure = np.zeros((3, 3, 3), dtype=bool)
@@ -123,4 +123,6 @@ def threshold_boxes(maps: np.ndarray, threshold: float, component: str = "larges
     x1, y1 = columns.argmax(axis=1), rows.argmax(axis=1)
     x2 = width - columns[:, ::-1].argmax(axis=1)
     y2 = height - rows[:, ::-1].argmax(axis=1)
-    return np.stack([x1, y1, x2, y2], axis=1).astype(np.float64)
+    boxes = np.stack([x1, y1, x2, y2], axis=1).astype(np.float64)
+    boxes[~rows.any(axis=1)] = 0
+    return boxes

@@ -35,6 +35,11 @@ class Maps:
         present: np.ndarray = self.sizes.prod(axis=1) > 0
         return present
 
+    @property
+    def nonzero(self) -> np.ndarray:
+        """(N,) bool: which maps there are and say something; one of zeros says nothing of where to look."""
+        return np.array([content is not None and any(content) for content in self.data], dtype=bool)
+
     def stack(self, rows: np.ndarray) -> np.ndarray:
         """The maps at these rows (M,), all of one size, as (M, h, w) float32 in [0, 1]."""
         height, width = self.sizes[rows[0]]

@@ -41,8 +41,8 @@ def ranking(cam: Tensor, boxes: Tensor, valid: Tensor) -> Tensor:
 def teacher(config: DistillationConfig, cam: Tensor, cam_box: Tensor, candidates: Proposals) -> Tensor:
     """The teacher's distribution (P, K) over the candidates of P pairs.
 
-    cam (P, H, W) in [0, 1]; cam_box (P, 4) xyxy in [0, 1] around the thresholded map. A row without any valid
-    candidate is uniform.
+    cam (P, H, W) in [0, 1]; cam_box (P, 4) xyxy in [0, 1] around the thresholded map. Of a CAM of zeros only
+    objectness is left, which is no teaching: `distillation` leaves such a pair out.
     """
     boxes, valid = candidates.boxes, candidates.valid
     score = (
@@ -56,8 +56,11 @@ def teacher(config: DistillationConfig, cam: Tensor, cam_box: Tensor, candidates
     return (score / config.temperature).masked_fill(~valid, -1e4).softmax(-1)
 
 
-def distillation(scores: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of softmax(scores) (P, K) from the teacher's `target`."""
+def distillation(scores: Tensor, target: Tensor, valid: Tensor, taught: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence of softmax(scores) (P, K) from the teacher's `target`, of the pairs
+    that have a teacher, taught (P,) bool, and a valid candidate; 0 where none has."""
     log_student = scores.masked_fill(~valid, -1e4).log_softmax(-1)
     log_target = target.clamp(min=1e-8).log()
-    return (target * (log_target - log_student)).sum(-1).mean()
+    counted = taught & valid.any(-1)
+    each = (target * (log_target - log_student)).sum(-1).masked_fill(~counted, 0)
+    return each.sum() / counted.sum().clamp(min=1)

@@ -73,7 +73,7 @@ class Objective(nn.Module):
         valid = output.candidates.valid
         if config.distillation.weight:
             target = teacher(config.distillation, batch.teacher_cam, batch.cam_box, output.candidates)
-            values["distillation"] = distillation(output.scores, target, valid)
+            values["distillation"] = distillation(output.scores, target, valid, batch.has_cam)
             loss = loss + config.distillation.weight * values["distillation"]
         if self.reconstruction is not None:
             target = text_vectors(batch.tokens, batch.mask)
