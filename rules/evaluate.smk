@@ -13,7 +13,7 @@ rule evaluate:
         targets=rules.data.output.targets,
         predictions=rules.predict.output.predictions,
         swaps=rules.predict.output.swaps,
-        proposals=rules.proposals.output.proposals,
+        proposals=EVALUATED_PROPOSALS,
         cams=CAMS,
         code=code("evaluate"),
     output:
@@ -46,7 +46,7 @@ rule baselines:
     input:
         **TEXTS,
         targets=rules.data.output.targets,
-        proposals=rules.proposals.output.proposals,
+        proposals=EVALUATED_PROPOSALS,
         cams=expand(CAMS, seed=SEEDS),
         code=code("baselines"),
     output:

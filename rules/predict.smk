@@ -12,7 +12,7 @@ rule predict:
     input:
         **FEATURES,
         **TEXTS,
-        proposals=rules.proposals.output.proposals,
+        proposals=EVALUATED_PROPOSALS,
         cams=CAMS,
         checkpoint=rules.train.output.checkpoint,
         config=rules.train.output.config,

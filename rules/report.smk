@@ -19,7 +19,7 @@ rule report:
         targets=rules.data.output.targets,
         rejected=rules.data.output.rejected,
         leakage=AUDIT,
-        proposals=rules.proposals.output.proposals,
+        proposals=EVALUATED_PROPOSALS,
         # those of the seed that the gallery shows
         cams=expand(CAMS, seed=SEEDS[0]),
         code=code("report"),

@@ -17,8 +17,8 @@ from typer.core import TyperCommand, TyperGroup
 from camground import __version__
 
 STAGES = (
-    *("download", "data", "leakage", "proposals", "features", "matcher", "gradcam", "train"),
-    *("predict", "evaluate", "baselines", "ablation", "report", "tracking"),
+    *("download", "data", "leakage", "proposals", "true_boxes", "features", "matcher"),
+    *("gradcam", "train", "predict", "evaluate", "baselines", "ablation", "report", "tracking"),
 )
 TOOLS = ("ground", "ui", "objectness", "document", "published", "config")
 # A command is the function of its name in the module of its name, but for tools beside their stage.

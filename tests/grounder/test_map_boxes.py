@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from camground.grounder.grounder import Grounder
 from camground.grounder.map_boxes import boxes_around
 from tiny_grounder import COUNT, OFF, PAIRS, forward, tiny_grounder, tiny_inputs
 
@@ -43,7 +42,7 @@ def test_a_map_of_zeros_is_no_candidate() -> None:
 
 
 def test_the_boxes_are_of_the_own_map_alone() -> None:
-    """The matcher's says nothing of them, so a model without the CAM encoder lacks the encoder and no more."""
+    """The matcher's says nothing of them: without the CAM encoder a model lacks the encoder and no more."""
     inputs = tiny_inputs()
     for changes in ({}, {"cam_encoder": OFF}):
         model = tiny_grounder(map_boxes=[0.5], **changes)

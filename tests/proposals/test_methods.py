@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from camground.proposals.config import ProposalsConfig
-from camground.proposals.ground_truth import read_objects
+from camground.proposals.ground_truth import read_objects, write_true_boxes
 from camground.proposals.methods import METHODS, Method
 from camground.proposals.proposer import Photograph, Proposer, propose_one_image
 from camground.proposals.thinning import WHOLE, Proposals, to_proposals
@@ -22,18 +21,18 @@ from proposals_stage import boxes_of, run_proposals, write_images
 
 
 class Corners(Proposer):
-    """A new method: the box between two corners that the table `targets` of the study names."""
+    """A new method: one box, and a table `rejected`."""
 
     def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
-        corners = json.loads(self.tables["targets"].read_text())
+        self.tables["rejected"].write_text("none")
         for photograph in photographs:
-            box = np.array([corners[photograph.image_id]])
+            box = np.array([[5, 5, 20, 20]])
             yield to_proposals(box, np.ones(1), "corners", self.config, photograph.size)
 
 
 @pytest.fixture
 def corners(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = Method(f"{__name__}:Corners", reads=("targets",), stand_in="selective_search")
+    method = Method(f"{__name__}:Corners", writes=("rejected",))
     monkeypatch.setitem(METHODS, "corners", method)
 
 
@@ -43,28 +42,25 @@ def test_the_registry_names_a_class_for_each_method() -> None:
         assert issubclass(resolve_name(method.proposer), Proposer)
         for key in [key for key, _ in method.required] + [*method.user_files]:
             assert key in sections[name].annotation.model_fields
-        assert method.stand_in is None or method.stand_in in METHODS
 
 
 def test_a_new_method_is_a_class_and_an_entry(corners: None, tmp_path: Path) -> None:
     images = write_images(tmp_path, {"a.png": (50, 40), "b.png": (50, 40)})
-    named = tmp_path / "corners.json"
-    named.write_text(json.dumps({"a.png": [1, 2, 30, 40], "b.png": [5, 5, 20, 20]}))
-    with pytest.raises(UserError, match=r"method is corners: give --targets"):
+    with pytest.raises(UserError, match=r"method is corners: give --rejected"):
         run_proposals(images, {"method": "corners"})
-    table = run_proposals(images, {"method": "corners"}, targets=named)
+    table = run_proposals(images, {"method": "corners"}, rejected=tmp_path / "none")
+    assert (tmp_path / "none").read_text() == "none"
     boxes, scores, sources = boxes_of(table, "b.png")
     assert boxes.tolist() == [[5, 5, 20, 20], [0, 0, 50, 40]]
     assert sources == ["corners", WHOLE]
     assert scores.tolist() == [1, 0]
 
 
-def test_of_a_new_photograph_a_stand_in_or_nothing(corners: None, tmp_path: Path) -> None:
+def test_of_a_new_photograph_what_the_method_finds_or_nothing(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "a.png")
-    for method in ("corners", "ground_truth"):
-        sources = propose_one_image(ProposalsConfig(method=method), tmp_path / "a.png").sources
-        assert set(sources) == {"selective_search", WHOLE}
+    sources = propose_one_image(ProposalsConfig(), tmp_path / "a.png").sources
+    assert set(sources) == {"selective_search", WHOLE}
     from_file = ProposalsConfig.parse({"method": "boxes_file", "boxes_file": {"path": "d.json"}})
     with pytest.raises(UserError, match=r"a\.png: .*boxes_file.*new photograph.*detector"):
         propose_one_image(from_file, tmp_path / "a.png")
@@ -86,19 +82,24 @@ def write_truth(folder: Path, expression_of: dict[str, str], targets: list[dict]
     return {name: folder / f"{name}.parquet" for name in ("targets", "expressions")}
 
 
-def test_ground_truth_gives_each_object_once_in_an_order_that_tells_nothing(tmp_path: Path) -> None:
-    images = write_images(tmp_path, dict.fromkeys(("a.png", "b.png", "c.png"), (50, 40)))
+def test_true_boxes_give_each_object_once_in_an_order_that_tells_nothing(tmp_path: Path) -> None:
+    images = write_images(tmp_path, dict.fromkeys(("a.png", "b.png", "c.png", "d.png"), (50, 40)))
+    rows = tables.read("images", images)
+    rows["split"] = ["test"] * 3 + ["train"]  # whose boxes it does not give
+    tables.write("images", rows, images)
     first, second = [4.0, 5.0, 20.0, 30.0], [1.0, 2.0, 10.0, 12.0]
     truth = write_truth(
         tmp_path,
-        {"e0": "a.png", "e1": "a.png", "e2": "b.png"},
+        {"e0": "a.png", "e1": "a.png", "e2": "b.png", "e3": "d.png"},
         [
             {"expression_id": "e0", "boxes_xyxy": [first], "objects_xyxy": [first, second]},
             {"expression_id": "e1", "boxes_xyxy": [second], "objects_xyxy": [first, second]},
             {"expression_id": "e2", "boxes_xyxy": [second], "objects_xyxy": []},
+            {"expression_id": "e3", "boxes_xyxy": [second], "objects_xyxy": []},
         ],
     )
-    table = run_proposals(images, {"method": "ground_truth"}, **truth)
+    write_true_boxes(["test"], images, **truth, output=tmp_path / "evaluated.parquet")
+    table = tables.read("proposals", tmp_path / "evaluated.parquet")
     boxes = {name: boxes_of(table, name)[0].tolist() for name in table["image_id"].unique()}
     assert boxes == {"a.png": [second, first], "b.png": [second], "c.png": [[0, 0, 50, 40]]}
     assert table["source"].tolist() == ["ground_truth"] * 3 + [WHOLE]
@@ -117,18 +118,17 @@ def test_the_order_of_ground_truth_does_not_depend_on_the_targets(tmp_path: Path
     assert np.array_equal(orders[0][:, 0], np.sort(orders[0][:, 0]))
 
 
-def test_ground_truth_needs_targets_and_selective_search_refuses_them(tmp_path: Path) -> None:
+def test_only_a_method_that_writes_a_table_takes_it(tmp_path: Path) -> None:
     images = write_images(tmp_path, {"a.png": (8, 8)})
-    with pytest.raises(UserError, match="give --expressions and --targets"):
-        run_proposals(images, {"method": "ground_truth"})
-    with pytest.raises(UserError, match="method is selective_search: leave out --targets"):
-        run_proposals(images, {}, targets=images)
+    with pytest.raises(UserError, match="method is selective_search: leave out --rejected"):
+        run_proposals(images, {}, rejected=images)
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"method": "edge_boxes"}, r"proposals\.method: 'edge_boxes' is not one of selective_search, "),
+        ({"method": "ground_truth"}, r"'ground_truth' is not one of selective_search, "),
         ({"count": 0}, r"proposals\.count"),
         ({"count": True}, r"must be a number, not true"),
         ({"input_size": 16}, r"proposals\.input_size"),

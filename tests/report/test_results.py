@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import fake_study
-from camground.evaluation.config import EvaluateConfig
 from camground.report.results import ANATOMY, ANSWERS, answer
 from camground.study import tables
 
@@ -42,7 +41,7 @@ def test_shares_of_the_answers_sum_to_1_and_right_is_the_accuracy(root: Path) ->
 
 def test_the_anatomy_divides_the_expressions_by_each_grouping(root: Path) -> None:
     results = fake_study.results(root)
-    parts = results.anatomy(EvaluateConfig())
+    parts = results.anatomy()
     assert {part["key"] for part in parts} <= set(ANATOMY)
     whole = results.table.row("full")
     assert whole is not None
@@ -63,13 +62,13 @@ def test_the_anatomy_divides_the_expressions_by_each_grouping(root: Path) -> Non
 
 def test_an_expression_is_in_the_anatomy_of_each_class_that_it_says(root: Path) -> None:
     results = fake_study.results(root)
-    assert not [part for part in results.anatomy(EvaluateConfig()) if part["key"] == "word_class"]
+    assert not [part for part in results.anatomy() if part["key"] == "word_class"]
     path = root / "data" / "expressions.parquet"
     texts = tables.read("expressions", path)
     first = texts["expression_id"].str.endswith("-0")
     texts["text"] = texts["text"].mask(first, "the small red block").mask(~first, "a red block")
     tables.write("expressions", texts, path)
-    parts = {p["value"]: p for p in results.anatomy(EvaluateConfig()) if p["key"] == "word_class"}
+    parts = {p["value"]: p for p in results.anatomy() if p["key"] == "word_class"}
     test = texts["split"] == "test"
     assert {name: part["n"] for name, part in parts.items()} == {
         "colour": test.sum(),

@@ -279,20 +279,3 @@ def test_pages_need_a_store_and_a_free_port(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} of 127"):
             serve(tmp_path, "127.0.0.1", port)
-
-
-@pytest.mark.parametrize(
-    ("sources", "protocol"),
-    [
-        (["ground_truth", "ground_truth"], "ground-truth"),
-        (["ground_truth", "whole_image"], "ground-truth"),
-        (["selective_search", "whole_image"], "detected"),
-        (["whole_image", "whole_image"], "detected"),
-    ],
-)
-def test_whose_boxes_are_chosen_among(tmp_path: Path, sources: list[str], protocol: str) -> None:
-    box = {"rank": 0, "box_xyxy": [0.0, 0.0, 1.0, 1.0], "objectness": 0.5}
-    rows = [{**box, "image_id": f"{i}", "source": source} for i, source in enumerate(sources)]
-    (tmp_path / "proposals").mkdir()
-    tables.write("proposals", rows, tmp_path / "proposals" / "proposals.parquet")
-    assert records.protocol(study_in(tmp_path)) == protocol

@@ -21,6 +21,7 @@ from conftest import REPOSITORY, Run, Workflow
 STUDIES = sorted(path.stem for path in (REPOSITORY / "configs").glob("*.yaml"))
 VARIANTS = StudyConfig().variant_names
 SMOKE = ("--configfile", "configs/smoke.yaml")
+AFTER_PREDICT = {"evaluate": 4, "baselines": 1, "ablation": 1, "report": 1, "tracking": 1}
 AFTER_TRAIN = {"train": 4, "predict": 4, "evaluate": 4, "ablation": 1, "report": 1, "tracking": 1}
 
 
@@ -131,9 +132,13 @@ def test_label_firewall_of_the_rules(workflow: Workflow) -> None:
     inputs = rule_inputs(workflow)
     assert readers_of_targets(inputs) == {"evaluate", "baselines", "report"}
     assert any("expressions" in file for file in inputs["train"])
-    # the one protocol that opens it, and only for the objects' boxes
-    protocol = rule_inputs(workflow, "--config", "proposals={method: ground_truth}")
-    assert readers_of_targets(protocol) == {"evaluate", "baselines", "report", "proposals"}
+    # the one protocol that opens it, and only for what evaluated boxes are chosen among
+    protocol = rule_inputs(workflow, "--config", "evaluate={proposals: ground_truth}")
+    assert readers_of_targets(protocol) == {"evaluate", "baselines", "report", "true_boxes"}
+    evaluated = {name for name, files in protocol.items() if any("evaluated" in file for file in files)}
+    assert evaluated == {"predict", "evaluate", "baselines", "report"}
+    for name in ("proposals", "features", "matcher", "gradcam", "train"):
+        assert protocol[name] == inputs[name]
 
 
 # The smoke study
@@ -179,7 +184,11 @@ def test_second_run_does_nothing_in_seconds(smoke: tuple[Workflow, Run]) -> None
         ),
         (
             "evaluate={multiple_boxes: merged_box}",
-            {"evaluate": 4, "baselines": 1, "ablation": 1, "report": 1, "tracking": 1},
+            AFTER_PREDICT,
+        ),
+        (
+            "evaluate={proposals: ground_truth}",
+            {**AFTER_PREDICT, "predict": 4, "true_boxes": 1},
         ),
         ("report={gallery: {failures: 2}}", {"report": 1, "tracking": 1}),
         ("tracking={experiment: another}", {"tracking": 1}),

@@ -16,10 +16,20 @@ class EvaluateConfig(Section):
 
     splits: Annotated[tuple[EvaluatedSplit, ...], Field(min_length=1), Distinct] = ("val", "test")
     """Splits whose expressions are predicted and evaluated."""
+    proposals: Literal["detected", "ground_truth"] = "detected"
+    """What every method chooses among on these splits: the boxes of `proposals.method` (detected), or the
+    true boxes of the image's objects, a protocol of some studies. Training and the choice of the epoch see
+    detected ones in either case."""
     iou_comparison: Literal[">=", ">"] = ">="
     """Whether an IoU equal to the threshold counts as right (>=) or as wrong (>)."""
     multiple_boxes: Literal["any_box", "merged_box"] = "any_box"
     """What a phrase with several boxes means: any of them, or the one box around all."""
+
+    @property
+    def proposals_file(self) -> str:
+        """The table of these candidates in a study's results."""
+        detected = self.proposals == "detected"
+        return "proposals/proposals.parquet" if detected else "proposals/evaluated.parquet"
 
 
 class AblationConfig(Section):

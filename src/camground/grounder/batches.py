@@ -105,9 +105,9 @@ class GroundingBatch:
     image_rows (B,): of the `images` table. features (B, C, H, W), proposals of the images; tokens
     (M, T, text_width) with mask (M, T) bool; owner (M,) int64: each expression's image; text_ids (M,): equal
     for equal texts. teacher_cam (M, h, w) in [0, 1]: the expressions' own CAMs, with cam_box (M, 4) xyxy in
-    [0, 1] around each; matcher_cam (M, h, w): what the CAM encoder sees, the same or a control's. has_cam (M,)
-    is False where the expression's own CAM is unknown or all zero: there is no teacher then, and nothing is
-    shown. swaps: None where no expression has one.
+    [0, 1] around each; matcher_cam (M, h, w): what the CAM encoder sees, the same or a control's. has_cam
+    (M,): False where the expression's own CAM is unknown or all zero, so that nothing is taught or shown.
+    swaps: None where no expression has one.
     """
 
     image_rows: np.ndarray

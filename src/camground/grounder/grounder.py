@@ -56,9 +56,9 @@ class GroundingOutput:
     """What the forward pass gives for P pairs of image and text.
 
     scores (P, K + E): logits of the candidates, minus infinity where there is none. candidates: the image's
-    K proposals, then E boxes around the own CAM; `regions` (P, K + E, width) are their tokens. image_score: see
-    `ImageScore`. own_cam (P, H, W): the model's own Grad-CAM, at least 0, unscaled. images, texts: the tokens
-    of the P pairs.
+    K proposals, then E boxes around the own CAM; `regions` (P, K + E, width) are their tokens. image_score:
+    see `ImageScore`. own_cam (P, H, W): the model's own Grad-CAM, at least 0, unscaled. images, texts: the
+    tokens of the P pairs.
     """
 
     scores: Tensor

@@ -118,7 +118,7 @@ def threshold_boxes(maps: np.ndarray, threshold: float, component: str = "larges
         sizes[0] = 0
         flat = labels.reshape(count, -1)
         largest = flat[np.arange(count), sizes[flat].argmax(axis=1)]
-        covered = labels == largest[:, None, None]
+        covered &= labels == largest[:, None, None]
     rows, columns = covered.any(axis=2), covered.any(axis=1)
     x1, y1 = columns.argmax(axis=1), rows.argmax(axis=1)
     x2 = width - columns[:, ::-1].argmax(axis=1)

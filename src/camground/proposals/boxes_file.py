@@ -142,8 +142,8 @@ def _load(path: Path) -> tuple[str, list[Any], dict[Any, str] | None]:
     scores = [entry.score for entry in entries if isinstance(entry, Entry)]
     if scores and all(score is None for score in scores):
         raise UserError(
-            f"{path}: no entry has a score, so these are not a detector's boxes; for the true boxes of the"
-            " data set choose proposals.method: ground_truth, for others give each entry a score from 0 to 1"
+            f"{path}: no entry has a score, so these are not a detector's boxes; to choose among the true"
+            " boxes set evaluate.proposals: ground_truth, for others give each entry a score from 0 to 1"
         )
     own_images = content.get("images") if name else None
     return name, entries, _file_names(path, own_images) if own_images is not None else None

@@ -57,8 +57,8 @@ class ProposalsConfig(Section):
     """Class-agnostic candidate boxes."""
 
     method: MethodName = "selective_search"
-    """selective_search; detector, a published one; boxes_file, boxes found elsewhere; or ground_truth, a
-    protocol of evaluation studies."""
+    """selective_search; detector, a published one; or boxes_file, boxes found elsewhere. To choose among true
+    boxes is a protocol of the evaluation: evaluate.proposals."""
     count: Annotated[int, Field(ge=1)] = 24
     """Proposals kept per image, the whole image among them."""
     input_size: Annotated[int, Field(ge=32)] = 128

@@ -1,32 +1,38 @@
-"""Ground-truth boxes as proposals: a protocol of evaluation studies, never of training."""
+"""True boxes as candidates on the evaluated splits: a protocol of evaluation studies, never of training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from camground.data.boxes import area
-from camground.proposals.proposer import Photograph, Proposer
-from camground.proposals.thinning import WHOLE, Proposals
+from camground.proposals.thinning import WHOLE
 from camground.study import tables
 from camground.study.errors import UserError
 
 SOURCE = "ground_truth"
 
 
-class GroundTruth(Proposer):
-    """All objects of an image, each with objectness 1; the whole image where none is known."""
-
-    def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
-        objects = read_objects(self.tables["targets"], self.tables["expressions"])
-        for photograph in photographs:
-            boxes, source = objects.get(photograph.image_id, np.zeros((0, 4))), SOURCE
-            if not area(boxes).any():
-                boxes, source = np.array([[0, 0, *photograph.size]], dtype=np.float32), WHOLE
-            count = len(boxes)
-            yield Proposals(boxes, np.ones(count, dtype=np.float32), [source] * count)
+def write_true_boxes(
+    splits: Sequence[str], images: Path, expressions: Path, targets: Path, output: Path
+) -> None:
+    """Write the table `proposals` of the images of these splits: all objects of each, of objectness 1; the
+    whole image where none is known."""
+    objects = read_objects(targets, expressions)
+    rows = []
+    for image in tables.read_arrow("images", images).to_pylist():
+        if image["split"] not in splits:
+            continue
+        boxes, source = objects.get(image["image_id"], np.zeros((0, 4))), SOURCE
+        if not area(boxes).any():
+            boxes, source = np.array([[0, 0, image["width"], image["height"]]]), WHOLE
+        rows += [
+            {"image_id": image["image_id"], "rank": n, "box_xyxy": box, "objectness": 1.0, "source": source}
+            for n, box in enumerate(boxes.tolist())
+        ]
+    tables.write("proposals", rows, output)
 
 
 def read_objects(targets: Path, expressions: Path) -> dict[str, np.ndarray]:

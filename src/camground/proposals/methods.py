@@ -19,18 +19,15 @@ class Method:
     proposer: `module:class`, imported only when the method runs.
     required: the keys of the method's own section that it cannot do without, and what each must be.
     user_files: those of these keys that name a file whose change makes the proposals stale.
-    reads, writes: tables of the study that the stage needs (`--<table>`) beside `images` and `proposals`.
+    writes: tables of the study that the stage needs (`--<table>`) beside `images` and `proposals`.
     network: whether it runs a network, which takes memory and is faster on a graphics card.
-    stand_in: the method for a photograph outside of the study, where this one has no boxes of it.
     """
 
     proposer: str
     required: tuple[tuple[str, str], ...] = ()
     user_files: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     network: bool = False
-    stand_in: str | None = None
 
 
 METHODS: dict[str, Method] = {
@@ -45,12 +42,6 @@ METHODS: dict[str, Method] = {
         required=(("path", "a JSON file of detections in COCO's format"),),
         user_files=("path",),
         writes=("rejected",),
-    ),
-    # reads the targets: a protocol of evaluation studies, the label firewall's one exception
-    "ground_truth": Method(
-        "camground.proposals.ground_truth:GroundTruth",
-        reads=("targets", "expressions"),
-        stand_in="selective_search",
     ),
 }
 

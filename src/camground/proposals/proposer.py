@@ -33,7 +33,7 @@ class Photograph:
 class Proposer(ABC):
     """A method, ready to propose boxes.
 
-    tables: the paths of the tables that the method's `reads` and `writes` name. threads: processor threads,
+    tables: the paths of the tables that the method's `writes` names. threads: processor threads,
     or processes, to use; None leaves PyTorch's number as it is. Raises `UserError` for settings that cannot
     be used.
     """
@@ -58,7 +58,7 @@ def open_proposer(
 
 
 def propose_one_image(config: ProposalsConfig, path: str | Path) -> Proposals:
-    """Proposals of a photograph that is in no study, by the config's method or by its stand-in.
+    """Proposals of a photograph that is in no study, by the config's method.
 
     A detector is loaded once and kept. Raises `UserError` for a file that is no photograph, or where the
     method has no boxes of a new one.
@@ -72,8 +72,6 @@ def propose_one_image(config: ProposalsConfig, path: str | Path) -> Proposals:
         )
     with open_photograph(path) as picture:
         photograph = Photograph("", str(path), picture.size)
-    if method.stand_in:
-        config = config.model_copy(update={"method": method.stand_in})
     return next(_kept_proposer(config).propose([photograph]))
 
 

@@ -27,12 +27,12 @@ def write_proposals(
 ) -> None:
     """Write the table for the images of the table `images`, in their order.
 
-    method_tables: paths of tables that some methods read or write beside these, None where not named. Raises
+    method_tables: paths of tables that some methods write beside this one, None where not named. Raises
     `UserError` where these are not the method's own, and as the method does.
     """
     named = {name: path for name, path in method_tables.items() if path is not None}
     method = METHODS[config.method]
-    wanted = {*method.reads, *method.writes}
+    wanted = {*method.writes}
     if named.keys() != wanted:
         missing, others = sorted(wanted - named.keys()), sorted(named.keys() - wanted)
         advice = [f"give {' and '.join(f'--{name}' for name in missing)}"] if missing else []

@@ -118,7 +118,7 @@ def fill(results: Results, cards: list[Card]) -> None:
     for row, (card,) in _rows("targets", data / "targets.parquet", by_id):
         card.true = [_box(box) for box in row["boxes_xyxy"]]
         card.flavour = row["flavour"] if isinstance(row["flavour"], str) else None
-    for row, of_image in _rows("proposals", root / "proposals" / "proposals.parquet", by_image):
+    for row, of_image in _rows("proposals", results.proposals_file, by_image):
         for card in of_image:
             card.proposals.append(_box(row["box_xyxy"]))
     cams = cams_file(root / "gradcam", results.table.seeds[0])

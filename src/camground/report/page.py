@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from camground.evaluation.config import EvaluateConfig
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report import charts, gallery, mining
 from camground.report.ablation_table import AblationTable, Cell, percent
@@ -46,8 +45,8 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
     Raises `UserError` that names the file that is missing, damaged or of another study.
     """
     file = root / "ablation.parquet"
-    results = Results(root, AblationTable.of(tables.read("ablation", file), study))
-    ablation, report, evaluate = study.ablation, study.report, study.evaluate
+    results = Results(root, AblationTable.of(tables.read("ablation", file), study), study.evaluate)
+    ablation, report = study.ablation, study.report
     if results.table.row(ablation.reference) is None:
         raise UserError(
             f"{file}: no {PRIMARY} of the reference variant {ablation.reference!r} on split"
@@ -70,11 +69,11 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
         _environment()
         .get_template("template.html")
         .render(
-            **_content(results, evaluate),
+            **_content(results),
             charts={name: to_svg(draw) for name, draw in drawn.items() if name != "gallery"},
             mined=mined,
             published=published(results.table, study.data),
-            multiple_boxes=evaluate.multiple_boxes,
+            multiple_boxes=study.evaluate.multiple_boxes,
             gallery=shown,
             pictures={name: (f"picture{i}", card) for i, (name, card) in enumerate(by_image.items())},
         )
@@ -98,13 +97,13 @@ def _environment() -> Environment:
     return environment
 
 
-def _content(results: Results, evaluate: EvaluateConfig) -> dict[str, Any]:
+def _content(results: Results) -> dict[str, Any]:
     """What the page shows of the tables, by the template's names."""
     table, config = results.table, results.resolved_config()
     rejected = tables.read_arrow("rejected", results.root / "data" / "rejected.parquet").to_pylist()
     per_image, sources = results.proposals()
     anatomy = []
-    for part in results.anatomy(evaluate):
+    for part in results.anatomy():
         cells = [Cell(f"{part['n']:,}"), *(Cell(percent(part[kind])) for kind in ANSWERS)]
         anatomy.append(Line(f"{GROUPINGS[part['key']]}: {part['value']}", part["key"], cells))
     facts = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,15 @@ def answer(outcomes: Mapping[str, float]) -> str:
 
 @dataclass(frozen=True)
 class Results:
-    """A study's folder R/D and its ablation table."""
+    """A study's folder R/D, its ablation table and the evaluation's protocol."""
 
     root: Path
     table: AblationTable
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     @property
-    def _proposals(self) -> Path:
-        return self.root / "proposals" / "proposals.parquet"
+    def proposals_file(self) -> Path:
+        return self.root / self.evaluate.proposals_file
 
     def run_folder(self, method: str, seed: int | None = None) -> Path:
         """The folder of a method's run, by default that of the first seed."""
@@ -112,7 +113,7 @@ class Results:
         counts = Counter(kind for by_seed in self.answers(method) for kind in by_seed.values())
         return {kind: counts[kind] / max(counts.total(), 1) for kind in ANSWERS}
 
-    def anatomy(self, evaluate: EvaluateConfig) -> list[dict[str, Any]]:
+    def anatomy(self) -> list[dict[str, Any]]:
         """Of each group of expressions: key, value, n, and the shares of the reference's `ANSWERS`, means
         over seeds.
 
@@ -123,8 +124,8 @@ class Results:
         images, expressions, targets = (
             folder / f"{name}.parquet" for name in ("images", "expressions", "targets")
         )
-        protocol = evaluate.model_copy(update={"splits": (self.table.split,)})
-        truth = load(protocol, images, expressions, targets, self._proposals, cams)
+        protocol = self.evaluate.model_copy(update={"splits": (self.table.split,)})
+        truth = load(protocol, images, expressions, targets, self.proposals_file, cams)
         by_seed = self.answers(self.table.reference)
         answers = np.array([[by_id[name] for name in truth.ids] for by_id in by_seed], dtype=object)
         parts = []
@@ -153,7 +154,7 @@ class Results:
     def proposals(self) -> tuple[float, str]:
         """Mean number of proposals of an image that has any, and what found them, such as
         `detector:facebook/detr-resnet-50`."""
-        table = tables.read_arrow("proposals", self._proposals, ["image_id", "source"])
+        table = tables.read_arrow("proposals", self.proposals_file, ["image_id", "source"])
         images = int(pc.count_distinct(table["image_id"]).as_py())
         return len(table) / max(images, 1), ", ".join(sorted(pc.unique(table["source"]).to_pylist()))
 

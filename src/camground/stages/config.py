@@ -39,7 +39,7 @@ from camground.training.config import LossesConfig, TrainConfig
 # Names that a variant's target or folder would take from a rule, a baseline or a stage's folder.
 RESERVED = frozenset(
     (
-        *("all", "data", "proposals", "features", "matcher", "gradcam", "train", "predict"),
+        *("all", "data", "proposals", "true_boxes", "features", "matcher", "gradcam", "train", "predict"),
         *("evaluate", "baselines", "ablation", "report", "tracking"),
         *("download", "leakage", "gradcam_of_seed", "logs", "benchmarks", "figures", "resume", "model"),
         *BASELINES,

@@ -20,23 +20,18 @@ def proposals(
     config: ConfigText,
     images: ImagesFile,
     output: OutputFile,
-    targets: Annotated[Path | None, typer.Option(help="Table to read, of method ground_truth alone.")] = None,
-    expressions: Annotated[
-        Path | None, typer.Option(help="Table to read, of method ground_truth alone.")
-    ] = None,
     rejected: Annotated[Path | None, typer.Option(help="Table to write, of method boxes_file alone.")] = None,
     threads: Threads = 1,
 ) -> None:
     """Find candidate boxes in every image.
 
-    By the method that proposals.method names: selective search, a published detector, a file of boxes that
-    another program found, or the true boxes of the objects.
+    By the method that proposals.method names: selective search, a published detector, or a file of boxes that
+    another program found.
     """
     from camground.proposals.table import write_proposals
 
     options = read_config(config, ProposalsInput)
-    tables = {"targets": targets, "expressions": expressions, "rejected": rejected}
-    write_proposals(options.proposals, images, output, tables, threads)
+    write_proposals(options.proposals, images, output, {"rejected": rejected}, threads)
 
 
 def objectness(

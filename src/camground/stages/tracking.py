@@ -49,7 +49,7 @@ def tracking(
 
     options = read_config(config, TrackingInput)
     names = options.seeds, options.variants, options.baselines, options.ablation.reference
-    study = Study(root, options.dataset, *names)
+    study = Study(root, options.dataset, *names, options.evaluate.proposals_file.removesuffix(".parquet"))
     settings = GroundingSettings(
         proposals=options.proposals, gradcam=options.gradcam, predict=options.predict
     )

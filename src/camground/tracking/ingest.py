@@ -118,7 +118,7 @@ def ingest(
     """
     params = {"evaluate": evaluate.to_dict(), **settings.to_dict()}
     runs = records.study_runs(study, params, reports)
-    client, protocol = connect(store), records.protocol(study)
+    client, protocol = connect(store), evaluate.proposals.replace("_", "-")
     name = config.experiment or f"{study.dataset}-{protocol}"
     experiment = experiment_id(client, store, name)
     tags = {

@@ -28,7 +28,8 @@ SELECT_BY = "best_score"
 
 @dataclass(frozen=True)
 class Study:
-    """A study's folder (results_dir/dataset) and its methods; `reference` is the headline variant."""
+    """A study's folder (results_dir/dataset) and its methods; `reference` is the headline variant. evaluated:
+    the table that answers are chosen among, without its ending."""
 
     root: Path
     dataset: str
@@ -36,6 +37,7 @@ class Study:
     variants: Sequence[str]
     baselines: Sequence[str]
     reference: str
+    evaluated: str = "proposals/proposals"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def study_runs(study: Study, config: Mapping[str, Any], reports: Iterable[Path])
     ablation = tables.read_arrow("ablation", study.root / "ablation.parquet").to_pylist()
     pairs = [dataset_of(study, f"data/{name}") for name in ("images", "expressions")]
     proposals, targets = dataset_of(study, "proposals/proposals"), dataset_of(study, "data/targets")
+    evaluated = dataset_of(study, study.evaluated)
     cams = {seed: dataset_of(study, f"gradcam/seed{seed}/cams") for seed in study.seeds}
     runs = []
     for seed in study.seeds:
@@ -99,11 +102,12 @@ def study_runs(study: Study, config: Mapping[str, Any], reports: Iterable[Path])
             for seed in BASELINES[name].seeds(study.seeds) if stage == "baselines" else study.seeds:
                 key, title = f"{parent.key}/s{seed}", f"{stage}/{name}/s{seed}"
                 run = Run(key, title, stage, name, seed, parent.key)
-                training = [*pairs, proposals, cams[seed]]
-                run.inputs = {"evaluation": [*training, targets]}
+                run.inputs = {"evaluation": [*pairs, evaluated, cams[seed], targets]}
                 folder = study.root / name / f"seed{seed}"
                 if stage == "train":
-                    run.inputs = {"training": training, "evaluation": [targets]}
+                    training = [*pairs, proposals, cams[seed]]
+                    chosen_among = [] if evaluated == proposals else [evaluated]
+                    run.inputs = {"training": training, "evaluation": [*chosen_among, targets]}
                     run = trained(run, folder / "train")
                 children.append(evaluated(run, folder / "metrics.parquet"))
             parent.ended = max(child.ended for child in children)
@@ -111,7 +115,7 @@ def study_runs(study: Study, config: Mapping[str, Any], reports: Iterable[Path])
             runs += [parent, *children]
     result = ablation_run(study, ablation, reports)
     result.params = flatten(config)
-    result.inputs = {"evaluation": [*pairs, proposals, *cams.values(), targets]}
+    result.inputs = {"evaluation": [*pairs, evaluated, *cams.values(), targets]}
     return [*runs, result]
 
 
@@ -185,15 +189,6 @@ def headline_checkpoints(study: Study) -> tuple[Path, Path]:
 
     seed = max(study.seeds, key=score)
     return training(seed), study.root / "matcher" / f"seed{seed}"
-
-
-def protocol(study: Study) -> str:
-    """Whose boxes the grounder chooses among: `ground-truth` or `detected` proposals."""
-    path = study.root / "proposals" / "proposals.parquet"
-    sources = set(tables.read_arrow("proposals", path, ["source"])["source"].unique().to_pylist())
-    # an image without any true box falls back to the whole image
-    true = "ground_truth" in sources and sources <= {"ground_truth", "whole_image"}
-    return "ground-truth" if true else "detected"
 
 
 def dataset_of(study: Study, name: str) -> dict[str, str]:
