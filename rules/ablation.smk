@@ -1,7 +1,7 @@
 """Stage `ablation`.
 
 Purpose: the study's table: means, deviations over seeds, differences from the reference variant with
-their paired bootstrap intervals.
+their paired bootstrap intervals over images and seeds, and the study's tests.
 Inputs: metrics and outcomes of every variant, baseline and seed.
 Outputs: the ablation table as Parquet, CSV, Markdown and LaTeX.
 """

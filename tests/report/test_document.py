@@ -77,12 +77,13 @@ def test_every_method_has_its_means_and_its_difference(root: Path) -> None:
     assert results["full"]["Right extent"] == "–"
     found = rows(text, "Difference from full in Acc@0.5")
     assert "full" not in found
-    for name in ("baseline", "random"):
+    for name in ("baseline", "gradcam_ranking", "random"):
         row = cell(root, name, "acc@0.5")
         numbers = [f"{100 * row[key]:+.1f}" for key in ("difference", "low", "high")]
         said = "{} [{}, {}]".format(*numbers).replace("-", "−")
         assert found[name]["Difference [95 %]"] == said
-        assert found[name]["p (Holm)"] == f"{row['p_holm']:.3f}"
+        assert found[name]["p (Holm)"] == ("–" if name == "random" else f"{row['p_holm']:.3f}")
+    assert "10,000 resamples of images and of the 2 seeds together" in text
 
 
 def test_own_cams_are_compared_with_and_without_mining(root: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fake_study
-from camground.report.ablation_table import AblationTable, verdict
+from camground.report.ablation_table import AblationTable
 from camground.report.document import document
 from camground.report.method_tables import by_metric, by_split, word_swaps
 from camground.study import tables
@@ -67,14 +67,6 @@ def test_the_best_of_a_column_is_marked_and_never_the_oracle(table: AblationTabl
         best = {cell.mean for cell in column if cell.best}
         assert best == {max((cell.mean for cell in column), key=float)}
     assert table.difference("full").verdict == "reference"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(-0.2, -0.1, "below"), (0.1, 0.2, "above"), (-0.1, 0.1, "null"), (0.0, 0.1, "null")],
-)
-def test_an_interval_that_holds_0_is_a_null_result(low: float, high: float, expected: str) -> None:
-    assert verdict(low, high) == expected
 
 
 def test_the_page_has_a_column_for_every_split_in_the_order_of_the_splits(page: str, root: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 import fake_study
 from camground.report import theme
+from camground.report.ablation_table import NULL
 from camground.report.method_tables import by_metric
 from camground.report.page import COLUMNS
 from camground.study import tables
@@ -87,7 +88,7 @@ def test_the_main_table_is_on_the_page(root: Path, page: str) -> None:
 
 def test_a_null_result_is_visible(root: Path, page: str) -> None:
     table = fake_study.results(root).table
-    null = [name for name in table.kinds if table.difference(name).verdict == "null"]
+    null = [name for name in table.kinds if table.difference(name).verdict == NULL]
     assert page.count('class="pill null"') == len(null) > 0
 
 

@@ -145,6 +145,12 @@ class Baseline:
     by_seed: bool = False
     own_map: bool = False
 
+    @property
+    def tested(self) -> bool:
+        """Whether it is among the study's tests: it uses what was learnt from captions, the matcher's map;
+        the others are floors and the bound."""
+        return self.own_map
+
     def seeds(self, seeds: Sequence[int]) -> list[int]:
         """The study's seeds that it has results for: all if the seed changes it, else the first alone."""
         return list(seeds) if self.by_seed else list(seeds[:1])

@@ -39,8 +39,8 @@ class AblationConfig(Section):
     """The variant that differences are taken from; also the one that the gallery shows and MLflow serves."""
     split: EvaluatedSplit = "test"
     """Split of the main table, of the tests that are adjusted by Holm, and of the report."""
-    resamples: Annotated[int, Field(ge=100)] = 2000
-    """Resamples of the paired bootstrap by image."""
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    """Resamples of the paired bootstrap, of images and seeds together."""
 
 
 class StudyMethods(Section):

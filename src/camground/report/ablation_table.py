@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import ceil, floor, log10
 from typing import Any
 
 import pandas as pd
 
+from camground.evaluation import statistics
 from camground.evaluation.config import StudyMethods
 from camground.evaluation.metric_table import PRIMARY
 from camground.study.schemas import present
 
 BOUND = "oracle"
 ABSENT = "–"
+WORSE, BETTER, NULL = "worse", "better", "no difference shown"
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Difference:
-    """A method minus the reference, in points. `verdict`: below, above, null (the interval contains 0),
-    reference, or "" where there is no interval."""
+    """A method minus the reference, in points, with its 95 % interval, which is not adjusted, and p by Holm.
+
+    `verdict`: "reference"; WORSE, BETTER or NULL by that p alone; "" where the difference is not tested."""
 
     points: str = ABSENT
     interval: str = ""
@@ -61,7 +65,6 @@ class AblationTable:
     seeds: list[int]
     reference: str
     split: str
-    resamples: int = 0
     images: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -71,8 +74,7 @@ class AblationTable:
         """A table with the names of a study's config."""
         lists = list(study.variants), list(study.baselines), list(study.seeds)
         config = study.ablation
-        compared = config.reference, config.split, config.resamples
-        return cls(table, study.dataset, *lists, *compared, images or {})
+        return cls(table, study.dataset, *lists, config.reference, config.split, images or {})
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str, str, str], dict[str, Any]]:
@@ -143,18 +145,58 @@ class AblationTable:
         row = self.row(method, split=split)
         if row is None or row["difference"] is None:
             return Difference()
-        points, p = percent(row["difference"], sign=True), p_text(row["p_holm"])
-        if row["low"] is None or row["high"] is None:
-            return Difference(points, p=p)
-        interval = f"[{percent(row['low'], sign=True)}, {percent(row['high'], sign=True)}]"
-        return Difference(points, interval, p, verdict(row["low"], row["high"]))
+        points, interval = percent(row["difference"], sign=True), ""
+        if row["low"] is not None and row["high"] is not None:
+            interval = f"[{percent(row['low'], sign=True)}, {percent(row['high'], sign=True)}]"
+        p = row["p_holm"]
+        if p is None:
+            return Difference(points, interval)
+        side = WORSE if row["difference"] < 0 else BETTER
+        return Difference(points, interval, p_text(p, self._floor), side if p < statistics.LEVEL else NULL)
+
+    @cached_property
+    def tests(self) -> int:
+        """How many differences the study tests, which p is adjusted for."""
+        return int(self.table["p_holm"].notna().sum())
+
+    @property
+    def _floor(self) -> float:
+        """The smallest adjusted p that the resamples can show."""
+        return self.tests * statistics.floor(self.resamples)
+
+    @cached_property
+    def resamples(self) -> int:
+        """How many resamples intervals and p are from."""
+        return int(self.table["resamples"].fillna(0).max() or 0)
+
+    @property
+    def statistics_note(self) -> str:
+        """What the differences, intervals, p and verdicts are."""
+        seeds = len(self.seeds)
+        drawn = (
+            f"images and of the {seeds} seeds together, seed k of one method paired with seed k of another."
+            f" A bootstrap of {seeds} seeds has {seeds - 1}/{seeds} of their variance, so deviations are"
+            f" scaled by √({seeds}/{seeds - 1}); where seeds differ more than images do, it still understates"
+            " what few seeds leave open."
+            if seeds > 1
+            else "images; with one seed nothing covers the choice of seed."
+        )
+        return (
+            f"Differences are in points, method minus {self.reference}, with the 95 % percentile interval of"
+            f" a paired bootstrap: {self.resamples:,} resamples of {drawn} The study's {self.tests} tests are"
+            " of the variants and of the baselines that use the matcher's map; floors and the oracle are not"
+            " tested. p is two-sided, from the resamples, adjusted by Holm for these tests; where they show"
+            " only that it is small, it is given as “<”. Verdicts follow the adjusted p at"
+            f" {statistics.LEVEL}; intervals are not adjusted."
+        )
 
     def verdicts(self, methods: Collection[str]) -> list[str]:
-        """Which of `methods` the interval tells apart from the reference, and which it does not."""
+        """Which of `methods` the tests tell apart from the reference, and which they do not."""
+        reference, level = self.reference, statistics.LEVEL
         texts = {
-            "below": f"Worse than {self.reference} (the interval excludes 0)",
-            "above": f"Better than {self.reference} (the interval excludes 0)",
-            "null": f"Not told apart from {self.reference} (the interval contains 0: a null result)",
+            WORSE: f"Worse than {reference} (p < {level} by Holm)",
+            BETTER: f"Better than {reference} (p < {level} by Holm)",
+            NULL: f"No difference from {reference} shown (p ≥ {level} by Holm: a null result)",
         }
         sides = {side: [n for n in methods if self.difference(n).verdict == side] for side in texts}
         return [f"{texts[side]}: {', '.join(names)}." for side, names in sides.items() if names]
@@ -169,16 +211,12 @@ def percent(value: float, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def p_text(p: float | None) -> str:
-    """p with three decimals."""
-    if p is None:
-        return ABSENT
+def p_text(p: float, smallest: float = 0.0) -> str:
+    """p with three decimals; at the `smallest` that can be shown, "<" that, rounded up."""
+    if p <= smallest * (1 + 1e-9):
+        unit = 10.0 ** (floor(log10(smallest)) - 1)
+        return f"< {ceil(smallest / unit) * unit:.2g}"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def verdict(low: float, high: float) -> str:
-    """What a difference's interval says about its sign."""
-    return "below" if high < 0 else "above" if low > 0 else "null"
 
 
 def in_order(values: Iterable[str]) -> list[str]:

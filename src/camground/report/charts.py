@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from camground.evaluation.metric_table import GROUPINGS, METRICS, PRIMARY
-from camground.report.ablation_table import BOUND, AblationTable
+from camground.report.ablation_table import BOUND, NULL, AblationTable
 from camground.report.results import ANSWERS, Results
 from camground.report.theme import ANSWER_COLOURS, MARKERS, NEUTRAL, bare_rows, colours
 
@@ -80,26 +80,28 @@ def accuracy(results: Results) -> Figure:
             left.plot(seeds, [height] * len(seeds), "|", color=_ink(), ms=9, mew=1.3)
         end = max(mean, *seeds, 0) + 0.012 * limit
         left.text(end, height, f"{mean:.1f}", va="center", color=_ink(), fontsize=9.5)
-        _draw_difference(right, shown[name], height, colour)
+        _draw_difference(right, shown[name], table.difference(name).verdict, height, colour)
     left.set_xlim(0, limit)
     left.set_title(f"{HEADING}, per cent (marks: seeds)")
     right.axvline(0, color=_ink(soft=True), lw=1)
-    right.set_title(f"Difference from {table.reference}, points (hollow: interval holds 0)")
+    right.set_title(f"Difference from {table.reference}, points (hollow: {NULL}; bar: not tested)")
     return figure
 
 
-def _draw_difference(axes: Axes, row: dict[str, Any], height: float, colour: str) -> None:
-    """A point with its interval, hollow where that holds 0; a diamond for the reference."""
+def _draw_difference(axes: Axes, row: dict[str, Any], verdict: str, height: float, colour: str) -> None:
+    """A point with its interval, hollow where no difference is shown, a bar where none is tested; a diamond
+    for the reference."""
     if row["difference"] is None:
         axes.plot(0, height, "D", color=colour, ms=5)
         return
     face: Any = colour
     if row["low"] is not None and row["high"] is not None:
         axes.plot([100 * row["low"], 100 * row["high"]], [height, height], color=colour, lw=2.2)
-        if row["low"] <= 0 <= row["high"]:
-            ground: Any = axes.figure.get_facecolor()
-            face = MARKERS.ground if ground[3] == 0 else ground
-    axes.plot(100 * row["difference"], height, "o", ms=6.5, mfc=face, mec=colour, mew=1.8)
+    if verdict == NULL:
+        ground: Any = axes.figure.get_facecolor()
+        face = MARKERS.ground if ground[3] == 0 else ground
+    marker = "o" if verdict else "|"
+    axes.plot(100 * row["difference"], height, marker, ms=6.5, mfc=face, mec=colour, mew=1.8)
 
 
 def _curve_names(names: list[str]) -> list[str]:

@@ -41,7 +41,7 @@ def document(root: Path, command: str, commit: str) -> str:
     recall = table.mean(table.reference, "recall@0.5")
     bound = "" if recall is None else f"\nProposal recall@0.5: {percent(recall)}.\n"
     others = {n: table.difference(n) for n in table.kinds if n != table.reference and table.row(n)}
-    differences = [[name, str(difference), difference.p] for name, difference in others.items()]
+    differences = [[name, str(found), found.p, found.verdict] for name, found in others.items()]
     verdicts = "".join(f"- {sentence}\n" for sentence in table.verdicts(others))
     parts = [
         _facts(results, command, commit),
@@ -55,9 +55,8 @@ def document(root: Path, command: str, commit: str) -> str:
         _section(f"{heading} on every evaluated split", f"{MEANS} n: expressions.", by_split(table)),
         _section(
             f"Difference from {table.reference} in {heading}",
-            "Points, with the 95 % interval of the paired bootstrap by image (seeds averaged); p is"
-            " two-sided, adjusted by Holm for all methods of this table.",
-            f"{markdown(['Method', 'Difference [95 %]', 'p (Holm)'], differences)}\n{verdicts}",
+            table.statistics_note,
+            f"{markdown(['Method', 'Difference [95 %]', 'p (Holm)', 'Verdict'], differences)}\n{verdicts}",
         ),
         *(
             _section(f"{heading} by {GROUPINGS[key]}", "", by_group(table, key))

@@ -118,18 +118,18 @@ def render_latex(table: AblationTable) -> str:
 
 
 def _main_table(table: AblationTable, names: Iterable[str], split: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: of the study's split p and every main metric, of another the first few metrics."""
+    """Header and rows: of the study's split p, verdict and every main metric, of another the first few."""
     tested = split == table.split
     metrics = [name for name in MAIN if name not in (PRIMARY, UNVOTED)][: None if tested else 4]
     header = [METRICS[metric].heading for metric in (PRIMARY, UNVOTED)]
     header = ["Method", *header, f"Difference from {table.reference} [95 %]"]
-    header += [*(["p (Holm)"] if tested else []), *(METRICS[metric].heading for metric in metrics)]
+    header += [*(["p (Holm)", "Verdict"] if tested else []), *(METRICS[metric].heading for metric in metrics)]
     rows = []
     for name in names:
         difference = table.difference(name, split)
         cells = [str(table.cell(name, metric, split=split)) for metric in (PRIMARY, UNVOTED, *metrics)]
-        p = [difference.p] if tested else []
-        rows.append([name, *cells[:2], str(difference), *p, *cells[2:]])
+        test = [difference.p, difference.verdict if name != table.reference else ""] if tested else []
+        rows.append([name, *cells[:2], str(difference), *test, *cells[2:]])
     return header, rows
 
 
@@ -141,10 +141,7 @@ def _notes(table: AblationTable) -> str:
         f"Dataset {table.dataset}, split {table.split}: {row['n'] if row else 0} expressions of"
         f" {table.images.get(table.split, 0)} images; seeds {', '.join(map(str, table.seeds))}"
         " (baselines that no seed changes run once). Values are percentages, mean ± sample deviation over"
-        f" seeds. Differences are in points, method minus {table.reference}, with the 95 % percentile"
-        f" interval of a paired bootstrap by image ({table.resamples} resamples, seeds averaged); p is"
-        f" two-sided, adjusted by Holm for {len(table.kinds) - 1} comparisons. The interval covers the"
-        f" choice of images, the deviation that of seeds.{bound}"
+        f" seeds. {table.statistics_note}{bound}"
     )
 
 

@@ -153,11 +153,13 @@ SCHEMAS: dict[str, pa.Schema] = {
         mean=FLOAT64,
         # sample deviation over seeds; null with one seed
         deviation=_nullable(FLOAT64),
-        # variant minus reference, its 95 % paired bootstrap interval by image, and p
+        # variant minus reference, its 95 % paired bootstrap interval over images and seeds, its p, that p
+        # adjusted by Holm where it is one of the study's tests, and from how many resamples they are
         difference=_nullable(FLOAT64),
         low=_nullable(FLOAT64),
         high=_nullable(FLOAT64),
         p=_nullable(FLOAT64),
         p_holm=_nullable(FLOAT64),
+        resamples=_nullable(INT32),
     ),
 }
