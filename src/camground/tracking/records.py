@@ -28,8 +28,8 @@ SELECT_BY = "best_score"
 
 @dataclass(frozen=True)
 class Study:
-    """A study's folder (results_dir/dataset) and its methods; `reference` is the headline variant. evaluated:
-    the table that answers are chosen among, without its ending."""
+    """A study's folder (results_dir/dataset) and its methods; `reference` is the headline variant.
+    candidates: the table that answers are chosen among, without its ending."""
 
     root: Path
     dataset: str
@@ -37,7 +37,7 @@ class Study:
     variants: Sequence[str]
     baselines: Sequence[str]
     reference: str
-    evaluated: str = "proposals/proposals"
+    candidates: str = "proposals/proposals"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def study_runs(study: Study, config: Mapping[str, Any], reports: Iterable[Path])
     ablation = tables.read_arrow("ablation", study.root / "ablation.parquet").to_pylist()
     pairs = [dataset_of(study, f"data/{name}") for name in ("images", "expressions")]
     proposals, targets = dataset_of(study, "proposals/proposals"), dataset_of(study, "data/targets")
-    evaluated = dataset_of(study, study.evaluated)
+    candidates = dataset_of(study, study.candidates)
     cams = {seed: dataset_of(study, f"gradcam/seed{seed}/cams") for seed in study.seeds}
     runs = []
     for seed in study.seeds:
@@ -102,11 +102,11 @@ def study_runs(study: Study, config: Mapping[str, Any], reports: Iterable[Path])
             for seed in BASELINES[name].seeds(study.seeds) if stage == "baselines" else study.seeds:
                 key, title = f"{parent.key}/s{seed}", f"{stage}/{name}/s{seed}"
                 run = Run(key, title, stage, name, seed, parent.key)
-                run.inputs = {"evaluation": [*pairs, evaluated, cams[seed], targets]}
+                run.inputs = {"evaluation": [*pairs, candidates, cams[seed], targets]}
                 folder = study.root / name / f"seed{seed}"
                 if stage == "train":
                     training = [*pairs, proposals, cams[seed]]
-                    chosen_among = [] if evaluated == proposals else [evaluated]
+                    chosen_among = [] if candidates == proposals else [candidates]
                     run.inputs = {"training": training, "evaluation": [*chosen_among, targets]}
                     run = trained(run, folder / "train")
                 children.append(evaluated(run, folder / "metrics.parquet"))
@@ -115,7 +115,7 @@ def study_runs(study: Study, config: Mapping[str, Any], reports: Iterable[Path])
             runs += [parent, *children]
     result = ablation_run(study, ablation, reports)
     result.params = flatten(config)
-    result.inputs = {"evaluation": [*pairs, evaluated, *cams.values(), targets]}
+    result.inputs = {"evaluation": [*pairs, candidates, *cams.values(), targets]}
     return [*runs, result]
 
 
