@@ -1,9 +1,10 @@
 """Stage `evaluate`, and the baselines that need no training.
 
 Purpose: measure predictions against the targets; run and measure the baselines in the same way.
-Inputs: the predictions and swap scores, the tables images, expressions, proposals and cams, and the
-targets, which no earlier stage reads.
-Outputs: metrics and outcomes of each variant, baseline and seed; the baselines' predictions.
+Inputs: the predictions and swap scores, the boxes that each epoch of a training chose on val, the
+tables images, expressions, proposals and cams, and the targets, which no earlier stage reads.
+Outputs: metrics and outcomes of each variant, baseline and seed; each training's learning curve; the
+baselines' predictions.
 """
 
 
@@ -13,12 +14,15 @@ rule evaluate:
         targets=rules.data.output.targets,
         predictions=rules.predict.output.predictions,
         swaps=rules.predict.output.swaps,
+        val_boxes=rules.train.output.val_boxes,
+        history=rules.train.output.history,
         proposals=EVALUATED_PROPOSALS,
         cams=CAMS,
         code=code("evaluate"),
     output:
         metrics=trained("{variant}", "{seed}", "metrics.parquet"),
         outcomes=trained("{variant}", "{seed}", "outcomes.parquet"),
+        learning_curve=trained("{variant}", "{seed}", "learning_curve.parquet"),
     log:
         study("logs/evaluate-{variant}-seed{seed}.log"),
     benchmark:
@@ -32,6 +36,7 @@ rule evaluate:
         config=lambda wildcards: STUDY.part(
             *("dataset", "evaluate"), variant=wildcards.variant, seed=int(wildcards.seed)
         ),
+        training=subpath(input.history, parent=True),
     message:
         "Evaluate {wildcards.variant}, seed {wildcards.seed}"
     shell:
@@ -39,6 +44,7 @@ rule evaluate:
         " --expressions {input.expressions:q} --targets {input.targets:q}"
         " --predictions {input.predictions:q} --swaps {input.swaps:q} --proposals {input.proposals:q}"
         " --cams {input.cams:q} --metrics {output.metrics:q} --outcomes {output.outcomes:q}"
+        " --train-dir {params.training:q} --learning-curve {output.learning_curve:q}"
         " 2>&1 | tee {log:q} >&2"
 
 

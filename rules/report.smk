@@ -12,6 +12,7 @@ rule report:
         **PICTURES,
         table=rules.ablation.output,
         results=all_methods("metrics.parquet", "outcomes.parquet", "predictions.parquet"),
+        curves=all_trained("learning_curve.parquet"),
         trainings=all_trained("train/history.parquet", "train/config.yaml", "train/summary.json"),
         matcher=expand([rules.matcher.output.history, rules.matcher.output.summary], seed=SEEDS),
         images=rules.data.output.images,
