@@ -9,6 +9,7 @@ import numpy as np
 
 from camground.evaluation.metric_table import GROUPINGS, METRICS, PRIMARY
 from camground.report.ablation_table import BOUND, NULL, AblationTable
+from camground.report.budget import chosen
 from camground.report.results import ANSWERS, Results
 from camground.report.theme import ANSWER_COLOURS, MARKERS, NEUTRAL, bare_rows, colours
 
@@ -138,17 +139,40 @@ def curves(results: Results) -> Figure:
 def _draw_seeds(
     axes: Axes, drawn: list[tuple[np.ndarray, np.ndarray]], colour: str, label: str | None = None
 ) -> None:
-    """The seeds' curves, and their mean where all are equally long."""
-    for epochs, values in drawn:
-        draw_curve(axes, epochs, values, color=colour, lw=0.7, alpha=0.4)
-    if drawn and len({len(values) for _, values in drawn}) == 1:
-        mean = np.mean([values for _, values in drawn], axis=0)
-        draw_curve(axes, drawn[0][0], mean, color=colour, lw=1.9, label=label)
+    """The seeds' curves, and their mean up to where the first of them ends."""
+    for places, values in drawn:
+        draw_curve(axes, places, values, color=colour, lw=0.7, alpha=0.4)
+    if drawn:
+        count = min(len(values) for _, values in drawn)
+        mean = np.mean([values[:count] for _, values in drawn], axis=0)
+        draw_curve(axes, drawn[0][0][:count], mean, color=colour, lw=1.9, label=label)
 
 
-def draw_curve(axes: Axes, epochs: np.ndarray, values: np.ndarray, **look: Any) -> None:
+def learning_curves(results: Results) -> Figure | None:
+    """Accuracy on val against steps: every variant's seeds, their mean up to where the first of them ends,
+    and the epochs that captions chose; None where no expression of val has a target."""
+    import matplotlib.pyplot as plt
+
+    palette = colours(results.table)
+    found = {name: results.learning_curves(name).values() for name in results.table.variants}
+    runs = {name: shown for name, curves in found.items() if (shown := [c for c in curves if len(c)])}
+    if not runs:
+        return None
+    figure, axes = plt.subplots(figsize=(10, 4.4), layout="constrained")
+    for name, curves in runs.items():
+        drawn = [(curve["step"].to_numpy(), 100 * curve["accuracy"].to_numpy()) for curve in curves]
+        _draw_seeds(axes, drawn, palette[name], name)
+        for (steps, values), curve in zip(drawn, curves, strict=True):
+            axes.plot(steps[chosen(curve)], values[chosen(curve)], "o", color=palette[name], ms=5.5)
+    axes.set_xlabel("steps")
+    axes.set_title(f"{HEADING} on val, per cent, no vote (dots: the epochs that captions chose)")
+    _legend(figure, [axes])
+    return figure
+
+
+def draw_curve(axes: Axes, places: np.ndarray, values: np.ndarray, **look: Any) -> None:
     """A line; a curve of one epoch has no line to be seen, so it gets a point."""
-    axes.plot(epochs, values, marker="o" if len(epochs) == 1 else "", **look)
+    axes.plot(places, values, marker="o" if len(places) == 1 else "", **look)
 
 
 def by_group(table: AblationTable, keys: Iterable[str]) -> Figure | None:

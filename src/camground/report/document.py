@@ -11,6 +11,7 @@ import pandas as pd
 
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report.ablation_table import ABSENT, AblationTable, percent
+from camground.report.budget import NOTE, budget
 from camground.report.leakage import leakage
 from camground.report.method_tables import MethodTable, by_group, by_metric, by_split, markdown
 from camground.report.mining import COLUMNS, HEADINGS, mined
@@ -73,6 +74,7 @@ def document(root: Path, command: str, commit: str) -> str:
             MEANS,
             by_group(table, "word_class", "word_swap", overall=True),
         ),
+        _section("Training: how long, and what choosing the epoch by captions cost", NOTE, budget(results)),
         leakage(results).to_markdown(),
         _section(
             "Wall-clock",

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report import charts, gallery, mining
 from camground.report.ablation_table import AblationTable, Cell, percent
+from camground.report.budget import budget
 from camground.report.config import ReportInput
 from camground.report.leakage import leakage
 from camground.report.method_tables import Line, MethodTable, by_metric, by_split, word_swaps
@@ -59,6 +60,7 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
     drawn: dict[str, Callable[[], Figure | None]] = {
         "ablation": partial(charts.accuracy, results),
         "curves": partial(charts.curves, results),
+        "learning_curves": partial(charts.learning_curves, results),
         "mining": partial(mining.chart, results, mined),
         "causes": partial(charts.causes, results),
         "groups": partial(charts.by_group, results.table, report.groups),
@@ -78,7 +80,7 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
             pictures={name: (f"picture{i}", card) for i, (name, card) in enumerate(by_image.items())},
         )
     )
-    for name in track(["ablation", "curves", "gallery", "mining"], "figures"):
+    for name in track(["ablation", "curves", "learning_curves", "gallery", "mining"], "figures"):
         picture = to_png(drawn[name])
         if picture:
             with tables.atomic(figures / f"{name}.png") as path:
@@ -123,6 +125,7 @@ def _content(results: Results) -> dict[str, Any]:
         "split_table": by_split(table),
         "anatomy": anatomy and MethodTable("Group", [(name, None) for name in ("n", *ANSWERS)], anatomy),
         "swaps": word_swaps(table),
+        "budget": budget(results),
         "mining": mining,
         "percent": percent,
         "splits": results.split_counts(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
@@ -87,6 +89,21 @@ class Results:
     def histories(self, variant: str) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
         """`history` of each seed's training."""
         return {seed: self.history(self.run_folder(variant, seed) / "train") for seed in self.table.seeds}
+
+    def summary(self, variant: str, seed: int) -> dict[str, Any]:
+        """What a training says of itself: best_epoch, epochs, steps, limit_reached and more."""
+        file = self.run_folder(variant, seed) / "train" / "summary.json"
+        try:
+            found: dict[str, Any] = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file}: {error}; rerun its training") from None
+        return found
+
+    def learning_curves(self, variant: str) -> dict[int, pd.DataFrame]:
+        """The table `learning_curve` of each seed's training, by epoch."""
+        seeds = self.table.seeds
+        files = {seed: self.run_folder(variant, seed) / "learning_curve.parquet" for seed in seeds}
+        return {seed: tables.read("learning_curve", file) for seed, file in files.items()}
 
     def outcomes(self, method: str, seed: int) -> dict[str, dict[str, float]]:
         """Outcomes by name of each expression of the report's split; those of word swaps left out."""
