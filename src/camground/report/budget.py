@@ -12,8 +12,8 @@ from camground.report.results import Results
 
 NOTE = (
     "Means over seeds. Limit reached: how many seeds would have gone on. Accuracy is that of the box of the"
-    " highest score, no vote, on the expressions of val that choose the epoch; nothing is chosen by it. Below:"
-    " how far the epoch chosen by captions is below the best one by boxes, in points."
+    " highest score, no vote, on the expressions of val that choose the epoch; nothing is chosen by it."
+    " Below: how far the epoch chosen by captions is below the best one by boxes, in points."
 )
 
 
