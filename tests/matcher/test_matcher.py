@@ -114,3 +114,13 @@ def test_texts_are_taken_by_their_rows() -> None:
     assert texts.relations is not None
     assert torch.equal(taken.relations, texts.relations[[2, 0]])
     assert make_texts(4, 3, 0).take(torch.tensor([1])).landmarks is None
+
+
+def test_a_new_matcher_takes_what_is_named_first_for_what_is_meant() -> None:
+    """Captions alone do not say which of two related things is meant; with equal weights no relation is
+    learnt."""
+    model = make()
+    tokens = torch.randn(200, 6, TEXT_WIDTH)
+    _, weights = model.text(tokens, torch.ones(200, 6, dtype=torch.bool))
+    mean = weights.mean(0)
+    assert (mean[:-1] > 1.3 * mean[1:]).all()

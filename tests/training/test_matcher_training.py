@@ -22,7 +22,7 @@ from camground.study.errors import UserError
 from camground.study.layers import read_yaml
 from camground.training import loop
 from camground.training.loop import Validation
-from camground.training.matcher import batch_logits, swap_loss
+from camground.training.matcher import batch_logits, see, swap_loss
 from tiny_grounder import CHANNELS, TEXT_WIDTH, tiny_matcher
 from tiny_study import make_study
 
@@ -62,8 +62,9 @@ def make_matcher() -> Matcher:
 def test_the_swap_loss_is_the_formula_on_the_grid_that_is_used() -> None:
     store, pairs, batch, false = make_swaps()
     model = make_matcher()
-    logits, _ = batch_logits(model, store, pairs, batch)
-    loss = swap_loss(model, store, pairs, batch, false, logits)
+    visual = see(model, store, batch)
+    logits, _ = batch_logits(model, store, pairs, batch, visual)
+    loss = swap_loss(model, store, pairs, batch, visual, false, logits)
     by_hand = []
     for image, text, swap in ((2, "text 0", "swap 0"), (1, "text 3", "swap 2")):
         visual = store.images([image])
@@ -78,8 +79,9 @@ def test_training_tells_expressions_from_their_swaps() -> None:
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
-        logits, _ = batch_logits(model, store, pairs, batch)
-        loss = swap_loss(model, store, pairs, batch, false, logits)
+        visual = see(model, store, batch)
+        logits, _ = batch_logits(model, store, pairs, batch, visual)
+        loss = swap_loss(model, store, pairs, batch, visual, false, logits)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -125,7 +127,7 @@ def test_every_seed_has_a_matcher_of_its_own(paths: dict[str, Path], tmp_path: P
     assert read_yaml(tmp_path / "1" / "config.yaml")["seed"] == 1
 
 
-def test_the_matcher_learns_on_the_very_grid_that_it_is_used_on(
+def test_the_matcher_learns_on_the_grid_that_it_is_used_on_and_on_half_of_it(
     paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grids = set()
@@ -138,7 +140,7 @@ def test_the_matcher_learns_on_the_very_grid_that_it_is_used_on(
     monkeypatch.setattr(VisualTrunk, "forward", spy)
     train(paths, tmp_path / "out")
     grid = FeatureStore(paths["features"]).images(np.array([0])).shape[-2:]
-    assert grids == {(True, *grid), (False, *grid)}
+    assert grids == {(True, *grid), (True, grid[0] // 2, grid[1] // 2), (False, *grid)}
 
 
 def test_an_interrupted_training_goes_on_to_the_very_parameters(

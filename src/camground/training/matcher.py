@@ -38,18 +38,21 @@ def train_matcher(
     model = Matcher(config, store.visual_channels, store.text_width)
 
     def losses(batch: PairBatch, step: int, epoch: float) -> dict[str, Tensor]:
-        logits, positive = batch_logits(model, store, train, batch)
+        # Two scales in turn: the grid as Grad-CAM meets it, which tells small things apart, and averaged over
+        # 2 x 2 cells, whose maps cover more of an object.
+        visual = see(model, store, batch, pool=1 + step % 2)
+        logits, positive = batch_logits(model, store, train, batch, visual)
         values = {"contrastive": info_nce(logits, positive)}
         loss = values["contrastive"]
         false = batch.swaps >= 0
         false[false] = train.swaps.false[batch.swaps[false]]
         if config.swaps and false.any():
-            values["swaps"] = swap_loss(model, store, train, batch, false, logits)
+            values["swaps"] = swap_loss(model, store, train, batch, visual, false, logits)
             loss = loss + config.swaps * values["swaps"]
         return {"loss": loss, **values}
 
     def validate(batch: PairBatch) -> Validation:
-        logits, positive = batch_logits(model, store, val, batch)
+        logits, positive = batch_logits(model, store, val, batch, see(model, store, batch))
         score, recall = -info_nce(logits, positive), recall_at_1(logits, positive)
         return Validation({"score": float(score), "recall@1": float(recall)})
 
@@ -71,14 +74,24 @@ def train_matcher(
     )
 
 
+def see(model: Matcher, store: FeatureStore, batch: PairBatch, pool: int = 1) -> Tensor:
+    """The trunk's maps (B, width, H, W) of a batch's images, from features averaged over pool x pool cells."""
+    features = store.images(batch.images).to(next(model.parameters()).device)
+    if pool > 1:
+        features = functional.avg_pool2d(features, pool, ceil_mode=True)
+    visual: Tensor = model.trunk(features)
+    return visual
+
+
 def batch_logits(
-    model: Matcher, store: FeatureStore, pairs: Pairs, batch: PairBatch
+    model: Matcher, store: FeatureStore, pairs: Pairs, batch: PairBatch, visual: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Logits (images, texts) of a batch and which pairs are positive, bool of the same shape."""
-    device = next(model.parameters()).device
-    features = store.images(batch.images).to(device)
+    """Logits (images, texts) of a batch, whose maps are `visual`, and which pairs are positive, bool of the
+    same shape."""
+    device = visual.device
     tokens, mask = store.texts([pairs.texts[row] for row in batch.expressions])
-    logits = model.logits_per_image(features, model.read(tokens.to(device), mask.to(device)))
+    texts = model.read(tokens.to(device), mask.to(device))
+    logits = model.logits(model.all_similarities(visual, texts))
     positive = positives(
         torch.from_numpy(batch.owner).to(device),
         torch.from_numpy(pairs.text_ids[batch.expressions]).to(device),
@@ -88,17 +101,23 @@ def batch_logits(
 
 
 def swap_loss(
-    model: Matcher, store: FeatureStore, pairs: Pairs, batch: PairBatch, false: np.ndarray, logits: Tensor
+    model: Matcher,
+    store: FeatureStore,
+    pairs: Pairs,
+    batch: PairBatch,
+    visual: Tensor,
+    false: np.ndarray,
+    logits: Tensor,
 ) -> Tensor:
     """-log sigmoid(S(I, q) - S(I, q')) of expressions q and their swaps q' that are false of the image.
 
-    false (M,) bool: which of the batch's expressions have such a swap, at least one. logits (images, M).
+    false (M,) bool: which of the batch's expressions have such a swap, at least one. visual (images, width,
+    H, W) and logits (images, M): of `see` and `batch_logits`.
     """
     device = logits.device
-    owner = batch.owner[false]
-    features = store.images(batch.images[owner]).to(device)
+    owner = torch.from_numpy(batch.owner[false]).to(device)
     tokens, mask = store.texts([pairs.swaps.texts[row] for row in batch.swaps[false]])
-    swapped = model(features, model.read(tokens.to(device), mask.to(device)))
+    texts = model.read(tokens.to(device), mask.to(device))
+    swapped = model.logits(model.similarity(visual[owner], texts))
     columns = torch.from_numpy(false.nonzero()[0]).to(device)
-    own = logits[torch.from_numpy(owner).to(device), columns]
-    return -functional.logsigmoid(own - swapped).mean()
+    return -functional.logsigmoid(logits[owner, columns] - swapped.float()).mean()
