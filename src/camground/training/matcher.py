@@ -75,7 +75,7 @@ def train_matcher(
 
 
 def see(model: Matcher, store: FeatureStore, batch: PairBatch, pool: int = 1) -> Tensor:
-    """The trunk's maps (B, width, H, W) of a batch's images, from features averaged over pool x pool cells."""
+    """The trunk's maps (B, width, H, W) of a batch's images, of features averaged over pool x pool cells."""
     features = store.images(batch.images).to(next(model.parameters()).device)
     if pool > 1:
         features = functional.avg_pool2d(features, pool, ceil_mode=True)
