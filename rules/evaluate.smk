@@ -69,7 +69,10 @@ rule baselines:
     resources:
         mem_mb=1500,
     params:
-        config=STUDY.part("dataset", "seeds", "evaluate", "gradcam.box_threshold"),
+        config=STUDY.part(
+            *("dataset", "seeds", "evaluate", "predict.voting"),
+            *("gradcam.box_threshold", "losses.distillation"),
+        ),
         gradcam=study("gradcam"),
         root=lambda wildcards, output: Path(output.metrics[0]).parents[2],
     message:

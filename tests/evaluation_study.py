@@ -151,7 +151,7 @@ def run_baselines(paths: dict[str, Path], root: Path, seeds: Sequence[int] = (0,
         cams = root / "gradcam" / f"seed{seed}" / "cams.parquet"
         cams.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(paths["cams"], cams)
-    config = {"dataset": "toy", "seeds": seeds, "evaluate": {}, "gradcam": {}}
+    config = {"dataset": "toy", "seeds": seeds, "evaluate": {}, "gradcam": {}, "predict": {}, "losses": {}}
     others = {name: path for name, path in paths.items() if name != "cams"}
     run("baselines", config, **others, gradcam=root / "gradcam", output_root=root)
 

@@ -12,13 +12,23 @@ import evaluation_study as study
 from camground.evaluation import baselines, metrics
 from camground.evaluation.baselines import BASELINES, Choice, Context, prediction_rows
 from camground.evaluation.ground_truth import GroundTruth
+from camground.grounder.config import VotingConfig
 from camground.study import tables
+from camground.training.config import DistillationConfig
 
 SEEDS = [0, 1]
 
 
-def choose(name: str, truth: GroundTruth, seed: int = 0, box_threshold: float = 0.5) -> Choice:
-    return BASELINES[name].choose(Context(truth, seed, box_threshold))
+# They have nothing to rank.
+VOTELESS = {"random", "centre", "whole_image", "oracle"}
+DEFAULT = VotingConfig()
+
+
+def choose(
+    name: str, truth: GroundTruth, seed: int = 0, box_threshold: float = 0.5, voting: VotingConfig = DEFAULT
+) -> Choice:
+    context = Context(truth, seed, voting, box_threshold, DistillationConfig())
+    return BASELINES[name].choose(context)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +76,8 @@ def test_what_rests_on_a_map_is_measured_with_each_seed_s_own(paths: dict[str, P
     study.run_baselines(paths, root)
     shutil.copytree(tmp_path / "turned" / "gradcam" / "seed1", root / "gradcam" / "seed1", dirs_exist_ok=True)
     inputs = {name: path for name, path in paths.items() if name != "cams"}
-    task = {"dataset": "toy", "seeds": SEEDS, "evaluate": {}, "gradcam": {}}
+    sections = {name: {} for name in ("evaluate", "gradcam", "predict", "losses")}
+    task = {"dataset": "toy", "seeds": SEEDS, **sections}
     study.run("baselines", task, **inputs, gradcam=root / "gradcam", output_root=root)
     for name in (name for name, baseline in BASELINES.items() if baseline.own_map):
         for seed, like in ((0, "same"), (1, "turned")):
@@ -78,11 +89,11 @@ def test_what_rests_on_a_map_is_measured_with_each_seed_s_own(paths: dict[str, P
 
 
 def test_the_oracle_bounds_every_choice_of_a_proposal(root: Path) -> None:
-    for name in ("random", "largest", "objectness", "gradcam_ranking"):
+    for name in ("random", "largest", "objectness", "gradcam_ranking", "teacher"):
         assert accuracy(root, name) <= accuracy(root, "oracle")
         rows = tables.read("outcomes", root / name / "seed0" / "outcomes.parquet")
         best = tables.read("outcomes", root / "oracle" / "seed0" / "outcomes.parquet")
-        mine, bound = (t[t["name"] == "iou"]["value"].to_numpy() for t in (rows, best))
+        mine, bound = (t[t["name"] == "iou_unvoted"]["value"].to_numpy() for t in (rows, best))
         assert (mine <= bound).all()
     # The invented maps lie on the targets.
     assert accuracy(root, "gradcam_box") > 0.5
@@ -146,8 +157,31 @@ def test_gradcam_ranking_equals_a_loop(truth: GroundTruth, monkeypatch: pytest.M
 def test_gradcam_box_is_around_the_map(truth: GroundTruth) -> None:
     iou = metrics.best_iou(choose("gradcam_box", truth).boxes_xyxy, truth.targets)
     assert np.median(iou) > 0.5
+    assert (choose("gradcam_box", truth).rank == -1).all()
     low = choose("gradcam_box", truth, box_threshold=0.05)
     assert (low.boxes_xyxy == [0, 0, study.WIDTH, study.HEIGHT]).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(BASELINES) - VOTELESS))
+def test_every_ranking_votes_as_the_study_says(truth: GroundTruth, name: str) -> None:
+    """Learned rows alone used to vote."""
+    alone = choose(name, truth, voting=VotingConfig(iou=1))
+    voted = choose(name, truth, voting=VotingConfig(iou=0.1, decay=1, map_weight=1))
+    np.testing.assert_array_equal(voted.boxes_xyxy, alone.boxes_xyxy)
+    np.testing.assert_allclose(alone.voted_xyxy, alone.boxes_xyxy, atol=1e-4)
+    for i in range(len(truth)):
+        boxes, chosen = truth.proposals.take(np.array([i])).boxes_xyxy, voted.boxes_xyxy[[i]]
+        near = boxes[metrics.aligned_iou(chosen.repeat(len(boxes), 0), boxes) >= 0.1]
+        voters = np.concatenate([near, chosen]) if name == "gradcam_box" else near
+        np.testing.assert_allclose(voted.voted_xyxy[i], voters.mean(axis=0), atol=1e-3)
+
+
+def test_both_boxes_are_in_the_predictions(root: Path, truth: GroundTruth) -> None:
+    for name in BASELINES:
+        rows = tables.read("predictions", root / name / "seed0" / "predictions.parquet")
+        voted, chosen = (np.stack(rows[column]) for column in ("box_xyxy", "chosen_box_xyxy"))
+        assert (name in VOTELESS) == bool((voted == chosen).all())
+        np.testing.assert_allclose(chosen, choose(name, truth).boxes_xyxy, atol=1e-3)
 
 
 def test_own_map_is_the_matchers(root: Path, truth: GroundTruth) -> None:
@@ -169,7 +203,7 @@ def test_no_proposals_or_no_map_or_one_of_zeros_is_no_answer(paths: dict[str, Pa
         expected: set[str] = set()
         if name not in ("centre", "whole_image", "gradcam_box"):
             expected |= {"e1.0", "e1.1", "e1.2"}
-        if name in ("gradcam_ranking", "gradcam_box"):
+        if name in ("gradcam_ranking", "gradcam_box", "teacher"):
             expected |= {"e2.0", "e2.1"}
         assert lost == expected, name
     tables.write("proposals", proposals.iloc[:0], changed["proposals"])

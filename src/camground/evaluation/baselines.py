@@ -1,13 +1,14 @@
 """Baselines that learn nothing from captions beyond the matcher's map, and the oracle bound.
 
 A baseline is a function and its entry in `BASELINES`, which rules, stage and ablation read; importing this
-module loads NumPy and nothing heavier.
+module loads NumPy and nothing heavier. Those that score proposals are read out as the grounder is
+(`candidates.vote`); `random`, `centre`, `whole_image` and `oracle` have nothing to vote by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from camground.evaluation.ground_truth import GroundTruth
+    from camground.grounder.config import VotingConfig
+    from camground.training.config import DistillationConfig
 
 # Of the random baseline, with the study's seed.
 RANDOM_SEED = 0
@@ -33,23 +36,28 @@ WHOLE_IMAGE_SHARE = 0.95
 class Choice:
     """A baseline's answer for N expressions.
 
-    boxes_xyxy: (N, 4) float64. score: (N,). rank: (N,) of the chosen proposal, -1 for another box.
-    present: (N,) bool, false where the baseline has no answer (no proposals, or no map).
+    boxes_xyxy: (N, 4) float64, the chosen boxes. score: (N,). rank: (N,) of the chosen proposal, -1 for
+    another box. present: (N,) bool, false where the baseline has no answer (no proposals, or no map).
+    voted_xyxy: (N, 4) float64, what the vote around the chosen boxes gives; None where nothing votes.
     """
 
     boxes_xyxy: np.ndarray
     score: np.ndarray
     rank: np.ndarray
     present: np.ndarray
+    voted_xyxy: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a baseline may use: the expressions, the seed, and `gradcam.box_threshold`."""
+    """What a baseline may use: the expressions, the seed, and of the study's config `predict.voting`,
+    `gradcam.box_threshold` and `losses.distillation`."""
 
     truth: GroundTruth
     seed: int
+    voting: VotingConfig
     box_threshold: float
+    distillation: DistillationConfig
 
 
 def random(context: Context) -> Choice:
@@ -73,21 +81,20 @@ def whole_image(context: Context) -> Choice:
 
 def largest(context: Context) -> Choice:
     """The largest proposal below `WHOLE_IMAGE_SHARE` of the image; if none is, the smallest."""
-    share, proposals = _shares(context.truth), context.truth.proposals
-    order = np.where(share < WHOLE_IMAGE_SHARE, share, -share)
-    return _choose(context.truth, proposals.argmax(order), np.abs(proposals.maximum(order)))
+    share = _shares(context.truth)
+    choice = _highest(context, np.where(share < WHOLE_IMAGE_SHARE, share, -share))
+    return replace(choice, score=np.abs(choice.score))
 
 
 def objectness(context: Context) -> Choice:
     """The proposal of best rank below `WHOLE_IMAGE_SHARE` of the image; if none is, rank 0."""
     truth = context.truth
     whole = _shares(truth) >= WHOLE_IMAGE_SHARE
-    order = -truth.proposals.position - len(whole) * whole.astype(np.int64)
-    index = truth.proposals.argmax(order)
-    present = truth.proposals.counts > 0
-    score = np.zeros(len(truth))
-    score[present] = truth.objectness[_rows(truth, index)[present]]
-    return _choose(truth, index, score)
+    order = -truth.proposals.position - len(whole) * whole.astype(np.float64)
+    choice, score = _highest(context, order), np.zeros(len(truth))
+    rows = _rows(truth, truth.proposals.argmax(order))
+    score[choice.present] = truth.objectness[rows[choice.present]]
+    return replace(choice, score=score)
 
 
 def gradcam_ranking(context: Context) -> Choice:
@@ -110,14 +117,17 @@ def gradcam_ranking(context: Context) -> Choice:
         inside = map_geometry.box_sums(maps.stack(rows), row_of[owner], cells)
         sums[boxes] = inside / (height * width)
     scores = sums / np.maximum(share, np.finfo(float).tiny) ** map_geometry.AREA_EXPONENT
-    chosen = _choose(truth, proposals.argmax(scores), proposals.maximum(scores))
-    return Choice(chosen.boxes_xyxy, chosen.score, chosen.rank, chosen.present & maps.nonzero)
+    return _where_mapped(truth, _highest(context, scores))
 
 
 def gradcam_box(context: Context) -> Choice:
     """The box around the largest component of the matcher's map, enlarged bilinearly, that reaches
-    `box_threshold` of its maximum. The score is the map's mean in the box. A map of zeros gives no answer."""
-    truth = context.truth
+    `box_threshold` of its maximum. The score is the map's mean in the box; proposals vote by their IoU with
+    it. A map of zeros gives no answer."""
+    from camground.evaluation.candidates import vote
+    from camground.evaluation.metrics import aligned_iou
+
+    truth, proposals = context.truth, context.truth.proposals
     maps, grids = truth.matcher_maps, truth.grids
     boxes, score = np.zeros((len(truth), 4)), np.zeros(len(truth))
     for rows in maps.batches(grids, grids.prod(axis=1)):
@@ -127,7 +137,18 @@ def gradcam_box(context: Context) -> Choice:
         sums = map_geometry.box_sums(enlarged, np.arange(len(rows)), cells)
         score[rows] = sums / np.maximum(area(cells), 1)
         boxes[rows] = cells / [width, height, width, height] * np.tile(truth.image_sizes[rows], 2)
-    return Choice(boxes, score, np.full(len(truth), -1), maps.nonzero)
+    voted = vote(context.voting, truth, aligned_iou(boxes[proposals.owner], proposals.boxes_xyxy), boxes)
+    return Choice(boxes, score, np.full(len(truth), -1), maps.nonzero, voted)
+
+
+def teacher(context: Context) -> Choice:
+    """The proposal that the distillation's teacher prefers: what the study's `losses.distillation` makes of
+    the matcher's map, with no grounder to imitate it. A map of zeros gives no answer."""
+    from camground.evaluation.candidates import teacher_scores
+
+    truth = context.truth
+    scores = teacher_scores(truth, context.box_threshold, context.distillation)
+    return _where_mapped(truth, _highest(context, scores))
 
 
 def oracle(context: Context) -> Choice:
@@ -164,6 +185,7 @@ BASELINES = {
     "objectness": Baseline(objectness),
     "gradcam_ranking": Baseline(gradcam_ranking, by_seed=True, own_map=True),
     "gradcam_box": Baseline(gradcam_box, by_seed=True, own_map=True),
+    "teacher": Baseline(teacher, by_seed=True, own_map=True),
     "oracle": Baseline(oracle),
 }
 
@@ -172,7 +194,9 @@ def evaluate_baselines(
     truth_of: Callable[[int], GroundTruth],
     dataset: str,
     seeds: Sequence[int],
+    voting: VotingConfig,
     box_threshold: float,
+    distillation: DistillationConfig,
     output_root: Path,
 ) -> None:
     """Predict and evaluate with every baseline; writes <baseline>/seed<k>/{predictions,metrics,
@@ -187,7 +211,7 @@ def evaluate_baselines(
         for name in track(names, f"baselines of seed {seed}"):
             folder = output_root / name / f"seed{seed}"
             predictions = folder / "predictions.parquet"
-            choice = BASELINES[name].choose(Context(truth, seed, box_threshold))
+            choice = BASELINES[name].choose(Context(truth, seed, voting, box_threshold, distillation))
             rows = prediction_rows(choice, truth, BASELINES[name].own_map)
             tables.write("predictions", rows, predictions)
             outputs = folder / "outcomes.parquet", folder / "metrics.parquet"
@@ -199,11 +223,12 @@ def prediction_rows(choice: Choice, truth: GroundTruth, own_map: bool) -> pd.Dat
     import pandas as pd
 
     answered = np.flatnonzero(choice.present)
+    voted = choice.boxes_xyxy if choice.voted_xyxy is None else choice.voted_xyxy
     rows = pd.DataFrame(
         {
             "expression_id": truth.ids[answered].tolist(),
             "rank": choice.rank[answered],
-            "box_xyxy": choice.boxes_xyxy[answered].astype(np.float32).tolist(),
+            "box_xyxy": voted[answered].astype(np.float32).tolist(),
             "chosen_box_xyxy": choice.boxes_xyxy[answered].astype(np.float32).tolist(),
             "score": choice.score[answered],
         }
@@ -227,6 +252,20 @@ def _rows(truth: GroundTruth, index: np.ndarray) -> np.ndarray:
     """(N,) rows among the images' proposals of the proposals `index` (N,) of each expression's list."""
     rows: np.ndarray = truth.image_proposals.starts[truth.image_index] + index
     return rows
+
+
+def _highest(context: Context, scores: np.ndarray) -> Choice:
+    """Each expression's proposal of the highest score (T,), the first of equals, and the vote around it."""
+    from camground.evaluation.candidates import vote
+
+    truth = context.truth
+    choice = _choose(truth, truth.proposals.argmax(scores), truth.proposals.maximum(scores))
+    return replace(choice, voted_xyxy=vote(context.voting, truth, scores))
+
+
+def _where_mapped(truth: GroundTruth, choice: Choice) -> Choice:
+    """No answer where the matcher has no map, or one of zeros."""
+    return replace(choice, present=choice.present & truth.matcher_maps.nonzero)
 
 
 def _choose(truth: GroundTruth, index: np.ndarray, score: np.ndarray) -> Choice:

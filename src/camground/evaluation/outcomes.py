@@ -112,11 +112,11 @@ def align(rows: pd.DataFrame, truth: GroundTruth, path: Path) -> Measured:
     index, count = truth.ids.get_indexer(pd.Index(rows["expression_id"])), len(truth)
     present = np.zeros(count, dtype=bool)
     present[index] = True
-    boxes = {name: np.zeros((count, 4)) for name in ("box_xyxy", "chosen_box_xyxy")}
-    for name, corners in boxes.items():
+    voted, chosen = np.zeros((count, 4)), np.zeros((count, 4))
+    for name, boxes in {"box_xyxy": voted, "chosen_box_xyxy": chosen}.items():
         if len(rows):
-            corners[index] = np.stack(rows[name].tolist())
-        broken = np.flatnonzero(~np.isfinite(corners).all(axis=1))
+            boxes[index] = np.stack(rows[name].tolist())
+        broken = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
         if len(broken):
             raise UserError(f"{path}: {name} of expression {truth.ids[broken[0]]} is not finite")
     scores = {name: np.full(count, np.nan) for name in ("image_score", "erased_score")}
@@ -124,7 +124,7 @@ def align(rows: pd.DataFrame, truth: GroundTruth, path: Path) -> Measured:
         values[index] = rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
     maps = absent(count)
     fill(maps.sizes, maps.data, rows, truth.ids, ("cam_height", "cam_width", "cam"), path)
-    return Measured(truth, present, *boxes.values(), maps=maps, **scores)
+    return Measured(truth, present, voted, chosen, maps=maps, **scores)
 
 
 def outcome_rows(values: Mapping[str, np.ndarray], expressions: pd.DataFrame) -> pd.DataFrame:

@@ -8,16 +8,22 @@ from typing import Annotated
 import typer
 
 from camground.evaluation.config import EvaluateConfig
+from camground.grounder.config import PredictConfig
 from camground.matcher.config import GradcamConfig
 from camground.stages import command
 from camground.study.section import Section
+from camground.training.config import LossesConfig
 
 
 class BaselinesInput(Section):
+    """What `--config` holds: the protocol, how boxes are read out, and what the teacher is made of."""
+
     dataset: str
     seeds: tuple[int, ...]
     evaluate: EvaluateConfig
     gradcam: GradcamConfig
+    predict: PredictConfig
+    losses: LossesConfig
 
 
 def baselines(
@@ -43,5 +49,5 @@ def baselines(
         tables = images, expressions, targets, proposals, cams_file(gradcam, seed)
         return load(options.evaluate, *tables)
 
-    threshold = options.gradcam.box_threshold
-    evaluate_baselines(truth_of, options.dataset, options.seeds, threshold, output_root)
+    of_study = options.predict.voting, options.gradcam.box_threshold, options.losses.distillation
+    evaluate_baselines(truth_of, options.dataset, options.seeds, *of_study, output_root)

@@ -1,0 +1,58 @@
+"""Methods without training see the candidates and the teacher that training does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import evaluation_study
+from camground.data.pairs import Pairs
+from camground.evaluation.baselines import Context, teacher
+from camground.evaluation.candidates import teacher_scores
+from camground.grounder.batches import GroundingData, ProposalTable
+from camground.grounder.config import VotingConfig
+from camground.study import tables
+from camground.training import distillation
+from camground.training.config import DistillationConfig
+from tiny_study import RandomFeatures, make_study
+
+CONFIGS = [DistillationConfig(), DistillationConfig(contrast=0.0, ranking=1.0, objectness=0.0)]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("threshold", [0.3, 0.6])
+def test_the_teacher_is_that_of_training(
+    tmp_path: Path, config: DistillationConfig, threshold: float
+) -> None:
+    paths = make_study(tmp_path)
+    noise, cams = np.random.default_rng(0), tables.read("cams", paths["cams"])
+    cams["map"] = [noise.integers(0, 256, 12 * 12, dtype=np.uint8).tobytes() for _ in range(len(cams))]
+    tables.write("cams", cams, paths["cams"])
+    tables_of_study = {
+        name: paths[name] for name in ("images", "expressions", "targets", "proposals", "cams")
+    }
+    truth = evaluation_study.ground_truth(tables_of_study, splits=("test",))
+    shares = teacher_scores(truth, threshold, config)
+    choice = teacher(Context(truth, 0, VotingConfig(), threshold, config))
+
+    pairs = Pairs(paths["images"], paths["expressions"], "test", ["phrase"])
+    table = ProposalTable(paths["images"], paths["proposals"])
+    data = GroundingData(pairs, RandomFeatures(), table, paths["cams"], threshold)  # type: ignore[arg-type]
+    (indices,) = pairs.in_order(64)
+    batch = data.load(indices, torch.device("cpu"))
+    candidates = batch.proposals.take(batch.owner)
+    target = distillation.teacher(config, batch.teacher_cam, batch.cam_box, candidates)
+    ranks = pd.Series(choice.rank, truth.ids)
+    answered = set(truth.ids[choice.present])
+    for row, expression in enumerate(indices.expressions):
+        name = pairs.expression_ids[expression]
+        known = bool(candidates.valid[row].any())
+        assert (name in answered) == known  # image 6 has no proposals
+        if known:
+            assert ranks[name] == int(target[row].argmax())
+            mine = shares[truth.proposals.owner == truth.ids.get_loc(name)]
+            np.testing.assert_allclose(mine, target[row][candidates.valid[row]].numpy(), atol=1e-6)
