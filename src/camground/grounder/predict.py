@@ -75,9 +75,9 @@ def prediction_rows(
     output: GroundingOutput = trained.model(*batch.inputs)
     erased = erased_scores(trained, batch, output).cpu().numpy()
     image_score = output.image_score.logit.sigmoid().cpu().numpy()
-    best, chosen = output.scores.max(-1)
-    chosen_boxes = output.candidates.boxes[torch.arange(len(chosen), device=device), chosen].cpu().numpy()
-    best, chosen, count = best.cpu().numpy(), chosen.cpu().numpy(), output.proposal_count
+    best, chosen = (part.cpu().numpy() for part in output.scores.max(-1))
+    count = output.proposal_count
+    chosen_boxes = output.candidates.boxes.cpu().numpy()[np.arange(len(chosen)), chosen]
     boxes = read_out(config.voting, output.candidates, output.scores, count).cpu().numpy()
     peak = output.own_cam.amax((1, 2), keepdim=True).clamp(min=1e-9)
     maps = (output.own_cam / peak).cpu().numpy()
