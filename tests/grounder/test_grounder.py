@@ -163,7 +163,8 @@ def test_the_probability_of_unerased_features_is_that_of_the_image_score(changes
     """What attention mining computes of I* is, of I itself, S(I, q)."""
     model, inputs = tiny_grounder(**changes), tiny_inputs()
     output = forward(model, inputs)
-    probability = ImageProbability(model)(inputs.features, inputs.proposals, inputs.tokens, inputs.mask)
+    stem = model.matcher.trunk.stem(inputs.features)
+    probability = ImageProbability(model)(stem, inputs.proposals, inputs.tokens, inputs.mask)
     assert torch.allclose(probability, output.image_score.logit.sigmoid(), atol=1e-12)
 
 

@@ -76,19 +76,25 @@ def make_inputs(count=COUNT):
     }
 
 
+def scores(model, inputs):
+    """Scores of the inputs, the boxes among them as the relations read them."""
+    rest = {name: value for name, value in inputs.items() if name != "boxes"}
+    return model(**rest, pairs=model.pairs(inputs["boxes"]))
+
+
 def test_invalid_proposals_are_not_looked_at():
     model, inputs = make_relations(), make_inputs()
     inputs["valid"][:, 3:] = False
-    before = model(**inputs)[:, :3]
+    before = scores(model, inputs)[:, :3]
     changed = {name: value.clone() for name, value in inputs.items()}
     changed["regions"][:, 3:] = 9.0
     changed["boxes"][:, 3:] = torch.tensor([0.0, 0.0, 1.0, 1.0]).double()
     changed["objectness"][:, 3:] = 9.0
-    assert torch.allclose(before, model(**changed)[:, :3], atol=1e-12)
+    assert torch.allclose(before, scores(model, changed)[:, :3], atol=1e-12)
     less = {name: value[:, :3] if name not in ("words", "mask") else value for name, value in inputs.items()}
-    assert torch.allclose(before, model(**less), atol=1e-12)
+    assert torch.allclose(before, scores(model, less), atol=1e-12)
     inputs["valid"][:] = True
-    assert not torch.allclose(before, model(**inputs)[:, :3])
+    assert not torch.allclose(before, scores(model, inputs)[:, :3])
 
 
 def test_a_proposal_without_others_stands_in_no_relation():
@@ -97,16 +103,16 @@ def test_a_proposal_without_others_stands_in_no_relation():
     for count in (1, 3):
         inputs = make_inputs(count)
         inputs["valid"][:, 1:] = False
-        assert (model(**inputs)[:, 0] == 0).all()
+        assert (scores(model, inputs)[:, 0] == 0).all()
 
 
 def test_a_proposal_is_no_landmark_of_itself():
     """What a proposal looks like moves the scores of the others alone."""
     model, inputs = make_relations(), make_inputs()
-    before = model(**inputs)
+    before = scores(model, inputs)
     inputs["regions"][:, 2] += 3.0
     inputs["objectness"][:, 2] += 3.0
-    after = model(**inputs)
+    after = scores(model, inputs)
     others = [0, 1, 3, 4]
     assert torch.allclose(before[:, 2], after[:, 2], atol=1e-12)
     assert not torch.isclose(before[:, others], after[:, others]).any()
@@ -118,18 +124,18 @@ def test_the_order_of_proposals_is_that_of_the_scores():
     moved = {
         name: value[:, order] if name not in ("words", "mask") else value for name, value in inputs.items()
     }
-    before, after = model(**inputs), model(**moved)
+    before, after = scores(model, inputs), scores(model, moved)
     assert torch.allclose(before[:, order], after, atol=1e-12)
     assert not torch.allclose(before, after)
 
 
 def test_words_beyond_the_mask_are_not_read():
     model, inputs = make_relations(), make_inputs()
-    before = model(**inputs)
+    before = scores(model, inputs)
     inputs["words"][1, 2:] += 5.0
-    assert torch.allclose(before, model(**inputs), atol=1e-12)
+    assert torch.allclose(before, scores(model, inputs), atol=1e-12)
     inputs["words"][1, 0] += 5.0
-    assert not torch.allclose(before[1], model(**inputs)[1])
+    assert not torch.allclose(before[1], scores(model, inputs)[1])
 
 
 def test_relations_have_a_second_derivative():
@@ -138,7 +144,7 @@ def test_relations_have_a_second_derivative():
     kept = {name: inputs[name].requires_grad_() for name in ("regions", "words")}
 
     def score(regions, words):
-        return model(**{**inputs, "regions": regions, "words": words}).square().sum()
+        return scores(model, {**inputs, "regions": regions, "words": words}).square().sum()
 
     assert torch.autograd.gradgradcheck(score, tuple(kept.values()))
     (first,) = torch.autograd.grad(score(**kept), kept["regions"], create_graph=True)
@@ -163,7 +169,8 @@ def test_left_and_right_of_a_landmark_can_be_learnt():
         words = torch.stack([looks[1].expand(64, -1), sides[side]], 1)
         regions = looks[torch.tensor([0, 0, 1, 2])].expand(64, -1, -1)
         ones = torch.ones(64, 4)
-        scores = model(regions, boxes, ones, ones.bool(), words, torch.ones(64, 2, dtype=torch.bool))
+        mask = torch.ones(64, 2, dtype=torch.bool)
+        scores = model(regions, model.pairs(boxes), ones, ones.bool(), words, mask)
         return scores[:, :2], side
 
     for _ in range(150):

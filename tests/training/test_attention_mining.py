@@ -22,7 +22,7 @@ ALONE = {"contrastive": 0, "matching": 0, "swap_ranking": 0, "distillation": {"w
 def mined_score(model: Grounder, inputs: Inputs, order: str = "exact") -> Tensor:
     """S(I*, q) as a function of the parameters, through the model's own Grad-CAM."""
     mask = soft_mask(forward(model, inputs, order=order).own_cam, 6.0, 0.4)
-    erased = erase(inputs.features, mask)
+    erased = model.matcher.trunk.stem(erase(inputs.features, mask))
     score: Tensor = ImageProbability(model)(erased, inputs.proposals, inputs.tokens, inputs.mask)
     return score.sum()
 
@@ -98,7 +98,8 @@ def test_a_frozen_scorer_mines_through_the_mask_alone(monkeypatch: pytest.Monkey
 
 
 def test_the_terms_are_those_of_the_batch() -> None:
-    """S(I*, q) is the probability of the erased features, and the keep term compares what is kept."""
+    """S(I*, q) is the probability of the erased features, and the keep term compares what is kept; to erase
+    after the stem is to erase features."""
     model, batch = tiny_grounder(), tiny_batch(owner=(0, 0, 1))
     config = AttentionMiningConfig(keep_weight=2.0, size_limit=0.1)
     arguments = (batch.features, batch.proposals, batch.tokens, batch.mask, batch.owner)
@@ -107,7 +108,9 @@ def test_the_terms_are_those_of_the_batch() -> None:
     mask = soft_mask(output.own_cam, config.omega, config.sigma)
     features, proposals = batch.features[batch.owner], batch.proposals.take(batch.owner)
     erased, kept = (
-        ImageProbability(model)(erase(features, each), proposals, batch.tokens, batch.mask)
+        ImageProbability(model)(
+            model.matcher.trunk.stem(erase(features, each)), proposals, batch.tokens, batch.mask
+        )
         for each in (mask, 1 - mask)
     )
     score = output.image_score.logit.sigmoid()

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from camground.grounder.batches import GroundingBatch
 from camground.grounder.grounder import Grounder
+from camground.matcher.matcher import Texts
 from camground.training.contrastive import positives
 from camground.training.matching import hardest, matching, swap_ranking
 from tiny_grounder import score_alone, tiny_batch, tiny_grounder
@@ -83,12 +84,11 @@ def matched(batch: GroundingBatch, model: Grounder) -> tuple[Tensor, Tensor]:
     logits = model.contrastive_logits(images, texts)
     positive = positives(batch.owner, batch.text_ids, len(batch.features))
     own = model.image_score(images.take(batch.owner), texts)
-    swap_texts = None
     if batch.swaps is not None:
-        swap_texts = model.matcher.read(batch.swaps.tokens, batch.swaps.mask)
+        texts = Texts.join(texts, model.matcher.read(batch.swaps.tokens, batch.swaps.mask))
+    cells = model.all_cells(images, texts)
     torch.manual_seed(0)
-    arguments = (images, texts, batch.owner, own, logits, positive, batch.swaps, swap_texts)
-    return matching(model, *arguments)
+    return matching(model, images, texts, batch.owner, own, logits, positive, cells, batch.swaps)
 
 
 def test_swaps_are_ranked_against_their_own_expressions() -> None:

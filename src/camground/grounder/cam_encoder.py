@@ -32,6 +32,10 @@ class CamEncoder(nn.Module):
         self.position = nn.Parameter(torch.randn(config.tokens**2, width) * 0.02)
         self.withheld = nn.Parameter(torch.randn(width) * 0.02)
 
+    def withheld_from(self, count: int) -> tuple[Tensor, Tensor]:
+        """Region features (count, 1, width) and tokens (count, tokens ** 2, width) of withheld CAMs."""
+        return self.withheld.expand(count, 1, -1), (self.withheld + self.position).expand(count, -1, -1)
+
     def forward(self, cam: Tensor, has_cam: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """cam (P, H, W) in [0, 1], has_cam (P,) bool: False withholds it, boxes (P, K, 4) xyxy in [0, 1].
 

@@ -26,10 +26,15 @@ class Fusion(nn.Module):
         self.score = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
         self.relations = Relations(width, config.relations) if config.relations else None
 
+    def pairs(self, boxes: Tensor) -> Tensor | None:
+        """`Relations.pairs` of an image's boxes (B, K, 4), the same for all texts; None without relations."""
+        return None if self.relations is None else self.relations.pairs(boxes)
+
     def forward(
         self,
         regions: Tensor,
         proposals: Proposals,
+        pairs: Tensor | None,
         phrase: Tensor,
         words: Tensor,
         words_mask: Tensor,
@@ -39,9 +44,9 @@ class Fusion(nn.Module):
     ) -> Tensor:
         """Scores (B, K), logits, of the proposals.
 
-        regions (B, K, width) of the proposals, phrase (B, width), words (B, T, width) with mask
-        (B, T), grid (B, N, width), cam_regions (B, K, width) and cam_tokens (B, M, width) or None
-        without a CAM encoder.
+        regions (B, K, width) of the proposals, `pairs` of their boxes, phrase (B, width), words (B, T, width)
+        with mask (B, T), grid (B, N, width), cam_regions (B, K or 1, width) and cam_tokens (B, M, width) or
+        None without a CAM encoder.
         """
         x = regions + self.product(regions * phrase.unsqueeze(1))
         memory = [words + self.kind[0], grid + self.kind[1]]
@@ -56,9 +61,9 @@ class Fusion(nn.Module):
         for block in self.blocks:
             x = block(x, proposals.valid, joined, mask)
         scores: Tensor = self.score(x).squeeze(-1)
-        if self.relations is not None:
+        if self.relations is not None and pairs is not None:
             scores = scores + self.relations(
-                regions, proposals.boxes, proposals.objectness, proposals.valid, words, words_mask
+                regions, pairs, proposals.objectness, proposals.valid, words, words_mask
             )
         return scores
 
@@ -84,15 +89,20 @@ class Relations(nn.Module):
         # words name them is left to learn
         self.scale = nn.Parameter(torch.full((heads,), math.log(10.0)))
 
+    def pairs(self, boxes: Tensor) -> Tensor:
+        """(B, K * K, rank) of boxes (B, K, 4) xyxy in [0, 1]: what relations read of each box beside each."""
+        pairs: Tensor = self.pair(pair_geometry(boxes)).flatten(1, 2) / self.rank**0.5
+        return pairs
+
     def forward(
-        self, regions: Tensor, boxes: Tensor, objectness: Tensor, valid: Tensor, words: Tensor, mask: Tensor
+        self, regions: Tensor, pairs: Tensor, objectness: Tensor, valid: Tensor, words: Tensor, mask: Tensor
     ) -> Tensor:
         """Scores (P, K), logits: how well each proposal fits the relations that the words name.
 
-        regions (P, K, width), boxes (P, K, 4) xyxy in [0, 1], objectness (P, K), valid (P, K) bool,
-        words (P, T, width) with mask (P, T) bool.
+        regions (P, K, width), `pairs` of their boxes, objectness (P, K), valid (P, K) bool, words
+        (P, T, width) with mask (P, T) bool.
         """
-        count = boxes.shape[1]
+        count = regions.shape[1]
         weights = self.word_weights(words).masked_fill(~mask.unsqueeze(-1), -1e4).softmax(1)
         pooled = torch.einsum("pth,ptd->phd", weights, words)
         landmark = functional.normalize(pooled[:, : self.heads], dim=-1)
@@ -104,10 +114,8 @@ class Relations(nn.Module):
         other = other.unsqueeze(1)
         attention = similarity.unsqueeze(2).masked_fill(~other, -1e4).softmax(-1)
         attention = attention * other  # a single proposal is in no relation
-        pair = self.pair(pair_geometry(boxes))
-        score = regions.new_zeros(boxes.shape[:2])
-        for head, query in enumerate(self.relation_query):
-            relation = query(pooled[:, self.heads + head])
-            fit = torch.einsum("pr,pijr->pij", relation, pair)
-            score = score + (attention[:, head] * fit).sum(-1) / self.rank**0.5
-        return score
+        queries = zip(self.relation_query, pooled[:, self.heads :].unbind(1), strict=True)
+        relations = torch.stack([query(words_of_head) for query, words_of_head in queries], 1)
+        fit = (relations @ pairs.transpose(1, 2)).unflatten(-1, (count, count))  # (P, heads, K, K)
+        scores: Tensor = (attention * fit).sum((1, 3))
+        return scores

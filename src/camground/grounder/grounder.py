@@ -28,17 +28,18 @@ from camground.matcher.matcher import Matcher, Texts, smooth_max
 @dataclass
 class Images:
     """B images as tokens: the CNN's map (B, width, H, W), its proposals with their tokens
-    (B, K, width) and grid tokens (B, N, width)."""
+    (B, K, width), grid tokens (B, N, width), and `Fusion.pairs` of the proposals."""
 
     map: Tensor
     proposals: Proposals
     regions: Tensor
     grid: Tensor
+    pairs: Tensor | None
 
     def take(self, rows: Tensor) -> Images:
         """The images at these rows, in that order."""
-        proposals = self.proposals.take(rows)
-        return Images(self.map[rows], proposals, self.regions[rows], self.grid[rows])
+        pairs = None if self.pairs is None else self.pairs[rows]
+        return Images(self.map[rows], self.proposals.take(rows), self.regions[rows], self.grid[rows], pairs)
 
 
 @dataclass
@@ -58,7 +59,7 @@ class GroundingOutput:
     scores (P, K + E): logits of the candidates, minus infinity where there is none. candidates: the image's
     K proposals, then E boxes around the own CAM; `regions` (P, K + E, width) are their tokens. image_score:
     see `ImageScore`. own_cam (P, H, W): the model's own Grad-CAM, at least 0, unscaled. images, texts: the
-    tokens of the P pairs.
+    tokens of the P pairs. stem (B, width, H, W): what the trunk's first layer makes of the B images.
     """
 
     scores: Tensor
@@ -68,6 +69,7 @@ class GroundingOutput:
     own_cam: Tensor
     images: Images
     texts: Texts
+    stem: Tensor
 
     @property
     def proposal_count(self) -> int:
@@ -121,7 +123,8 @@ class Grounder(nn.Module):
         """
         inference = not torch.is_grad_enabled()
         with torch.enable_grad():  # the own Grad-CAM is a gradient in inference too
-            visual = self.matcher.trunk(features)[owner]
+            stem = self.matcher.trunk.stem(features)
+            visual = self.matcher.trunk.after_stem(stem)[owner]
             if inference:
                 visual = visual.detach().requires_grad_()
             images = self.see(visual, proposals.take(owner))
@@ -150,7 +153,9 @@ class Grounder(nn.Module):
             # in the mining alone
             numbers = map_features(own_cam.detach(), candidates.boxes)
             scores = scores + self.own_map(numbers).squeeze(-1)
-        return GroundingOutput(scores, candidates, extended.regions, image_score, own_cam, images, texts)
+        return GroundingOutput(
+            scores, candidates, extended.regions, image_score, own_cam, images, texts, stem
+        )
 
     def see(self, visual: Tensor, proposals: Proposals) -> Images:
         """The CNN's map (B, width, H, W) and the proposals of B images to tokens."""
@@ -168,17 +173,21 @@ class Grounder(nn.Module):
             for block in self.blocks:
                 tokens = block(tokens, mask)
             regions, grid = tokens.split([regions.shape[1], grid.shape[1]], 1)
-        return Images(visual, proposals, regions, grid)
+        pairs = None if self.fusion is None else self.fusion.pairs(proposals.boxes)
+        return Images(visual, proposals, regions, grid, pairs)
 
-    def image_score(self, images: Images, texts: Texts) -> ImageScore:
+    def image_score(self, images: Images, texts: Texts, cells: Tensor | None = None) -> ImageScore:
         """S(I, q), without the matcher's CAM: the proposals' scores pooled, and a smooth maximum of the
-        matcher's similarity over the grid's cells."""
+        matcher's similarity over the grid's cells. cells (P,): that maximum, where `all_cells` has it
+        already; the score then has no `cell_shares`."""
         scores = self.score(images, texts)
         valid = images.proposals.valid
         pooled = scores.masked_fill(~valid, -1e4).logsumexp(-1) - valid.sum(-1).clamp(min=1).log()
         logit = torch.where(valid.any(-1), pooled, torch.zeros_like(pooled)) + self.image_bias
         if self.config.regions_only:
             return ImageScore(logit, scores, None)
+        if cells is not None:
+            return ImageScore(logit + self.cell_scale.exp() * cells, scores, None)
         # with relations this is the matcher's own score, whose landmarks are in the phrase; without them
         # the words of a landmark would only distract
         query = self._subject(texts) if self.matcher.relations is None else None
@@ -189,9 +198,9 @@ class Grounder(nn.Module):
             logit + self.cell_scale.exp() * pooled, scores, shares.unflatten(-1, images.map.shape[-2:])
         )
 
-    def score_images(self, features: Tensor, proposals: Proposals, texts: Texts) -> ImageScore:
-        """`image_score` of row p of backbone features (P, C, H, W) and proposals with row p of the texts."""
-        return self.image_score(self.see(self.matcher.trunk(features), proposals), texts)
+    def score_images(self, stem: Tensor, proposals: Proposals, texts: Texts) -> ImageScore:
+        """`image_score` of row p of the stem's output (P, width, H, W), proposals and texts."""
+        return self.image_score(self.see(self.matcher.trunk.after_stem(stem), proposals), texts)
 
     def own_cam(self, image_score: ImageScore, visual: Tensor, order: str = "exact") -> Tensor:
         """The model's own Grad-CAM (P, H, W), at least 0: relu(sum_k alpha_k F_k), alpha_k the mean of
@@ -225,14 +234,15 @@ class Grounder(nn.Module):
         cam_regions = cam_tokens = None
         if self.cam_encoder is not None:
             if matcher_cam is None or has_cam is None:
-                matcher_cam = images.map.new_zeros(len(scores), *images.map.shape[-2:])
-                has_cam = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-            cam_regions, cam_scores, cam_tokens = self.cam_encoder(matcher_cam, has_cam, proposals.boxes)
-            scores = scores + cam_scores
+                cam_regions, cam_tokens = self.cam_encoder.withheld_from(len(scores))
+            else:
+                cam_regions, cam_scores, cam_tokens = self.cam_encoder(matcher_cam, has_cam, proposals.boxes)
+                scores = scores + cam_scores
         if self.fusion is not None:
             scores = scores + self.fusion(
                 images.regions,
                 proposals,
+                images.pairs,
                 subject,
                 texts.words,
                 texts.mask,
@@ -244,16 +254,23 @@ class Grounder(nn.Module):
             scores = scores + self.late_cam(cam_regions * subject.unsqueeze(1)).squeeze(-1)
         return scores.masked_fill(~proposals.valid, -torch.inf)
 
-    def contrastive_logits(self, images: Images, texts: Texts) -> Tensor:
+    def all_cells(self, images: Images, texts: Texts) -> Tensor | None:
+        """Smooth maxima (B, M) of the matcher's similarity of every image with every text; None with
+        `regions_only`."""
+        if self.config.regions_only:
+            return None
+        return smooth_max(self.matcher.all_similarities(images.map, texts), self.matcher.config.temperature)
+
+    def contrastive_logits(self, images: Images, texts: Texts, cells: Tensor | None = None) -> Tensor:
         """Late scores (B, M), logits, of every image with every text, without the fusion: cheap enough for
-        all pairs of a batch."""
+        all pairs of a batch. cells: `all_cells`, for a caller that has them already."""
         temperature = self.matcher.config.temperature
+        cells = self.all_cells(images, texts) if cells is None else cells
         regions = functional.normalize(images.regions, dim=-1)
         similarity = torch.einsum("md,bkd->bmk", texts.phrase, regions)
         pooled = smooth_max(similarity, temperature, images.proposals.valid.unsqueeze(1))
-        if not self.config.regions_only:
-            cells = self.matcher.all_similarities(images.map, texts)
-            pooled = pooled + smooth_max(cells, temperature)
+        if cells is not None:
+            pooled = pooled + cells
         return self.contrastive_scale.exp() * pooled
 
     def _subject(self, texts: Texts) -> Tensor:

@@ -104,7 +104,7 @@ def prediction_rows(
 def erased_scores(trained: TrainedGrounder, batch: GroundingBatch, output: GroundingOutput) -> torch.Tensor:
     """S(I*, q) (M,), probabilities, after erasing features under the own CAM, in every variant."""
     model, mask = trained.model, soft_mask(output.own_cam, trained.omega, trained.sigma)
-    erased = erase(batch.features[batch.owner], mask)
+    erased = erase(output.stem[batch.owner], mask)
     proposals = batch.proposals.take(batch.owner)
     return model.score_images(erased, proposals, output.texts).logit.sigmoid()
 

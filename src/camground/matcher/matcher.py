@@ -102,21 +102,19 @@ class Matcher(nn.Module):
 
         query (P, width): unit vectors to compare with instead of the phrase's.
         """
-        cells = self._unit(visual)
-        query = texts.phrase if query is None else query
-        similarity = torch.bmm(query.unsqueeze(1), cells.flatten(2)).squeeze(1)
+        query = self._scaled(texts.phrase if query is None else query)
+        similarity = torch.bmm(query.unsqueeze(1), visual.flatten(2)).squeeze(1)
         if self.relations is None or texts.landmarks is None or texts.relations is None:
             return similarity
-        evidence = self.relations.paired(cells, texts.landmarks, texts.relations)
+        evidence = self.relations.paired(visual, self._scaled(texts.landmarks), texts.relations)
         return similarity + evidence
 
     def all_similarities(self, visual: Tensor, texts: Texts) -> Tensor:
         """Similarity (B, M, H * W) of each cell of the maps (B, width, H, W) with each of the M texts."""
-        cells = self._unit(visual)
-        similarity = torch.einsum("md,bdn->bmn", texts.phrase, cells.flatten(2))
+        similarity = torch.einsum("md,bdn->bmn", self._scaled(texts.phrase), visual.flatten(2))
         if self.relations is None or texts.landmarks is None or texts.relations is None:
             return similarity
-        evidence = self.relations.all_pairs(cells, texts.landmarks, texts.relations)
+        evidence = self.relations.all_pairs(visual, self._scaled(texts.landmarks), texts.relations)
         return similarity + evidence
 
     def cell_shares(self, similarity: Tensor) -> Tensor:
@@ -135,9 +133,10 @@ class Matcher(nn.Module):
         """Scores (P,) of row p of the backbone features (P, C, H, W) with row p of the texts."""
         return self.logits(self.similarity(self.trunk(features), texts))
 
-    def _unit(self, visual: Tensor) -> Tensor:
-        """The trunk's map with cells of unit length."""
-        return visual / math.sqrt(self.config.width)
+    def _scaled(self, query: Tensor) -> Tensor:
+        """Unit vectors (..., width) so scaled that their products with the trunk's cells, of unit root mean
+        square, are cosines."""
+        return query / math.sqrt(self.config.width)
 
 
 def load_matcher(folder: str | Path) -> Matcher:

@@ -48,8 +48,12 @@ class VisualTrunk(nn.Module):
         self.blocks = nn.ModuleList(ResidualConv(width, dropout) for _ in range(blocks))
 
     def forward(self, features: Tensor) -> Tensor:
-        grid = coordinates(*features.shape[-2:]).to(features)
-        x = self.stem(features) + self.position(grid)
+        return self.after_stem(self.stem(features))
+
+    def after_stem(self, x: Tensor) -> Tensor:
+        """The trunk from its first layer's output, which is linear in each cell: to erase there is to erase
+        features, at a quarter of the cost."""
+        x = x + self.position(coordinates(*x.shape[-2:]).to(x))
         for block in self.blocks:
             x = block(x)
         unit: Tensor = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)

@@ -51,7 +51,8 @@ class RelationKernel(nn.Module):
         return torch.einsum("mhr,yxr->mhyx", relations, basis)
 
     def paired(self, visual: Tensor, landmarks: Tensor, relations: Tensor) -> Tensor:
-        """Evidence (P, N) at each cell, for row p of each: visual (P, width, H, W) of unit cells.
+        """Evidence (P, N) at each cell, for row p of each: visual (P, width, H, W), whose cells have
+        cosines as products with the landmarks.
 
         evidence[n] = sum over heads and cells k of attention[k] kernel[k - n], a correlation: a product of
         Fourier transforms.

@@ -31,10 +31,10 @@ class ImageProbability(nn.Module):
         super().__init__()
         self.grounder = grounder
 
-    def forward(self, features: Tensor, proposals: Proposals, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Of backbone features (P, C, H, W), proposals and tokens (P, T, text_width) with mask (P, T)."""
+    def forward(self, stem: Tensor, proposals: Proposals, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Of the stem's output (P, width, H, W), proposals and tokens (P, T, text_width) with mask (P, T)."""
         texts = self.grounder.matcher.read(tokens, mask)
-        return self.grounder.score_images(features, proposals, texts).logit.sigmoid()
+        return self.grounder.score_images(stem, proposals, texts).logit.sigmoid()
 
 
 class AttentionMining:
@@ -57,38 +57,39 @@ class AttentionMining:
     def __call__(self, batch: GroundingBatch, output: GroundingOutput) -> dict[str, Tensor]:
         """S(I*, q) and the other terms, scalars; their weighted sum is "mining_sum"."""
         config, owner = self.config, batch.owner
-        features, tokens = batch.features[owner], batch.tokens
+        stem, tokens = output.stem[owner], batch.tokens
         if config.scorer == "frozen":
-            # networks that train along get no gradient but through the mask
-            features, tokens = features.detach(), tokens.detach()
+            # the stem, and networks that train along, get no gradient but through the mask
+            stem, tokens = stem.detach(), tokens.detach()
         texts = (batch.proposals.take(owner), tokens, batch.mask)
         mask = soft_mask(output.own_cam, config.omega, config.sigma)
         if config.erase == "image":
             assert self._erase_image is not None
-            erased = self._erase_image(batch.image_rows[owner.cpu().numpy()], mask)
+            features = self._erase_image(batch.image_rows[owner.cpu().numpy()], mask)
+            erased = self._call(self.score.grounder.matcher.trunk.stem, features)
         else:
-            erased = erase(features, mask)
+            erased = erase(stem, mask)
         score = output.image_score.logit.sigmoid().detach()
         values = {
-            "erased_score": self._score(erased, *texts).mean(),
+            "erased_score": self._call(self.score, erased, *texts).mean(),
             "image_score": score.mean(),
             "mask_share": mask.mean().detach(),
             "size_penalty": size_penalty(mask, config.size_limit),
         }
         total = values["erased_score"] + config.size_weight * values["size_penalty"]
         if config.keep_weight:
-            kept = self._score(erase(features, 1 - mask), *texts)
+            kept = self._call(self.score, erase(stem, 1 - mask), *texts)
             values["keep"] = (kept - score).abs().mean()
             total = total + config.keep_weight * values["keep"]
         return {**values, "mining_sum": total}
 
-    def _score(self, *arguments: object) -> Tensor:
-        """S of masked features; a frozen scorer's parameters get no gradient."""
-        parameters: dict[str, Tensor] = dict(self.score.named_parameters())
+    def _call(self, module: nn.Module, *arguments: object) -> Tensor:
+        """The module's output; a frozen scorer's parameters get no gradient."""
+        parameters: dict[str, Tensor] = dict(module.named_parameters())
         if self.config.scorer == "frozen":
             parameters = {name: value.detach() for name, value in parameters.items()}
-        probability: Tensor = functional_call(self.score, parameters, arguments)
-        return probability
+        output: Tensor = functional_call(module, parameters, arguments)
+        return output
 
 
 def size_penalty(mask: Tensor, limit: float) -> Tensor:

@@ -49,15 +49,15 @@ def matching(
     own: ImageScore,
     contrastive_logits: Tensor,
     positive: Tensor,
+    cells: Tensor | None,
     swaps: SwapBatch | None = None,
-    swap_texts: Texts | None = None,
     swaps_negative: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """The matching loss (ALBEF, Li et al. 2021, eq. 4) and the swap ranking, scalars.
 
-    images: B; texts: M, of the images `owner` (M,); own: the image scores of these pairs; contrastive_logits
-    (B, M) and positive (B, M) bool choose the hard negatives. `swaps_negative` False: the matching loss
-    passes over the swaps; they are ranked all the same.
+    images: B; texts: M, of the images `owner` (M,), and then those of the swaps, with their `all_cells`; own:
+    the image scores of the M pairs; contrastive_logits (B, M) and positive (B, M) bool choose the hard
+    negatives. `swaps_negative` False: the matching loss passes over the swaps; they are ranked all the same.
     """
     image_of_text, text_of_image = hardest(contrastive_logits, positive)
     text_rows = torch.arange(len(owner), device=owner.device)
@@ -66,21 +66,23 @@ def matching(
     columns = torch.cat([text_rows, text_of_image])
     # drawn as negatives, yet positive: the batch had no negative for them
     weight = 1 - positive[rows, columns].float()
-    negatives = texts.take(columns)
-    if swaps is not None and swap_texts is not None:
+    if swaps is not None:
         rows = torch.cat([rows, owner[swaps.expression]])
-        negatives = Texts.join(negatives, swap_texts)
+        columns = torch.cat([columns, len(owner) + torch.arange(len(swaps.false), device=owner.device)])
         # a swap that may be true of another object says nothing about the image as a whole
         weight = torch.cat([weight, swaps.false.float() * swaps_negative])
-    other = grounder.image_score(images.take(rows), negatives)
+    # without relations the image score compares the cells with another vector than contrast does
+    if cells is not None:
+        cells = None if grounder.matcher.relations is None else cells[rows, columns]
+    other = grounder.image_score(images.take(rows), texts.take(columns), cells)
     logits = torch.cat([own.logit, other.logit])
     label = torch.cat([torch.ones_like(own.logit), torch.zeros_like(other.logit)])
     weight = torch.cat([weight.new_ones(len(owner)), weight])
     each = functional.binary_cross_entropy_with_logits(logits, label, reduction="none")
     loss = (each * weight).sum() / weight.sum()
-    if swaps is None or swap_texts is None:
+    if swaps is None:
         return loss, loss.new_zeros(())
     scores = own.proposal_scores[swaps.expression]
-    swap_scores = other.proposal_scores[len(columns) :]
+    swap_scores = other.proposal_scores[-len(swaps.false) :]
     valid = images.proposals.valid[owner[swaps.expression]]
     return loss, swap_ranking(scores, swap_scores, valid)

@@ -49,23 +49,28 @@ class Objective(nn.Module):
         """All terms but that of attention mining, of what the grounder gives for the batch."""
         config = self.config
         images = _one_row_per_image(output.images, batch.owner, len(batch.features))
-        logits = self.grounder.contrastive_logits(images, output.texts)
+        swaps, texts = batch.swaps, output.texts
+        if swaps is not None:
+            texts = Texts.join(texts, self.grounder.matcher.read(swaps.tokens, swaps.mask))
+        cells = self.grounder.all_cells(images, texts)
+        logits = self.grounder.contrastive_logits(images, texts, cells).float()
+        logits, swap_logits = logits.tensor_split([len(batch.owner)], 1)
         positive = positives(batch.owner, batch.text_ids, len(batch.features))
-        swap_texts, swap_logits, swap_negative = self._swaps(batch, images)
-        values = {"contrastive": info_nce(logits.float(), positive, swap_logits, swap_negative)}
+        swap_negative = self._swap_negatives(batch)
+        values = {"contrastive": info_nce(logits, positive, swap_logits, swap_negative)}
         values["recall@1"] = recall_at_1(logits, positive)
         loss = config.contrastive * values["contrastive"]
         if config.matching or config.swap_ranking:
             values["matching"], values["swap_ranking"] = matching(
                 self.grounder,
                 images,
-                output.texts,
+                texts,
                 batch.owner,
                 output.image_score,
                 logits,
                 positive,
-                batch.swaps,
-                swap_texts,
+                cells,
+                swaps,
                 config.matching_swaps,
             )
             loss = loss + config.matching * values["matching"]
@@ -83,20 +88,14 @@ class Objective(nn.Module):
             loss = loss + config.reconstruction * values["reconstruction"]
         return {"loss": loss, **values}
 
-    def _swaps(
-        self, batch: GroundingBatch, images: Images
-    ) -> tuple[Texts | None, Tensor | None, Tensor | None]:
-        """The swaps' texts, their contrastive logits (B, S), and where they are negatives, (B, S) bool."""
+    def _swap_negatives(self, batch: GroundingBatch) -> Tensor | None:
+        """Where the swaps are negatives, (B, S) bool; None where they are none."""
         swaps = batch.swaps
-        if swaps is None:
-            return None, None, None
-        texts = self.grounder.matcher.read(swaps.tokens, swaps.mask)
-        if not self.config.matching_swaps:
-            return texts, None, None
-        logits = self.grounder.contrastive_logits(images, texts).float()
+        if swaps is None or not self.config.matching_swaps:
+            return None
         owner = batch.owner[swaps.expression]
-        other = owner.unsqueeze(0) != torch.arange(len(logits), device=owner.device).unsqueeze(1)
-        return texts, logits, other | swaps.false.unsqueeze(0)
+        other = owner.unsqueeze(0) != torch.arange(len(batch.features), device=owner.device).unsqueeze(1)
+        return other | swaps.false.unsqueeze(0)
 
 
 def _one_row_per_image(pairs: Images, owner: Tensor, count: int) -> Images:
