@@ -28,11 +28,13 @@ class Proposals:
         return Proposals(self.boxes[rows], self.objectness[rows], self.valid[rows])
 
     def extended(self, boxes: Tensor) -> Proposals:
-        """With more boxes (B, E, 4) after the others, each as much an object as the one it overlaps most."""
+        """With more boxes (B, E, 4) after the others, each as much an object as the one it overlaps most, and
+        none at all where it overlaps none."""
         if not boxes.shape[1]:
             return self
         overlap = pairwise_iou(boxes, self.boxes).masked_fill(~self.valid.unsqueeze(1), -1)
-        objectness = self.objectness.gather(1, overlap.argmax(-1))
+        most, nearest = overlap.max(-1)
+        objectness = self.objectness.gather(1, nearest) * (most > 0)
         valid = (boxes[..., 2:] > boxes[..., :2]).all(-1)
         return Proposals(
             torch.cat([self.boxes, boxes], 1),
