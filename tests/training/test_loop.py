@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from camground.study.devices import prepare_torch
 from camground.study.errors import UserError
 from camground.study.optimiser import OptimiserConfig
+from camground.training import loop
 from camground.training.average import DECAY
 from camground.training.loop import Fit, Validation, fit
 
@@ -228,6 +229,18 @@ def test_a_training_that_ends_by_patience_does_not_depend_on_its_limit() -> None
     assert len({model.weight.item() for model, _ in trained}) == 1
     assert [fitted.history for _, fitted in trained] == [trained[0][1].history] * 3
     assert [(fitted.epochs, fitted.limit_reached) for _, fitted in trained] == [(4, False)] * 3
+
+
+def test_each_epoch_says_how_far_it_is_and_how_long_nothing_was_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(loop.log, "info", lambda text, *values: lines.append(text % values))
+    fit_number(lambda weight, *_: {"loss": weight.square()}, iter([1.0, 3.0, 2.0, 2.5]), epochs=9, patience=2)
+    assert [line.partition(", loss")[0] for line in lines] == [
+        f"a training: epoch {n} of at most 9" for n in (1, 2, 3, 4)
+    ]
+    assert [line.partition("a better one: ")[2][0] for line in lines] == ["0", "0", "1", "2"]
 
 
 def test_a_training_that_would_have_gone_on_says_so() -> None:

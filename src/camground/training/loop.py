@@ -163,7 +163,7 @@ def fit(
         done += 1
         seconds = spent + time.monotonic() - began
         log.info(
-            "%s: epoch %d of at most %d, loss %.4f, val score %.4f, %d epochs without a better one, at most"
+            "%s: epoch %d of at most %d, loss %.4f, val score %.4f, epochs without a better one: %d, at most"
             " %.0f s left",
             *(label, done, config.epochs, means["train/loss"], score, done - 1 - best_epoch),
             seconds / done * (config.epochs - done),
