@@ -59,7 +59,7 @@ def keys(section, *others):
     return [f"{section}.{key}" for key in fields if key not in others]
 
 
-# More than a machine has are cut to its cores.
+# More than a machine has are cut to its cores. Only for jobs whose bytes do not depend on it.
 ALL_CORES = 16
 # One job at a time on a graphics card; without a card a job claims none and they run side by side.
 GPU = int(shutil.which("nvidia-smi") is not None)
@@ -160,12 +160,12 @@ COSTS = {
     "data": 15,
     "proposals": 55,
     "features": 100,
-    "matcher": 70,
+    "matcher": 120,
     "gradcam": 10,
     "train": 30,
     "predict": 10,
     "evaluate": 2,
-    "baselines": 6,
+    "baselines": 8,
     "ablation": 4,
     "report": 5,
     "tracking": 7,

@@ -23,9 +23,10 @@ rule features:
         study("benchmarks/features.tsv")
     conda:
         "../envs/camground.yaml"
+    # batches side by side, each on one thread
     threads: ALL_CORES
     resources:
-        mem_mb=3000,
+        mem_mb=lambda wildcards, threads: 2500 + 500 * threads,
         gpu=GPU,
     params:
         config=STUDY.part("features"),

@@ -35,7 +35,8 @@ rule gradcam:
         study("benchmarks/gradcam.tsv" if PRETRAINED else "benchmarks/gradcam-seed{seed}.tsv")
     conda:
         "../envs/camground.yaml"
-    threads: ALL_CORES
+    # one, as in training: sums of gradients round differently on more
+    threads: 1
     resources:
         mem_mb=8000 if PRETRAINED else 3000,
         gpu=GPU,

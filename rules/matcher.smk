@@ -22,7 +22,7 @@ rule matcher:
         study("benchmarks/matcher-seed{seed}.tsv")
     conda:
         "../envs/camground.yaml"
-    # one: gradients are summed over threads, so their number would enter the bytes; seeds run side by side
+    # one, so that --cores changes no byte: sums of gradients round differently on more; seeds run side by side
     threads: 1
     resources:
         mem_mb=3000,

@@ -30,7 +30,8 @@ rule train:
         study("benchmarks/train-{variant}-seed{seed}.tsv")
     conda:
         "../envs/camground.yaml"
-    # one, so that several trainings fill the cores: that wastes less than several threads in each
+    # one, so that --cores changes no byte; several trainings fill the cores, which wastes less than several
+    # threads in each
     threads: 1
     resources:
         mem_mb=1500,

@@ -123,8 +123,11 @@ def test_the_cache_holds_what_the_networks_say(tmp_path):
     tables.write("expressions", expressions, tmp_path / "expressions.parquet")
     config = FeaturesConfig(backbone=SMALL, batch_size=2)
     inputs = tmp_path / "images.parquet", tmp_path / "expressions.parquet"
-    cache.write_features(config, *inputs, tmp_path / "out", threads=1)
-    store = FeatureStore(tmp_path / "out")
+    for threads in (3, 1):
+        cache.write_features(config, *inputs, tmp_path / str(threads), threads)
+    for file in ("visual.npy", "tokens.npy"):  # as the rule, which takes all cores, relies on
+        assert (tmp_path / "3" / file).read_bytes() == (tmp_path / "1" / file).read_bytes()
+    store = FeatureStore(tmp_path / "1")
     assert store.meta["visual"] == [3, store.visual_channels, 4, 4]
     assert store.meta["text_width"] == store.text_width
     assert FeaturesConfig.parse(store.meta["config"]) == config
@@ -164,13 +167,14 @@ class WideEncoder:
     def token_counts(self, texts):
         return [8] * len(texts)
 
-    def __call__(self, texts):
+    def tokenise(self, texts):
+        return texts, torch.ones(len(texts), 8, dtype=torch.bool)
+
+    def read(self, texts, mask):
         if self.batches_left == 0:
             raise RuntimeError("out of memory")
         self.batches_left -= 1
-        return torch.full((len(texts), 8, self.width), len(texts[0])), torch.ones(
-            len(texts), 8, dtype=torch.bool
-        )
+        return torch.full((*mask.shape, self.width), len(texts[0])), mask
 
 
 def test_tokens_written_batch_by_batch_are_the_bytes_of_all_at_once(tmp_path):
@@ -179,7 +183,7 @@ def test_tokens_written_batch_by_batch_are_the_bytes_of_all_at_once(tmp_path):
     model = tiny_models.text_encoder("bert", tmp_path / "model")
     language = LanguageConfig(name=str(model))
     config = FeaturesConfig(language=language, batch_size=1)  # 4 texts a batch
-    assert cache.write_tokens(config, expressions, tmp_path / "out", CPU) == 16
+    assert cache.write_tokens(config, expressions, tmp_path / "out", 1, CPU) == 16
     encoder, parts = LanguageEncoder(language), []
     order = sorted(set(texts), key=lambda text: (len(text), text))
     for start in range(0, len(order), 4):
@@ -201,7 +205,7 @@ def test_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "LanguageEncoder", WideEncoder)
     tracemalloc.start()
     try:
-        cache.write_tokens(FeaturesConfig(batch_size=8), expressions, tmp_path / "out", CPU)
+        cache.write_tokens(FeaturesConfig(batch_size=8), expressions, tmp_path / "out", 1, CPU)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -214,14 +218,14 @@ def test_tokens_of_a_run_that_fails_leave_nothing_half_written(tmp_path, monkeyp
     expressions = write_expressions("abcdefghijkl", tmp_path / "expressions.parquet")
     monkeypatch.setattr(cache, "LanguageEncoder", WideEncoder)
     config = FeaturesConfig(batch_size=1)
-    cache.write_tokens(config, expressions, tmp_path / "before", CPU)
+    cache.write_tokens(config, expressions, tmp_path / "before", 1, CPU)
     before = {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()}
     assert sorted(before) == ["texts.parquet", "tokens.npy"]
     monkeypatch.setattr(WideEncoder, "batches_left", 2)  # of 3
     (tmp_path / "fresh").mkdir()
     for name in ("fresh", "before"):
         with pytest.raises(RuntimeError, match="out of memory"):
-            cache.write_tokens(config, expressions, tmp_path / name, CPU)
+            cache.write_tokens(config, expressions, tmp_path / name, 1, CPU)
     assert list((tmp_path / "fresh").iterdir()) == []
     assert {path.name: path.read_bytes() for path in (tmp_path / "before").iterdir()} == before
 

@@ -83,6 +83,21 @@ def test_one_seed_of_one_variant_is_a_target(workflow: Workflow) -> None:
     assert run.jobs == dict.fromkeys((*upstream, "train", "predict", "evaluate"), 1)
 
 
+def test_the_number_of_cores_enters_no_network_that_is_differentiated(workflow: Workflow) -> None:
+    """PyTorch's sums of gradients round differently on more threads."""
+
+    def commands(cores: int) -> dict[str, str]:
+        target = "results/scenes/full/seed0/predictions.parquet"
+        text = workflow.snakemake("--dry-run", "--printshellcmds", "--cores", str(cores), target).text
+        return dict(re.findall(r"camground (\w+) (--config .*)$", text, re.M))
+
+    one, eight = commands(1), commands(8)
+    for stage in ("matcher", "gradcam", "train", "predict"):
+        assert one[stage] == eight[stage]
+        assert "--threads 1 " in one[stage]
+    assert one["features"] != eight["features"]
+
+
 def test_the_catalog_entry_runs_the_same_jobs(workflow: Workflow) -> None:
     run = workflow.dry("--snakefile", "workflow/Snakefile")
     jobs = dict(run.jobs)

@@ -7,9 +7,10 @@ it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +21,12 @@ from camground.features.backbone import Backbone
 from camground.features.config import FeaturesConfig
 from camground.features.language import LanguageEncoder
 from camground.study import tables
+from camground.study.ahead import map_ahead
 from camground.study.devices import use_threads
 from camground.study.errors import UserError
 from camground.study.progress import log, track
+
+Item = TypeVar("Item")
 
 FEW_IMAGES = 500  # that are read sooner than a process to read them has started
 
@@ -44,9 +48,9 @@ def write_features(
     config: FeaturesConfig, images: Path, expressions: Path, folder: Path, threads: int
 ) -> None:
     """Write the cache of the tables `images` and `expressions` into `folder`."""
-    device = use_threads(threads)
+    device = use_threads(1)
     shape = write_visual(config, images, folder, threads, device)
-    width = write_tokens(config, expressions, folder, device)
+    width = write_tokens(config, expressions, folder, threads, device)
     meta = {"config": config.to_dict(), "visual": shape, "text_width": width}
     with tables.atomic(folder / "features.json") as temporary:
         temporary.write_text(json.dumps(meta, indent=1))
@@ -66,19 +70,26 @@ def write_visual(
         batch_size=config.batch_size,
         num_workers=min(2, threads) if len(paths) > FEW_IMAGES else 0,
     )
+
+    def seen(batch: torch.Tensor) -> np.ndarray:
+        batch = batch.to(device).float().contiguous(memory_format=torch.channels_last)
+        with _autocast(config, device):
+            levels: np.ndarray = backbone(batch).cpu().to(torch.float16).numpy()
+        return levels
+
     shape = (len(paths), backbone.channels, backbone.grid, backbone.grid)
     start = 0
     with _new_array(folder / "visual.npy", shape) as visual:
-        for batch in track(loader, "visual features (batches)"):
-            batch = batch.to(device).float().contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode(), _autocast(config, device):
-                levels = backbone(batch)
-            visual[start : start + len(batch)] = levels.cpu().to(torch.float16).numpy()
-            start += len(batch)
+        work = _side_by_side(seen, loader, threads, device)
+        for levels in track(work, "visual features (batches)", len(loader)):
+            visual[start : start + len(levels)] = levels
+            start += len(levels)
     return list(shape)
 
 
-def write_tokens(config: FeaturesConfig, expressions: Path, folder: Path, device: torch.device) -> int:
+def write_tokens(
+    config: FeaturesConfig, expressions: Path, folder: Path, threads: int, device: torch.device
+) -> int:
     """Write `tokens.npy`, float16, and `texts.parquet` of the distinct texts; returns the tokens' width."""
     distinct = set(tables.read("expressions", expressions, ["text"])["text"])
     # by length, so that a batch has little padding; then by text: a set's own order differs between runs, and
@@ -91,12 +102,19 @@ def write_tokens(config: FeaturesConfig, expressions: Path, folder: Path, device
     batches = [texts[start : start + size] for start in range(0, len(texts), size)]
     lengths = [length for batch in batches for length in encoder.token_counts(batch)]
     stops = np.cumsum(lengths)
+
+    def read(tokenised: tuple[Any, torch.Tensor]) -> np.ndarray:
+        with _autocast(config, device):
+            hidden, mask = encoder.read(*tokenised)
+        kept: np.ndarray = hidden[mask].float().cpu().numpy().astype(np.float16)
+        return kept
+
     start = 0
     with _new_array(folder / "tokens.npy", (int(stops[-1]), encoder.width)) as tokens:
-        for batch in track(batches, "language features (batches)"):
-            with torch.inference_mode(), _autocast(config, device):
-                hidden, mask = encoder(batch)
-            kept = hidden[mask].float().cpu().numpy().astype(np.float16)
+        # here, for a tokenizer serves one thread at a time
+        tokenised = (encoder.tokenise(batch) for batch in batches)
+        work = _side_by_side(read, tokenised, threads, device)
+        for kept in track(work, "language features (batches)", len(batches)):
             tokens[start : start + len(kept)] = kept
             start += len(kept)
     rows = [
@@ -105,6 +123,23 @@ def write_tokens(config: FeaturesConfig, expressions: Path, folder: Path, device
     ]
     tables.write("texts", rows, folder / "texts.parquet")
     return encoder.width
+
+
+def _side_by_side(
+    function: Callable[[Item], np.ndarray], items: Iterable[Item], threads: int, device: torch.device
+) -> Iterator[np.ndarray]:
+    """`function` of each item, in order: several items at a time, each on one thread.
+
+    A layer that is split over threads may round differently, so that their number would change the bytes.
+    """
+
+    def on_one(item: Item) -> np.ndarray:
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            return function(item)
+
+    count = threads if device.type == "cpu" else 1
+    return map_ahead(on_one, items, count + 1, count)
 
 
 @contextmanager

@@ -45,7 +45,10 @@ class LanguageEncoder(nn.Module):
 
     def forward(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Token vectors (B, T, width) float and mask (B, T) bool, True where a token is."""
-        encoded, mask = self._tokenise(texts)
+        return self.read(*self.tokenise(texts))
+
+    def read(self, encoded: Any, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward` of what `tokenise` gives."""
         device = next(self.body.parameters()).device
         hidden = self.body(
             input_ids=encoded["input_ids"].to(device), attention_mask=encoded["attention_mask"].to(device)
@@ -54,10 +57,10 @@ class LanguageEncoder(nn.Module):
 
     def token_counts(self, texts: list[str]) -> list[int]:
         """How many token vectors each text has."""
-        counts: list[int] = self._tokenise(texts)[1].sum(1).tolist()
+        counts: list[int] = self.tokenise(texts)[1].sum(1).tolist()
         return counts
 
-    def _tokenise(self, texts: list[str]) -> tuple[Any, Tensor]:
+    def tokenise(self, texts: list[str]) -> tuple[Any, Tensor]:
         """The padded tokens as the body takes them, and the mask (B, T) of those that have a vector."""
         encoded = self.tokenizer(
             texts,
