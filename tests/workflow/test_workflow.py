@@ -197,6 +197,7 @@ def test_second_run_does_nothing_in_seconds(smoke: tuple[Workflow, Run]) -> None
             "variants={baseline: {train: {optimiser: {epochs: 3}}}}",
             AFTER_TRAIN | {"train": 2, "predict": 2, "evaluate": 2},
         ),
+        ("predict={voting: {decay: 0.5}}", {**AFTER_PREDICT, "predict": 4}),
         ("evaluate={multiple_boxes: merged_box}", AFTER_PREDICT),
         ("evaluate={proposals: ground_truth}", {**AFTER_PREDICT, "predict": 4, "true_boxes": 1}),
         ("report={gallery: {failures: 2}}", {"report": 1, "tracking": 1}),

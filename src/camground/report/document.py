@@ -13,7 +13,7 @@ from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report.ablation_table import ABSENT, AblationTable, percent
 from camground.report.budget import NOTE, budget
 from camground.report.leakage import leakage
-from camground.report.method_tables import MethodTable, by_group, by_metric, by_split, markdown
+from camground.report.method_tables import READ_OUT_NOTE, MethodTable, by_group, by_metric, by_split, markdown
 from camground.report.mining import COLUMNS, HEADINGS, mined
 from camground.report.results import Results
 from camground.study import tables
@@ -50,7 +50,7 @@ def document(root: Path, command: str, commit: str) -> str:
             "Results",
             f"Split {table.split}, {row['n']:,} expressions of {table.images.get(table.split, 0):,}"
             " images; per cent, mean ± sample deviation over seeds. The oracle knows the true box and"
-            " takes the best proposal.",
+            f" takes the best proposal. {READ_OUT_NOTE}",
             by_metric(table, metrics).to_markdown() + bound,
         ),
         _section(f"{heading} on every evaluated split", f"{MEANS} n: expressions.", by_split(table)),

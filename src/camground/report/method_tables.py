@@ -13,7 +13,11 @@ from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, OF_SWAPS
 from camground.report.ablation_table import AblationTable, Cell, percent
 
 # What `tabulate` leaves as it is and LaTeX's text mode does not know.
-_SYMBOLS = str.maketrans({"±": r"$\pm$", "−": "$-$", "≥": r"$\geq$", "–": "--"})
+_SYMBOLS = str.maketrans({"±": r"$\pm$", "−": "$-$", "≥": r"$\geq$", "–": "--", "“": "``", "”": "''"})
+READ_OUT_NOTE = (
+    "Every method that scores candidates is read out alike: those that overlap the best one vote on where the"
+    " box ends, by the ranks of their scores. “No vote” is the best candidate's own box."
+)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def _notes(table: AblationTable) -> str:
         f"Dataset {table.dataset}, split {table.split}: {row['n'] if row else 0} expressions of"
         f" {table.images.get(table.split, 0)} images; seeds {', '.join(map(str, table.seeds))}"
         " (baselines that no seed changes run once). Values are percentages, mean ± sample deviation over"
-        f" seeds. {table.statistics_note}{bound}"
+        f" seeds. {READ_OUT_NOTE} {table.statistics_note}{bound}"
     )
 
 

@@ -17,7 +17,7 @@ from camground.report.ablation_table import AblationTable, Cell, percent
 from camground.report.budget import budget
 from camground.report.config import ReportInput
 from camground.report.leakage import leakage
-from camground.report.method_tables import Line, MethodTable, by_metric, by_split, word_swaps
+from camground.report.method_tables import READ_OUT_NOTE, Line, MethodTable, by_metric, by_split, word_swaps
 from camground.report.published import published
 from camground.report.results import ANSWERS, CAUSES, Results
 from camground.report.theme import ANSWER_COLOURS, to_png, to_svg
@@ -127,6 +127,7 @@ def _content(results: Results) -> dict[str, Any]:
         "swaps": word_swaps(table),
         "budget": budget(results),
         "mining": mining,
+        "read_out_note": READ_OUT_NOTE,
         "percent": percent,
         "splits": results.split_counts(),
         "leakage": leakage(results),
