@@ -197,7 +197,7 @@ def test_no_proposals_or_no_map_or_one_of_zeros_is_no_answer(paths: dict[str, Pa
     cams.loc[cams["expression_id"] == "e2.1", "map"] = bytes(len(cams["map"].iloc[0]))
     tables.write("cams", cams[cams["expression_id"] != "e2.0"], changed["cams"])
     truth = study.ground_truth(changed)
-    for name in BASELINES:
+    for name in set(BASELINES) - {"text_only"}:
         answered = prediction_rows(choose(name, truth), truth, own_map=False)
         lost = set(truth.ids) - set(answered["expression_id"])
         expected: set[str] = set()

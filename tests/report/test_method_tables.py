@@ -175,7 +175,7 @@ def test_word_swaps_are_shown_by_class_and_no_swap_counts_as_an_answer(tmp_path:
         "full": ["87.5 ± 1.2"] * 3,
         "baseline": ["50.0 ± 1.2"] * 2 + ["–"],
     }
-    assert "Chance is 50" in found.note
+    assert "The floor is text_only" in found.note
     assert results.answer_shares("full") == shares
     text = write_page(root, tmp_path / "report.html")
     assert "Word-swap accuracy by word class" in text

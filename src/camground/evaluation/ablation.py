@@ -94,6 +94,8 @@ def _tested(name: str) -> bool:
 def _check_pairing(methods: Sequence[Method]) -> None:
     first: pd.Index | None = None
     for method in methods:
+        if method.name in BASELINES and BASELINES[method.name].choose is None:
+            continue
         for outcomes in method.outcomes:
             ids = pd.Index(outcomes["expression_id"][outcomes["name"] == "iou"]).sort_values()
             if first is not None and not ids.equals(first):

@@ -1,4 +1,5 @@
-"""Baselines that learn nothing from captions beyond the matcher's map, and the oracle bound.
+"""Baselines that learn nothing from captions beyond the matcher's map, the floor of word swaps, and the
+oracle bound.
 
 A baseline is a function and its entry in `BASELINES`, which rules, stage and ablation read; importing this
 module loads NumPy and nothing heavier. Those that score proposals are read out as the grounder is
@@ -159,10 +160,11 @@ def oracle(context: Context) -> Choice:
 
 @dataclass(frozen=True)
 class Baseline:
-    """An entry of `BASELINES`. by_seed: chance or the seed's map decides, so it runs for every seed. own_map:
-    the map it shows is the matcher's."""
+    """An entry of `BASELINES`. choose: its answers; None for the one that answers word swaps alone.
+    by_seed: chance or the seed's map decides, so it runs for every seed. own_map: the map it shows is the
+    matcher's."""
 
-    choose: Callable[[Context], Choice]
+    choose: Callable[[Context], Choice] | None
     by_seed: bool = False
     own_map: bool = False
 
@@ -186,6 +188,7 @@ BASELINES = {
     "gradcam_ranking": Baseline(gradcam_ranking, by_seed=True, own_map=True),
     "gradcam_box": Baseline(gradcam_box, by_seed=True, own_map=True),
     "teacher": Baseline(teacher, by_seed=True, own_map=True),
+    "text_only": Baseline(None),
     "oracle": Baseline(oracle),
 }
 
@@ -197,10 +200,13 @@ def evaluate_baselines(
     voting: VotingConfig,
     box_threshold: float,
     distillation: DistillationConfig,
+    expressions: Path,
     output_root: Path,
 ) -> None:
     """Predict and evaluate with every baseline; writes <baseline>/seed<k>/{predictions,metrics,
-    outcomes}.parquet in `output_root`. truth_of: the ground truth with the maps of a seed's matcher."""
+    outcomes}.parquet in `output_root`. truth_of: the ground truth with the maps of a seed's matcher.
+    expressions: the study's table."""
+    from camground.evaluation import text_only
     from camground.evaluation.outcomes import Run, evaluate_files
     from camground.study import tables
     from camground.study.progress import track
@@ -210,12 +216,18 @@ def evaluate_baselines(
         names = [name for name in BASELINES if seed in BASELINES[name].seeds(seeds)]
         for name in track(names, f"baselines of seed {seed}"):
             folder = output_root / name / f"seed{seed}"
-            predictions = folder / "predictions.parquet"
-            choice = BASELINES[name].choose(Context(truth, seed, voting, box_threshold, distillation))
-            rows = prediction_rows(choice, truth, BASELINES[name].own_map)
-            tables.write("predictions", rows, predictions)
+            baseline, run = BASELINES[name], Run(dataset, name, seed)
+            predictions, swaps = folder / "predictions.parquet", folder / "swap_scores.parquet"
             outputs = folder / "outcomes.parquet", folder / "metrics.parquet"
-            evaluate_files(truth, Run(dataset, name, seed), predictions, None, *outputs)
+            if baseline.choose is None:
+                scores = text_only.swap_scores(tables.read("expressions", expressions), truth)
+                tables.write("swap_scores", scores, swaps)
+                tables.write("predictions", [], predictions)
+                evaluate_files(truth, run, None, swaps, *outputs)
+                continue
+            choice = baseline.choose(Context(truth, seed, voting, box_threshold, distillation))
+            tables.write("predictions", prediction_rows(choice, truth, baseline.own_map), predictions)
+            evaluate_files(truth, run, predictions, None, *outputs)
 
 
 def prediction_rows(choice: Choice, truth: GroundTruth, own_map: bool) -> pd.DataFrame:

@@ -76,7 +76,7 @@ OF_SWAPS: tuple[Metric[MeasuredSwaps], ...] = (
         "swaps",
         lambda m: m.image_score_falls,
         note="How often the image scores higher with the phrase than with its swap, over swaps that are"
-        " false of the image. Chance is 50.",
+        " false of the image. The floor is text_only, a bag of words that never sees the image.",
     ),
     Metric(
         "word_swap_object",
@@ -84,7 +84,7 @@ OF_SWAPS: tuple[Metric[MeasuredSwaps], ...] = (
         "swaps",
         lambda m: m.object_score_falls,
         note="How often the best proposal of the true object (IoU of at least 0.5) scores higher with the"
-        " phrase than with its swap. Chance is 50.",
+        " phrase than with its swap. The floor is text_only, a bag of words that never sees the image.",
     ),
     Metric(
         "swap_moves",

@@ -16,7 +16,7 @@ import pandas as pd
 
 from camground.evaluation import metrics, word_swaps
 from camground.evaluation.ground_truth import GroundTruth
-from camground.evaluation.metric_table import OF_EXPRESSIONS, OF_SWAPS, PRIMARY, WORD_CLASS
+from camground.evaluation.metric_table import METRICS, OF_EXPRESSIONS, OF_SWAPS, PRIMARY, WORD_CLASS
 from camground.matcher import map_geometry
 from camground.matcher.maps import Maps, absent, fill
 from camground.study import tables
@@ -189,13 +189,15 @@ def evaluate_swaps(
 
 
 def evaluate_files(
-    truth: GroundTruth, run: Run, predictions: Path, swaps: Path | None, outcomes: Path, metrics: Path
+    truth: GroundTruth, run: Run, predictions: Path | None, swaps: Path | None, outcomes: Path, metrics: Path
 ) -> None:
-    """Evaluate the tables `predictions` and, where a method has one, `swap_scores`; write the tables
-    `outcomes` and `metrics`."""
-    parts = [evaluate(truth, tables.read("predictions", predictions), predictions, run)]
-    if swaps is not None and len(swap_rows := tables.read("swap_scores", swaps)):
-        parts.append(evaluate_swaps(truth, swap_rows, swaps, run))
+    """Evaluate the tables `predictions` and `swap_scores`, those of the two that a method has; write the
+    tables `outcomes` and `metrics`."""
+    parts = []
+    if predictions is not None:
+        parts.append(evaluate(truth, tables.read("predictions", predictions), predictions, run))
+    if swaps is not None:
+        parts.append(evaluate_swaps(truth, tables.read("swap_scores", swaps), swaps, run))
     of_expressions, means = (pd.concat(rows, ignore_index=True) for rows in zip(*parts, strict=True))
     tables.write("outcomes", of_expressions, outcomes)
     tables.write("metrics", means, metrics)
@@ -203,7 +205,8 @@ def evaluate_files(
 
 
 def summary(means: pd.DataFrame) -> str:
-    """One line: accuracy at 0.5 of each split."""
-    rows = means[(means["metric"] == PRIMARY) & (means["group"] == "all")]
-    texts = [f"{row.split} Acc@0.5 {row.value:.3f} (n {row.n})" for row in rows.itertuples()]
-    return ", ".join(texts) or "no expression of the evaluated splits has a target"
+    """One line: accuracy at 0.5 of each split, or of word swaps without any."""
+    metric = PRIMARY if (means["metric"] == PRIMARY).any() else "word_swap"
+    rows, heading = means[(means["metric"] == metric) & (means["group"] == "all")], METRICS[metric].heading
+    texts = [f"{row.split} {heading} {row.value:.3f} (n {row.n})" for row in rows.itertuples()]
+    return ", ".join(texts) or "nothing of the evaluated splits to measure"

@@ -1,6 +1,7 @@
 """Word swaps: does a changed word change what the grounder answers, and at the right object?
 
-A swap is an expression with one word changed. Scores that tie count half, so chance is 0.5.
+A swap is an expression with one word changed. Scores that tie count half, so a coin has 0.5; what the words
+alone give away is the floor (`text_only`).
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def document(root: Path, command: str, commit: str) -> str:
         ),
         _section(
             "Word-swap accuracy by class of the changed word",
-            MEANS,
+            f"{MEANS} {METRICS['word_swap'].note}",
             by_group(table, "word_class", "word_swap", overall=True),
         ),
         _section("Training: how long, and what choosing the epoch by captions cost", NOTE, budget(results)),

@@ -10,7 +10,7 @@ from itertools import chain
 from tabulate import LATEX_ESCAPE_RULES, SEPARATING_LINE, tabulate
 
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, OF_SWAPS, PRIMARY, UNVOTED
-from camground.report.ablation_table import AblationTable, Cell, percent
+from camground.report.ablation_table import ABSENT, AblationTable, Cell, percent
 
 # What `tabulate` leaves as it is and LaTeX's text mode does not know.
 _SYMBOLS = str.maketrans({"±": r"$\pm$", "−": "$-$", "≥": r"$\geq$", "–": "--", "“": "``", "”": "''"})
@@ -83,8 +83,9 @@ def by_group(
 
 
 def _lines(table: AblationTable, columns: list[dict[str, Cell]]) -> list[Line]:
-    """The lines of the methods that the columns have cells of."""
-    return [Line(name, table.kinds[name], [column[name] for column in columns]) for name in columns[0]]
+    """The lines of the methods that the columns have a mean of: of boxes, `text_only` has none."""
+    cells = {name: [column[name] for column in columns] for name in columns[0]}
+    return [Line(name, table.kinds[name], of) for name, of in cells.items() if any(c != Cell() for c in of)]
 
 
 def word_swaps(table: AblationTable) -> list[MethodTable]:
@@ -103,6 +104,8 @@ def render_markdown(table: AblationTable) -> str:
     grouped = {key: by_group(table, key) for key in GROUPINGS}
     heading = METRICS[PRIMARY].heading
     parts += [f"\n## {heading} by {GROUPINGS[key]}\n\n{t.to_markdown()}" for key, t in grouped.items() if t]
+    for t in word_swaps(table):
+        parts.append(f"\n## {t.title} by class of the changed word\n\n{t.note}\n\n{t.to_markdown()}")
     for split in table.splits:
         if split != table.split:
             row = table.row(table.reference, split=split)
@@ -132,6 +135,8 @@ def _main_table(table: AblationTable, names: Iterable[str], split: str) -> tuple
     for name in names:
         difference = table.difference(name, split)
         cells = [str(table.cell(name, metric, split=split)) for metric in (PRIMARY, UNVOTED, *metrics)]
+        if set(cells) == {ABSENT}:
+            continue
         test = [difference.p, difference.verdict if name != table.reference else ""] if tested else []
         rows.append([name, *cells[:2], str(difference), *test, *cells[2:]])
     return header, rows

@@ -50,4 +50,4 @@ def baselines(
         return load(options.evaluate, *tables)
 
     of_study = options.predict.voting, options.gradcam.box_threshold, options.losses.distillation
-    evaluate_baselines(truth_of, options.dataset, options.seeds, *of_study, output_root)
+    evaluate_baselines(truth_of, options.dataset, options.seeds, *of_study, expressions, output_root)
