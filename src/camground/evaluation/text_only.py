@@ -52,5 +52,6 @@ def swap_scores(expressions: pd.DataFrame, truth: GroundTruth) -> pd.DataFrame:
     for ending, of in (("", rows["swap_of"]), ("_swap", rows["expression_id"])):
         scored = score(texts[of].tolist()) if len(rows) else np.zeros(0)
         rows[f"image_score{ending}"], rows[f"box_xyxy{ending}"] = scored, None
-        rows[f"scores{ending}"] = [np.full(n, value) for n, value in zip(counts, scored, strict=True)]
+        lists = [np.full(n, value) for n, value in zip(counts, scored, strict=True)]
+        rows[f"scores{ending}"] = pd.Series(lists, dtype=object)
     return rows
