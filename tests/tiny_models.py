@@ -192,5 +192,6 @@ def run_features(folder: Path, section: dict[str, Any]) -> FeatureStore:
         folder / "images.parquet",
         folder / "expressions.parquet",
         folder / "features",
+        threads=3,
     )
     return FeatureStore(folder / "features")
