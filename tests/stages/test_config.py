@@ -166,6 +166,21 @@ def test_every_key_is_described_and_every_default_valid(path: str, section: type
             "{train: {tuned: {language: 1}}, variants: {r: {losses: {reconstruction: 1}}}}",
             "variants.r: losses.reconstruction rebuilds the language encoder's vectors",
         ),
+        (
+            "{variants: {a: {losses: {distillation: {weight: 0}}}}}",
+            "variants.a: grounder.cam_encoder: it would stay random, since only distillation and",
+        ),
+        (
+            "{variants: {a: {grounder: {cam_encoder: {enabled: false}},"
+            " losses: {matching: 0, swap_ranking: 0, distillation: {weight: 0}}}}}",
+            "variants.a: losses: nothing trains the proposals' scores; give one of matching, ",
+        ),
+        (
+            "{variants: {a: {grounder: {regions_only: true, fusion: {enabled: false}, cam_encoder:"
+            " {enabled: false}},"
+            " losses: {contrastive: 0, matching: 0, swap_ranking: 0, distillation: {weight: 0}}}}}",
+            "variants.a: losses: no loss trains the grounder; give one of them a weight",
+        ),
     ],
 )
 def test_a_mistake_is_named(difference: str, message: str) -> None:

@@ -23,7 +23,8 @@ class Fusion(nn.Module):
         self.blocks = nn.ModuleList(
             Block(width, config.heads, dropout, cross=True) for _ in range(config.layers)
         )
-        self.score = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
+        # the image score has the one bias that these scores need
+        self.score = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1, bias=False))
         self.relations = Relations(width, config.relations) if config.relations else None
 
     def pairs(self, boxes: Tensor) -> Tensor | None:
@@ -82,7 +83,7 @@ class Relations(nn.Module):
         super().__init__()
         self.heads, self.rank = heads, rank
         self.pair = nn.Sequential(nn.Linear(PAIR_FEATURES, 64), nn.GELU(), nn.Linear(64, rank))
-        self.word_weights = nn.Linear(width, 2 * heads)
+        self.word_weights = nn.Linear(width, 2 * heads, bias=False)  # a softmax follows
         self.relation_query = nn.ModuleList(nn.Linear(width, rank) for _ in range(heads))
         self.prior = nn.Parameter(torch.ones(heads))
         # landmarks are matched in the joint space that the contrastive loss makes, so that only which

@@ -58,15 +58,16 @@ class GroundingOutput:
 
     scores (P, K + E): logits of the candidates, minus infinity where there is none. candidates: the image's
     K proposals, then E boxes around the own CAM; `regions` (P, K + E, width) are their tokens. image_score:
-    see `ImageScore`. own_cam (P, H, W): the model's own Grad-CAM, at least 0, unscaled. images, texts: the
-    tokens of the P pairs. stem (B, width, H, W): what the trunk's first layer makes of the B images.
+    see `ImageScore`. own_cam (P, H, W): the model's own Grad-CAM, at least 0, unscaled, or None where nothing
+    reads it. images, texts: the tokens of the P pairs. stem (B, width, H, W): what the trunk's first layer
+    makes of the B images.
     """
 
     scores: Tensor
     candidates: Proposals
     regions: Tensor
     image_score: ImageScore
-    own_cam: Tensor
+    own_cam: Tensor | None
     images: Images
     texts: Texts
     stem: Tensor
@@ -78,29 +79,41 @@ class GroundingOutput:
 
 
 class Grounder(nn.Module):
-    """See the module's docstring. Row p of every argument belongs to pair p unless stated otherwise."""
+    """See the module's docstring. Row p of every argument belongs to pair p unless stated otherwise.
 
-    def __init__(self, matcher: Matcher, config: GrounderConfig) -> None:
+    It has no part that nothing reads or trains. own_map: whether what the own Grad-CAM says of a candidate
+    counts in its score, for which a loss on the candidates' scores is needed.
+    """
+
+    def __init__(self, matcher: Matcher, config: GrounderConfig, own_map: bool = True) -> None:
         super().__init__()
+        regions_only = config.regions_only
         width, dropout = matcher.config.width, matcher.config.dropout
         self.matcher, self.config = matcher, config
         self.region = nn.Linear(2 * width, width)
         self.geometry = nn.Sequential(nn.Linear(10, width), nn.GELU(), nn.Linear(width, width))
-        self.grid_position = nn.Parameter(torch.randn(config.transformer.grid**2, width) * 0.02)
+        sees_grid = config.transformer.enabled or config.fusion.enabled
+        grid_position = torch.randn(config.transformer.grid**2, width) * 0.02
+        self.grid_position = nn.Parameter(grid_position) if sees_grid else None
         self.blocks = nn.ModuleList(
             Block(width, config.transformer.heads, dropout, cross=False)
             for _ in range(config.transformer.layers if config.transformer.enabled else 0)
         )
-        self.subject = nn.Linear(width, 1)
-        self.cam_encoder = CamEncoder(config.cam_encoder, width) if config.cam_encoder.enabled else None
+        self.subject = None if regions_only else nn.Linear(width, 1, bias=False)  # a softmax follows
+        self.cam_encoder = (
+            CamEncoder(config.cam_encoder, width, config.fusion.enabled)
+            if config.cam_encoder.enabled
+            else None
+        )
         self.fusion = Fusion(config.fusion, width, dropout) if config.fusion.enabled else None
         # without the fusion module the CAM's features and the phrase meet in one product
-        self.late_cam = nn.Linear(width, 1) if self.cam_encoder is not None and self.fusion is None else None
-        self.own_map = None if config.regions_only else nn.Linear(4, 1)
+        has_late_cam = self.cam_encoder is not None and self.fusion is None
+        self.late_cam = nn.Linear(width, 1, bias=False) if has_late_cam else None
+        self.own_map = nn.Linear(4, 1, bias=False) if own_map and not regions_only else None
         self.objectness_weight = nn.Parameter(torch.tensor(0.5))
         self.contrastive_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.region_scale = nn.Parameter(torch.tensor(math.log(5.0)))
-        self.cell_scale = nn.Parameter(torch.tensor(math.log(5.0)))
+        self.cell_scale = None if regions_only else nn.Parameter(torch.tensor(math.log(5.0)))
         self.image_bias = nn.Parameter(torch.tensor(-3.0))
 
     def forward(
@@ -119,7 +132,8 @@ class Grounder(nn.Module):
         features (B, C, H, W) of the backbone and proposals of the images; tokens (P, T, text_width) of the
         language encoder and mask (P, T) bool; owner (P,) int64: the image of each text; matcher_cam
         (P, h, w) in [0, 1], None: withheld from all; has_cam (P,) bool: False withholds it from a pair.
-        order: of `own_cam`. Under `torch.no_grad` scores, image score and own CAM have no graph.
+        order: of `own_cam`; in training, "none" leaves it undrawn where nothing reads it. Under
+        `torch.no_grad` scores, image score and own CAM have no graph.
         """
         inference = not torch.is_grad_enabled()
         with torch.enable_grad():  # the own Grad-CAM is a gradient in inference too
@@ -130,17 +144,19 @@ class Grounder(nn.Module):
             images = self.see(visual, proposals.take(owner))
             texts = self.matcher.read(tokens, mask)
             image_score = self.image_score(images, texts)
-            own_cam = self.own_cam(image_score, images.map, order)
+            own_cam = None
+            if inference or order != "none" or self.config.map_boxes or self.own_map is not None:
+                own_cam = self.own_cam(image_score, images.map, order)
         if inference:
             logit, proposal_scores = image_score.logit.detach(), image_score.proposal_scores.detach()
             image_score = ImageScore(logit, proposal_scores, image_score.cell_shares)
-            own_cam = own_cam.detach()
+            own_cam = own_cam.detach() if own_cam is not None else None
         if matcher_cam is None or self.cam_encoder is None:
             matcher_cam = has_cam = None
         else:
             has_cam = self._cam_dropout(matcher_cam, has_cam)
         candidates, extended = images.proposals, images
-        if self.config.map_boxes:
+        if self.config.map_boxes and own_cam is not None:
             # of the own CAM alone, so that a model without the CAM encoder has candidates of the same kind
             candidates = candidates.extended(boxes_around(own_cam, self.config.map_boxes))
             extended = self.see(images.map, candidates)
@@ -148,7 +164,7 @@ class Grounder(nn.Module):
             scores = image_score.proposal_scores  # nothing new to see
         else:
             scores = self.score(extended, texts, matcher_cam, has_cam)
-        if self.own_map is not None:
+        if self.own_map is not None and own_cam is not None:
             # no loss on these scores shapes the map, so that a variant without attention mining differs
             # in the mining alone
             numbers = map_features(own_cam.detach(), candidates.boxes)
@@ -165,8 +181,10 @@ class Grounder(nn.Module):
         content, context = inside @ cells, around @ cells  # (B, K, width)
         shape = torch.cat([geometry(proposals.boxes), proposals.objectness.unsqueeze(-1)], dim=-1)
         regions = self.region(torch.cat([content, content - context], -1)) + self.geometry(shape)
-        side = self.config.transformer.grid
-        grid = functional.adaptive_avg_pool2d(visual, side).flatten(2).transpose(1, 2) + self.grid_position
+        grid = regions[:, :0]  # where nothing looks at it
+        if self.grid_position is not None:
+            pooled = functional.adaptive_avg_pool2d(visual, self.config.transformer.grid)
+            grid = pooled.flatten(2).transpose(1, 2) + self.grid_position
         if self.blocks:
             mask = torch.cat([proposals.valid, proposals.valid.new_ones(grid.shape[:2])], 1)
             tokens = torch.cat([regions, grid], 1)  # (B, K + N, width)
@@ -184,7 +202,7 @@ class Grounder(nn.Module):
         valid = images.proposals.valid
         pooled = scores.masked_fill(~valid, -1e4).logsumexp(-1) - valid.sum(-1).clamp(min=1).log()
         logit = torch.where(valid.any(-1), pooled, torch.zeros_like(pooled)) + self.image_bias
-        if self.config.regions_only:
+        if self.cell_scale is None:
             return ImageScore(logit, scores, None)
         if cells is not None:
             return ImageScore(logit + self.cell_scale.exp() * cells, scores, None)
@@ -276,7 +294,7 @@ class Grounder(nn.Module):
     def _subject(self, texts: Texts) -> Tensor:
         """Unit vectors (P, width) of what the texts name: the image is contrasted with the whole phrase,
         landmarks included, but a proposal is the subject's."""
-        if self.config.regions_only:
+        if self.subject is None:
             return texts.phrase
         weights = self.subject(texts.words).squeeze(-1)
         weights = weights.masked_fill(~texts.mask, -torch.inf).softmax(-1)

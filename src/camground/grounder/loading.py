@@ -46,7 +46,8 @@ def load_grounder(folder: str | Path, device: torch.device | str = "cpu") -> Tra
     try:
         own = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
         matcher = Matcher.like(saved, own, "matcher.")
-        model = Grounder(matcher, GrounderConfig.parse(saved["grounder"], "grounder"))
+        config = GrounderConfig.parse(saved["grounder"], "grounder")
+        model = Grounder(matcher, config, own_map="own_map.weight" in own)
         model.load_state_dict(own)
         features = FeaturesConfig.parse(saved["features"], "features")
         tuned, mining = saved["train"]["tuned"], saved["losses"]["attention_mining"]

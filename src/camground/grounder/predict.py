@@ -79,6 +79,7 @@ def prediction_rows(
     count = output.proposal_count
     chosen_boxes = output.candidates.boxes.cpu().numpy()[np.arange(len(chosen)), chosen]
     boxes = read_out(config.voting, output.candidates, output.scores, count).cpu().numpy()
+    assert output.own_cam is not None  # drawn whenever a model is not in training
     peak = output.own_cam.amax((1, 2), keepdim=True).clamp(min=1e-9)
     maps = (output.own_cam / peak).cpu().numpy()
     kept = np.flatnonzero(np.isfinite(best))  # without a proposal there is nothing to choose
@@ -103,6 +104,7 @@ def prediction_rows(
 
 def erased_scores(trained: TrainedGrounder, batch: GroundingBatch, output: GroundingOutput) -> torch.Tensor:
     """S(I*, q) (M,), probabilities, after erasing features under the own CAM, in every variant."""
+    assert output.own_cam is not None
     model, mask = trained.model, soft_mask(output.own_cam, trained.omega, trained.sigma)
     erased = erase(output.stem[batch.owner], mask)
     proposals = batch.proposals.take(batch.owner)

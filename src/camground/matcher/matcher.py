@@ -80,7 +80,6 @@ class Matcher(nn.Module):
         self.text = TextProjection(text_width, config.width, config.dropout)
         self.relations = RelationKernel(config.width, config.relations) if config.relations else None
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
-        self.bias = nn.Parameter(torch.zeros(()))
 
     @classmethod
     def like(cls, saved: Mapping[str, Any], state: Mapping[str, Tensor], prefix: str = "") -> Matcher:
@@ -123,7 +122,7 @@ class Matcher(nn.Module):
 
     def logits(self, similarity: Tensor) -> Tensor:
         """Scores (...) from similarities (..., N)."""
-        return self.scale.exp() * smooth_max(similarity, self.config.temperature) + self.bias
+        return self.scale.exp() * smooth_max(similarity, self.config.temperature)
 
     def logits_per_image(self, features: Tensor, texts: Texts) -> Tensor:
         """Scores (B, M) of every image, backbone features (B, C, H, W), with every text."""

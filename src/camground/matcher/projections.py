@@ -79,7 +79,7 @@ class TextProjection(nn.Module):
             nn.Linear(width, width),
         )
         self.skip = nn.Linear(text_width, width)
-        self.weight = nn.Linear(text_width, 1)
+        self.weight = nn.Linear(text_width, 1, bias=False)  # a softmax follows
         self.place = nn.Parameter(torch.tensor(-0.5))  # of a word's weight, for each word before it
 
     def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ class RelationKernel(nn.Module):
     def __init__(self, width: int, heads: int, rank: int = 16) -> None:
         super().__init__()
         self.heads, self.rank = heads, rank
-        self.word_weights = nn.Linear(width, 2 * heads)
+        self.word_weights = nn.Linear(width, 2 * heads, bias=False)  # a softmax follows
         self.relation = nn.Linear(width, rank)
         self.offset = nn.Sequential(nn.Linear(OFFSET_FEATURES, 32), nn.GELU(), nn.Linear(32, rank))
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))

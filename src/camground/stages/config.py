@@ -67,6 +67,25 @@ class Variant(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _every_part_is_trained(self) -> Self:
+        grounder, losses = self.grounder, self.losses
+        if grounder.regions_only and not grounder.fusion.enabled:
+            if not (losses.contrastive or losses.of_scores):
+                raise ValueError("losses: no loss trains the grounder; give one of them a weight")
+        elif not losses.of_scores:
+            raise ValueError(
+                "losses: nothing trains the proposals' scores; give one of matching, swap_ranking,"
+                " distillation and reconstruction a weight"
+            )
+        if grounder.cam_encoder.enabled and not losses.of_candidates:
+            raise ValueError(
+                "grounder.cam_encoder: it would stay random, since only distillation and reconstruction train"
+                " scores that see the CAM; set cam_encoder.enabled to false, or give one of these losses a"
+                " weight"
+            )
+        return self
+
 
 class _Difference:
     """A mapping that is checked as a `Variant` once it is merged with the study's own sections."""

@@ -62,6 +62,7 @@ class AttentionMining:
             # the stem, and networks that train along, get no gradient but through the mask
             stem, tokens = stem.detach(), tokens.detach()
         texts = (batch.proposals.take(owner), tokens, batch.mask)
+        assert output.own_cam is not None  # `order` asks for it
         mask = soft_mask(output.own_cam, config.omega, config.sigma)
         if config.erase == "image":
             assert self._erase_image is not None

@@ -77,6 +77,18 @@ class LossesConfig(Section):
     attention_mining: AttentionMiningConfig = AttentionMiningConfig()
     """Attention mining on the own Grad-CAM."""
 
+    @property
+    def of_candidates(self) -> bool:
+        """Whether a loss trains the candidates' scores with the CAM shown. The others are of the image score,
+        from which the CAM is withheld."""
+        return bool(self.distillation.weight or self.reconstruction)
+
+    @property
+    def of_scores(self) -> bool:
+        """Whether a loss trains the proposals' scores, and with them the fusion and the words of the
+        subject."""
+        return bool(self.of_candidates or self.matching or self.swap_ranking)
+
 
 class TunedConfig(Section):
     """How much of the backbone and of the language encoder trains along with the grounder.

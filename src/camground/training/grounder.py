@@ -64,7 +64,7 @@ def train_grounder(
     data, val = (GroundingData(each, store, table, cams, box_threshold, control) for each in pairs)
     trained_matcher = load_matcher(matcher)
     torch.manual_seed(seed)
-    grounder = Grounder(trained_matcher, grounder_config)
+    grounder = Grounder(trained_matcher, grounder_config, losses.of_candidates)
     erase_image = None
     if losses.attention_mining.weight and losses.attention_mining.erase == "image":
         frozen = losses.attention_mining.scorer == "frozen"

@@ -3,6 +3,8 @@ reconstruction and attention mining, each with its weight."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,8 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.grounder, self.config = grounder, config
+        for parameter in unreached(grounder, config):
+            parameter.requires_grad_(False)
         text = grounder.matcher.text.skip
         self.reconstruction = (
             Reconstruction(text.out_features, text.in_features) if config.reconstruction else None
@@ -96,6 +100,23 @@ class Objective(nn.Module):
         owner = batch.owner[swaps.expression]
         other = owner.unsqueeze(0) != torch.arange(len(batch.features), device=owner.device).unsqueeze(1)
         return other | swaps.false.unsqueeze(0)
+
+
+def unreached(grounder: Grounder, config: LossesConfig) -> Iterator[nn.Parameter]:
+    """The grounder's parameters that no loss of the config reaches: they stay as they start.
+
+    Only scales and the like may start without training; of other parts the config's check says that nothing
+    trains them.
+    """
+    yield grounder.matcher.scale  # of the matcher's own scores
+    if grounder.config.regions_only and grounder.matcher.relations is not None:
+        yield from grounder.matcher.relations.parameters()
+    if not config.contrastive:
+        yield grounder.contrastive_scale
+    if not config.matching:
+        yield grounder.image_bias
+    if not config.of_scores:
+        yield from (grounder.region_scale, grounder.objectness_weight)
 
 
 def _one_row_per_image(pairs: Images, owner: Tensor, count: int) -> Images:
