@@ -89,8 +89,8 @@ def tiny_inputs(seed: int = 1, count: int = COUNT) -> Inputs:
     return Inputs(features, proposals, tokens * mask[..., None], mask, cam)
 
 
-def forward(model: Grounder, inputs: Inputs, show_cam: bool = True, order: str = "none") -> GroundingOutput:
-    """The forward pass of each text in its own image."""
+def forward(model: Grounder, inputs: Inputs, show_cam: bool = True, order: str = "first") -> GroundingOutput:
+    """The forward pass of each text in its own image, with the own CAM drawn."""
     output: GroundingOutput = model(
         inputs.features,
         inputs.proposals,

@@ -101,11 +101,10 @@ def test_the_scores_depend_on_cam_words_and_own_cam() -> None:
 
 
 def shown(model: Grounder, cam: Tensor | None, known: Tensor | None = None) -> GroundingOutput:
-    """The forward pass with this CAM in place of the inputs' own."""
+    """The forward pass with this CAM in place of the inputs' own, and with the own CAM drawn."""
     inputs = tiny_inputs()
-    output: GroundingOutput = model(
-        inputs.features, inputs.proposals, inputs.tokens, inputs.mask, torch.arange(PAIRS), cam, known
-    )
+    pairs = (inputs.features, inputs.proposals, inputs.tokens, inputs.mask, torch.arange(PAIRS))
+    output: GroundingOutput = model(*pairs, cam, known, order="first")
     return output
 
 
@@ -190,11 +189,19 @@ def test_texts_that_share_an_image_equal_texts_with_a_copy_each(changes: dict[st
     copies = tiny_inputs()
     copies.features, copies.proposals = inputs.features[owner], inputs.proposals.take(owner)
     images = torch.tensor([0, 1])
-    shared = model(
-        inputs.features[images], inputs.proposals.take(images), inputs.tokens, inputs.mask, owner, inputs.cam
-    )
+    pairs = (inputs.features[images], inputs.proposals.take(images), inputs.tokens, inputs.mask, owner)
+    shared = model(*pairs, inputs.cam, order="first")
     assert close(shared, forward(model, copies))
     assert torch.equal(shared.candidates.boxes[:, :COUNT], copies.proposals.boxes)
+
+
+def test_training_draws_the_own_cam_only_where_something_reads_it() -> None:
+    inputs = tiny_inputs()
+    for changes, drawn in (({"regions_only": True}, False), ({}, True)):
+        model = tiny_grounder(**changes)
+        assert (forward(model, inputs, order="none").own_cam is not None) == drawn
+        with torch.no_grad():
+            assert forward(model, inputs, order="none").own_cam is not None
 
 
 @pytest.mark.parametrize(
@@ -244,7 +251,7 @@ def test_the_image_score_adds_the_matchers_own_to_the_proposals(relations: int) 
     pooled = image_score.proposal_scores.logsumexp(-1) - torch.tensor(float(COUNT)).log()
     matcher = model.matcher
     similarity = matcher.similarity(images.map, texts)
-    own = (matcher.logits(similarity) - matcher.bias) / matcher.scale.exp()
+    own = matcher.logits(similarity) / matcher.scale.exp()
     expected = pooled + model.cell_scale.exp() * own + model.image_bias
     assert torch.allclose(image_score.logit, expected, atol=1e-9) == (relations > 0)
     assert image_score.cell_shares is not None

@@ -344,9 +344,10 @@ def test_the_stage_writes_the_table_that_the_grounder_reads(source, checkpoints,
         expected = cam(photographs, OWNER, TEXTS)
     read = CamTable(study / "cams.parquet", ["e2", "nobody", "e0"], box_threshold=0.4)
     maps = read.take(np.arange(3))
-    assert read.has_cam.tolist() == [True, False, True]
+    # a random model's map may be all zero, which counts as none
+    assert read.has_cam.tolist() == [expected[2].any(), False, expected[0].any()]
     assert np.allclose(maps[[0, 2]].numpy(), expected[[2, 0]], atol=0.5 / 255 + 1e-4)
-    assert (read.boxes[:, 2:] > read.boxes[:, :2]).all()
+    assert ((read.boxes[:, 2:] > read.boxes[:, :2]).all(1) == read.has_cam).all()
 
 
 def test_a_failing_stage_leaves_no_table(checkpoints, study):

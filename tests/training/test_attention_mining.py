@@ -101,7 +101,7 @@ def test_the_terms_are_those_of_the_batch() -> None:
     """S(I*, q) is the probability of the erased features, and the keep term compares what is kept; to erase
     after the stem is to erase features."""
     model, batch = tiny_grounder(), tiny_batch(owner=(0, 0, 1))
-    config = AttentionMiningConfig(keep_weight=2.0, size_limit=0.1)
+    config = AttentionMiningConfig(keep_weight=2.0, size_limit=0.01)
     arguments = (batch.features, batch.proposals, batch.tokens, batch.mask, batch.owner)
     output = model(*arguments, batch.matcher_cam, batch.has_cam, order="exact")
     values = AttentionMining(model, config)(batch, output)
@@ -118,9 +118,9 @@ def test_the_terms_are_those_of_the_batch() -> None:
     assert torch.allclose(values["image_score"], score.mean())
     assert torch.allclose(values["keep"], (kept - score).abs().mean())
     assert torch.allclose(values["mask_share"], mask.mean())
-    expected = erased.mean() + size_penalty(mask, 0.1) + 2 * (kept - score).abs().mean()
+    expected = erased.mean() + size_penalty(mask, 0.01) + 2 * (kept - score).abs().mean()
     assert torch.allclose(values["mining_sum"], expected)
-    assert size_penalty(mask, 0.1) > 0
+    assert size_penalty(mask, 0.01) > 0
 
 
 def test_mining_reduces_what_is_left_after_erasing() -> None:

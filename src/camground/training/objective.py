@@ -113,9 +113,10 @@ def unreached(grounder: Grounder, config: LossesConfig) -> Iterator[nn.Parameter
         yield from grounder.matcher.relations.parameters()
     if not config.contrastive:
         yield grounder.contrastive_scale
-    if not config.matching:
+    mining = config.attention_mining
+    if not (config.matching or (mining.weight and mining.scorer == "live")):
         yield grounder.image_bias
-    if not config.of_scores:
+    if not (config.of_scores or mining.weight):
         yield from (grounder.region_scale, grounder.objectness_weight)
 
 
