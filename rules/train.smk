@@ -1,11 +1,17 @@
 """Stage `train`.
 
 Purpose: train the grounder of one variant with one seed, selected on captions.
-Inputs: the images, expressions, proposals and cams tables, the feature cache, the seed's matcher to
-start from; never targets.
+Inputs: the images, expressions and proposals tables, the cams table that the model is shown and the
+one that its teacher is made of, the feature cache, the seed's matcher to start from; never targets.
 Outputs: checkpoint, resolved config, history, summary, and the boxes that each epoch chooses on
 val, which `evaluate` measures. An interrupted training goes on from its resume folder.
 """
+
+
+def teacher_cams(wildcards):
+    """The maps of the next seed's matcher: a model that is shown the map that its teacher is made of copies it."""
+    following = SEEDS.index(int(wildcards.seed)) + 1
+    return expand(CAMS, seed=SEEDS[following % len(SEEDS)])
 
 
 rule train:
@@ -14,6 +20,7 @@ rule train:
         **TEXTS,
         proposals=rules.proposals.output.proposals,
         cams=CAMS,
+        teacher_cams=teacher_cams,
         matcher=rules.matcher.output.checkpoint,
         matcher_config=rules.matcher.output.config,
         pictures=pictures_seen,
@@ -47,6 +54,6 @@ rule train:
     shell:
         "camground train --config {params.config:q} --images {input.images:q}"
         " --expressions {input.expressions:q} --proposals {input.proposals:q} --cams {input.cams:q}"
-        " --features {params.features:q} --matcher {params.matcher:q} --output-dir {params.folder:q}"
+        " --teacher-cams {input.teacher_cams:q} --features {params.features:q} --matcher {params.matcher:q} --output-dir {params.folder:q}"
         " --resume-dir {params.resume:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

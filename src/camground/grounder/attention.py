@@ -7,6 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def from_zero(layer: nn.Linear) -> nn.Linear:
+    """The layer, its parameters set to zero: what it is added to stays, until it learns to change it."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017, eq. 1) of queries over keys, with a key mask."""
 
@@ -15,7 +22,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
+        self.out = from_zero(nn.Linear(width, width))
 
     def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
         """x (B, N, width), memory (B, M, width), memory_mask (B, M) bool, True to attend."""
@@ -42,7 +49,9 @@ class Block(nn.Module):
         self.cross_norm = nn.LayerNorm(width) if cross else None
         self.cross_attention = Attention(width, heads) if cross else None
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), from_zero(nn.Linear(2 * width, width))
+        )
         self.dropout = dropout
 
     def forward(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,18 @@ class CamTable:
         if len(sizes) > 1:
             raise UserError(f"{path}: maps of several sizes {sizes.tolist()}; rerun `gradcam`")
         self.size = tuple(sizes[0].tolist()) if len(sizes) else (1, 1)
-        self.boxes = np.zeros((len(expression_ids), 4), dtype=np.float32)
+        self._box_threshold = box_threshold
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """(N, 4) float32 xyxy in [0, 1]: the box around each map; drawn when first asked for, by training."""
+        boxes = np.zeros((len(self.has_cam), 4), dtype=np.float32)
         present = np.flatnonzero(self.has_cam)
         for start in range(0, len(present), 1024):
             rows = present[start : start + 1024]
             stack = torch.from_numpy(self._maps.stack(rows))
-            self.boxes[rows] = boxes_around(stack, [box_threshold])[:, 0].numpy()
+            boxes[rows] = boxes_around(stack, [self._box_threshold])[:, 0].numpy()
+        return boxes
 
     def take(self, rows: np.ndarray) -> Tensor:
         """Maps (M, h, w) float32 in [0, 1] of the expressions at these rows."""
@@ -104,10 +111,10 @@ class GroundingBatch:
 
     image_rows (B,): of the `images` table. features (B, C, H, W), proposals of the images; tokens
     (M, T, text_width) with mask (M, T) bool; owner (M,) int64: each expression's image; text_ids (M,): equal
-    for equal texts. teacher_cam (M, h, w) in [0, 1]: the expressions' own CAMs, with cam_box (M, 4) xyxy in
-    [0, 1] around each; matcher_cam (M, h, w): what the CAM encoder sees, the same or a control's. has_cam
-    (M,): False where the expression's own CAM is unknown or all zero, so that nothing is taught or shown.
-    swaps: None where no expression has one.
+    for equal texts. matcher_cam (M, h, w) in [0, 1]: what the CAM encoder sees, the expressions' CAMs or a
+    control's; has_cam (M,): False where an expression's CAM is unknown or all zero, so that nothing is shown.
+    teacher_cam (M, h, w) with cam_box (M, 4) xyxy in [0, 1] around each: what the teacher is made of; taught
+    (M,): where it is known. swaps: None where no expression has one.
     """
 
     image_rows: np.ndarray
@@ -117,10 +124,11 @@ class GroundingBatch:
     mask: Tensor
     owner: Tensor
     text_ids: Tensor
-    teacher_cam: Tensor
-    cam_box: Tensor
     matcher_cam: Tensor
     has_cam: Tensor
+    teacher_cam: Tensor
+    cam_box: Tensor
+    taught: Tensor
     swaps: SwapBatch | None
 
     @property
@@ -133,7 +141,8 @@ class GroundingBatch:
 class GroundingData:
     """The pairs of one split with everything that the grounder needs of them.
 
-    `control`: as `grounder.cam_encoder.control`.
+    cams: the CAMs that the encoder sees; teacher_cams: those that the teacher is made of, by default cams;
+    box_threshold: of the box around the latter. `control`: as `grounder.cam_encoder.control`.
     """
 
     def __init__(
@@ -144,9 +153,12 @@ class GroundingData:
         cams: str | Path,
         box_threshold: float,
         control: str = "none",
+        teacher_cams: str | Path | None = None,
     ) -> None:
         self.pairs, self.store, self.proposals = pairs, store, proposals
-        self.cams = CamTable(cams, pairs.expression_ids, box_threshold)
+        self.cams = self.teacher = CamTable(cams, pairs.expression_ids, box_threshold)
+        if teacher_cams is not None and Path(teacher_cams) != Path(cams):
+            self.teacher = CamTable(teacher_cams, pairs.expression_ids, box_threshold)
         self.control = control
         if control == "shuffled":
             self._partners = cam_control.partners(pairs.image_rows, self.cams.has_cam)
@@ -164,10 +176,11 @@ class GroundingData:
             mask=mask.to(device),
             owner=torch.from_numpy(batch.owner).to(device),
             text_ids=torch.from_numpy(self.pairs.text_ids[rows]).to(device),
-            teacher_cam=cam.to(device),
-            cam_box=torch.from_numpy(self.cams.boxes[rows]).to(device),
             matcher_cam=self._shown(rows, cam).to(device),
             has_cam=torch.from_numpy(self.cams.has_cam[rows]).to(device),
+            teacher_cam=self.teacher.take(rows).to(device),
+            cam_box=torch.from_numpy(self.teacher.boxes[rows]).to(device),
+            taught=torch.from_numpy(self.teacher.has_cam[rows]).to(device),
             swaps=self._swaps(batch, device),
         )
 

@@ -20,7 +20,7 @@ class CamEncoderConfig(Section):
     """Channels of its convolutions."""
     tokens: Annotated[int, Field(ge=1)] = 4
     """Side of the grid of CAM tokens that the fusion attends to."""
-    dropout: Annotated[float, Field(ge=0, le=1)] = 0.2
+    dropout: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of training pairs whose CAM is withheld."""
     control: Literal["none", "shuffled", "uniform", "centre"] = "none"
     """What the encoder is shown in place of the expression's CAM: nothing else (none), another expression's

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camground.grounder.attention import Block
+from camground.grounder.attention import Block, from_zero
 from camground.grounder.config import FusionConfig
 from camground.grounder.regions import PAIR_FEATURES, Proposals, pair_geometry
 
@@ -24,7 +24,7 @@ class Fusion(nn.Module):
             Block(width, config.heads, dropout, cross=True) for _ in range(config.layers)
         )
         # the image score has the one bias that these scores need
-        self.score = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1, bias=False))
+        self.score = nn.Sequential(nn.LayerNorm(width), from_zero(nn.Linear(width, 1, bias=False)))
         self.relations = Relations(width, config.relations) if config.relations else None
 
     def pairs(self, boxes: Tensor) -> Tensor | None:
@@ -84,7 +84,7 @@ class Relations(nn.Module):
         self.heads, self.rank = heads, rank
         self.pair = nn.Sequential(nn.Linear(PAIR_FEATURES, 64), nn.GELU(), nn.Linear(64, rank))
         self.word_weights = nn.Linear(width, 2 * heads, bias=False)  # a softmax follows
-        self.relation_query = nn.ModuleList(nn.Linear(width, rank) for _ in range(heads))
+        self.relation_query = nn.ModuleList(from_zero(nn.Linear(width, rank)) for _ in range(heads))
         self.prior = nn.Parameter(torch.ones(heads))
         # landmarks are matched in the joint space that the contrastive loss makes, so that only which
         # words name them is left to learn

@@ -20,7 +20,7 @@ from camground.grounder.cam_encoder import CamEncoder
 from camground.grounder.config import GrounderConfig
 from camground.grounder.fusion import Fusion
 from camground.grounder.map_boxes import boxes_around
-from camground.grounder.regions import Proposals, geometry, inside_and_ring, map_features
+from camground.grounder.regions import Proposals, cell_features, geometry, inside_and_ring, map_features
 from camground.matcher.gated_map import gated
 from camground.matcher.matcher import Matcher, Texts, smooth_max
 
@@ -45,11 +45,11 @@ class Images:
 @dataclass
 class ImageScore:
     """S(I, q) of P pairs: logits (P,), the proposals' scores (P, K) that it pools, logits, minus infinity
-    for padding, and how much it rests on each cell, shares (P, H, W) or None."""
+    for padding, and the similarity (P, H * W) of each cell, None with `regions_only`."""
 
     logit: Tensor
     proposal_scores: Tensor
-    cell_shares: Tensor | None
+    similarity: Tensor | None
 
 
 @dataclass
@@ -99,7 +99,6 @@ class Grounder(nn.Module):
             Block(width, config.transformer.heads, dropout, cross=False)
             for _ in range(config.transformer.layers if config.transformer.enabled else 0)
         )
-        self.subject = None if regions_only else nn.Linear(width, 1, bias=False)  # a softmax follows
         self.cam_encoder = (
             CamEncoder(config.cam_encoder, width, config.fusion.enabled)
             if config.cam_encoder.enabled
@@ -109,6 +108,12 @@ class Grounder(nn.Module):
         # without the fusion module the CAM's features and the phrase meet in one product
         has_late_cam = self.cam_encoder is not None and self.fusion is None
         self.late_cam = nn.Linear(width, 1, bias=False) if has_late_cam else None
+        self.cells = None
+        if not regions_only:
+            # starts as the teacher does, from how much more similar the cells inside are than those around
+            self.cells = nn.Linear(4, 1)
+            with torch.no_grad():
+                self.cells.weight.copy_(torch.tensor([[0.0, 0.0, 5.0, 1.0]]))
         self.own_map = nn.Linear(4, 1, bias=False) if own_map and not regions_only else None
         self.objectness_weight = nn.Parameter(torch.tensor(0.5))
         self.contrastive_scale = nn.Parameter(torch.tensor(math.log(10.0)))
@@ -149,7 +154,7 @@ class Grounder(nn.Module):
                 own_cam = self.own_cam(image_score, images.map, order)
         if inference:
             logit, proposal_scores = image_score.logit.detach(), image_score.proposal_scores.detach()
-            image_score = ImageScore(logit, proposal_scores, image_score.cell_shares)
+            image_score = ImageScore(logit, proposal_scores, image_score.similarity)
             own_cam = own_cam.detach() if own_cam is not None else None
         if matcher_cam is None or self.cam_encoder is None:
             matcher_cam = has_cam = None
@@ -163,7 +168,7 @@ class Grounder(nn.Module):
         if extended is images and matcher_cam is None:
             scores = image_score.proposal_scores  # nothing new to see
         else:
-            scores = self.score(extended, texts, matcher_cam, has_cam)
+            scores = self.score(extended, texts, image_score.similarity, matcher_cam, has_cam)
         if self.own_map is not None and own_cam is not None:
             # no loss on these scores shapes the map, so that a variant without attention mining differs
             # in the mining alone
@@ -194,27 +199,18 @@ class Grounder(nn.Module):
         pairs = None if self.fusion is None else self.fusion.pairs(proposals.boxes)
         return Images(visual, proposals, regions, grid, pairs)
 
-    def image_score(self, images: Images, texts: Texts, cells: Tensor | None = None) -> ImageScore:
+    def image_score(self, images: Images, texts: Texts, similarity: Tensor | None = None) -> ImageScore:
         """S(I, q), without the matcher's CAM: the proposals' scores pooled, and a smooth maximum of the
-        matcher's similarity over the grid's cells. cells (P,): that maximum, where `all_cells` has it
-        already; the score then has no `cell_shares`."""
-        scores = self.score(images, texts)
+        matcher's similarity over the grid's cells, (P, H * W), `similarity` where a caller has it already."""
+        if similarity is None and not self.config.regions_only:
+            similarity = self.matcher.similarity(images.map, texts)
+        scores = self.score(images, texts, similarity)
         valid = images.proposals.valid
         pooled = scores.masked_fill(~valid, -1e4).logsumexp(-1) - valid.sum(-1).clamp(min=1).log()
         logit = torch.where(valid.any(-1), pooled, torch.zeros_like(pooled)) + self.image_bias
-        if self.cell_scale is None:
-            return ImageScore(logit, scores, None)
-        if cells is not None:
-            return ImageScore(logit + self.cell_scale.exp() * cells, scores, None)
-        # with relations this is the matcher's own score, whose landmarks are in the phrase; without them
-        # the words of a landmark would only distract
-        query = self._subject(texts) if self.matcher.relations is None else None
-        similarity = self.matcher.similarity(images.map, texts, query)
-        pooled = smooth_max(similarity, self.matcher.config.temperature)
-        shares = self.matcher.cell_shares(similarity.detach())
-        return ImageScore(
-            logit + self.cell_scale.exp() * pooled, scores, shares.unflatten(-1, images.map.shape[-2:])
-        )
+        if similarity is not None and self.cell_scale is not None:
+            logit = logit + self.cell_scale.exp() * smooth_max(similarity, self.matcher.config.temperature)
+        return ImageScore(logit, scores, similarity)
 
     def score_images(self, stem: Tensor, proposals: Proposals, texts: Texts) -> ImageScore:
         """`image_score` of row p of the stem's output (P, width, H, W), proposals and texts."""
@@ -234,21 +230,32 @@ class Grounder(nn.Module):
         if order == "none":
             visual = visual.detach()
         cam = torch.relu((alpha * visual).sum(1))
-        if not self.config.own_gate or image_score.cell_shares is None:
+        if not self.config.own_gate or image_score.similarity is None:
             return cam
-        return gated(cam, image_score.cell_shares)
+        shares = self.matcher.cell_shares(image_score.similarity.detach())
+        return gated(cam, shares.unflatten(-1, cam.shape[-2:]))
 
     def score(
-        self, images: Images, texts: Texts, matcher_cam: Tensor | None = None, has_cam: Tensor | None = None
+        self,
+        images: Images,
+        texts: Texts,
+        similarity: Tensor | None,
+        matcher_cam: Tensor | None = None,
+        has_cam: Tensor | None = None,
     ) -> Tensor:
         """Scores (P, K) of the proposals, logits, minus infinity where there is none.
 
-        matcher_cam and has_cam as in `forward`.
+        similarity as of `ImageScore`; matcher_cam and has_cam as in `forward`.
         """
-        proposals, subject = images.proposals, self._subject(texts)
-        similarity = torch.einsum("pd,pkd->pk", subject, functional.normalize(images.regions, dim=-1))
-        scores = self.region_scale.exp() * similarity
+        proposals = images.proposals
+        match = torch.einsum("pd,pkd->pk", texts.phrase, functional.normalize(images.regions, dim=-1))
+        scores = self.region_scale.exp() * match
         scores = scores + self.objectness_weight * proposals.objectness
+        if self.cells is not None and similarity is not None:
+            height, width = images.map.shape[-2:]
+            shares = self.matcher.cell_shares(similarity)
+            numbers = cell_features(similarity, shares, proposals.boxes, (height, width))
+            scores = scores + self.cells(numbers).squeeze(-1)
         cam_regions = cam_tokens = None
         if self.cam_encoder is not None:
             if matcher_cam is None or has_cam is None:
@@ -261,7 +268,7 @@ class Grounder(nn.Module):
                 images.regions,
                 proposals,
                 images.pairs,
-                subject,
+                texts.phrase,
                 texts.words,
                 texts.mask,
                 images.grid,
@@ -269,36 +276,24 @@ class Grounder(nn.Module):
                 cam_tokens,
             )
         elif self.late_cam is not None and cam_regions is not None:
-            scores = scores + self.late_cam(cam_regions * subject.unsqueeze(1)).squeeze(-1)
+            scores = scores + self.late_cam(cam_regions * texts.phrase.unsqueeze(1)).squeeze(-1)
         return scores.masked_fill(~proposals.valid, -torch.inf)
 
-    def all_cells(self, images: Images, texts: Texts) -> Tensor | None:
-        """Smooth maxima (B, M) of the matcher's similarity of every image with every text; None with
+    def all_similarities(self, images: Images, texts: Texts) -> Tensor | None:
+        """The matcher's similarity (B, M, H * W) of each cell of every image with every text; None with
         `regions_only`."""
-        if self.config.regions_only:
-            return None
-        return smooth_max(self.matcher.all_similarities(images.map, texts), self.matcher.config.temperature)
+        return None if self.config.regions_only else self.matcher.all_similarities(images.map, texts)
 
-    def contrastive_logits(self, images: Images, texts: Texts, cells: Tensor | None = None) -> Tensor:
+    def contrastive_logits(self, images: Images, texts: Texts, cells: Tensor | None) -> Tensor:
         """Late scores (B, M), logits, of every image with every text, without the fusion: cheap enough for
-        all pairs of a batch. cells: `all_cells`, for a caller that has them already."""
+        all pairs of a batch. cells: their `all_similarities`."""
         temperature = self.matcher.config.temperature
-        cells = self.all_cells(images, texts) if cells is None else cells
         regions = functional.normalize(images.regions, dim=-1)
         similarity = torch.einsum("md,bkd->bmk", texts.phrase, regions)
         pooled = smooth_max(similarity, temperature, images.proposals.valid.unsqueeze(1))
         if cells is not None:
-            pooled = pooled + cells
+            pooled = pooled + smooth_max(cells, temperature)
         return self.contrastive_scale.exp() * pooled
-
-    def _subject(self, texts: Texts) -> Tensor:
-        """Unit vectors (P, width) of what the texts name: the image is contrasted with the whole phrase,
-        landmarks included, but a proposal is the subject's."""
-        if self.subject is None:
-            return texts.phrase
-        weights = self.subject(texts.words).squeeze(-1)
-        weights = weights.masked_fill(~texts.mask, -torch.inf).softmax(-1)
-        return functional.normalize((weights.unsqueeze(-1) * texts.words).sum(1), dim=-1)
 
     def _cam_dropout(self, matcher_cam: Tensor, has_cam: Tensor | None) -> Tensor:
         """Which pairs see their CAM (P,) bool: in training a random share does not."""

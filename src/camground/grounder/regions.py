@@ -134,3 +134,16 @@ def map_features(cam: Tensor, boxes: Tensor) -> Tensor:
     mass = (cell_overlap(boxes, height, width) @ flat).squeeze(-1)
     share = mass / flat.sum(1).clamp(min=1e-6)
     return torch.stack([mean_inside, mean_around, mean_inside - mean_around, share], -1)
+
+
+def cell_features(similarity: Tensor, shares: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """What the cells' similarity with a text says of each box: (P, K, 4).
+
+    similarity and shares (P, H * W), the latter sums to 1; boxes (P, K, 4); size (H, W). The features are the
+    mean similarity inside, that in the ring, their difference, and the sum of the shares inside.
+    """
+    inside, around = (
+        (weights @ similarity.unsqueeze(-1)).squeeze(-1) for weights in inside_and_ring(boxes, size)
+    )
+    share = (cell_overlap(boxes, *size) @ shares.unsqueeze(-1)).squeeze(-1)
+    return torch.stack([inside, around, inside - around, share], -1)

@@ -96,12 +96,9 @@ class Matcher(nn.Module):
         related = (None, None) if self.relations is None else self.relations.read(words, mask)
         return Texts(words, mask, phrase, *related)
 
-    def similarity(self, visual: Tensor, texts: Texts, query: Tensor | None = None) -> Tensor:
-        """Similarity (P, H * W) of each cell of the map `visual` (P, width, H, W) with its row's text.
-
-        query (P, width): unit vectors to compare with instead of the phrase's.
-        """
-        query = self._scaled(texts.phrase if query is None else query)
+    def similarity(self, visual: Tensor, texts: Texts) -> Tensor:
+        """Similarity (P, H * W) of each cell of the map `visual` (P, width, H, W) with its row's text."""
+        query = self._scaled(texts.phrase)
         similarity = torch.bmm(query.unsqueeze(1), visual.flatten(2)).squeeze(1)
         if self.relations is None or texts.landmarks is None or texts.relations is None:
             return similarity

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from camground.grounder.config import GrounderConfig
 from camground.matcher.config import GradcamConfig
 from camground.stages import command
@@ -26,6 +31,9 @@ def train(
     expressions: command.ExpressionsFile,
     proposals: command.ProposalsFile,
     cams: command.CamsFile,
+    teacher_cams: Annotated[
+        Path, typer.Option(help="Table of the CAMs that the distillation's teacher is made of (Parquet).")
+    ],
     features: command.FeaturesFolder,
     matcher: command.CheckpointFolder,
     output_dir: command.OutputFolder,
@@ -40,5 +48,5 @@ def train(
 
     options = command.read_config(config, TrainInput)
     sections = options.grounder, options.losses, options.train, options.gradcam.box_threshold
-    inputs = images, expressions, proposals, cams, features, matcher
+    inputs = images, expressions, proposals, cams, teacher_cams, features, matcher
     train_grounder(*sections, options.variant, options.seed, *inputs, output_dir, resume_dir, threads)

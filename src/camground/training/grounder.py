@@ -42,6 +42,7 @@ def train_grounder(
     expressions: Path,
     proposals: Path,
     cams: Path,
+    teacher_cams: Path,
     features: Path,
     matcher: Path,
     output: Path,
@@ -61,7 +62,9 @@ def train_grounder(
         store = TunedStore(features, images, networks)
     pairs = training_pairs(images, expressions, ["phrase"])
     table, control = ProposalTable(images, proposals), grounder_config.cam_encoder.control
-    data, val = (GroundingData(each, store, table, cams, box_threshold, control) for each in pairs)
+    data, val = (
+        GroundingData(each, store, table, cams, box_threshold, control, teacher_cams) for each in pairs
+    )
     trained_matcher = load_matcher(matcher)
     torch.manual_seed(seed)
     grounder = Grounder(trained_matcher, grounder_config, losses.of_candidates)
@@ -93,7 +96,7 @@ def train_grounder(
         label=f"{variant}/s{seed}",
         stage="camground.stages.train",
         inputs=[
-            *(images, expressions, proposals, cams),
+            *(images, expressions, proposals, cams, teacher_cams),
             *(features / "features.json", matcher / "checkpoint.safetensors"),
         ],
         resolved={

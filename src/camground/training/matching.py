@@ -55,8 +55,9 @@ def matching(
 ) -> tuple[Tensor, Tensor]:
     """The matching loss (ALBEF, Li et al. 2021, eq. 4) and the swap ranking, scalars.
 
-    images: B; texts: M, of the images `owner` (M,), and then those of the swaps, with their `all_cells`; own:
-    the image scores of the M pairs; contrastive_logits (B, M) and positive (B, M) bool choose the hard
+    images: B; texts: M, of the images `owner` (M,), and then those of the swaps, with their
+    `Grounder.all_similarities`, cells; own: the image scores of the M pairs; contrastive_logits (B, M) and
+    positive (B, M) bool choose the hard
     negatives. `swaps_negative` False: the matching loss passes over the swaps; they are ranked all the same.
     """
     image_of_text, text_of_image = hardest(contrastive_logits, positive)
@@ -71,10 +72,8 @@ def matching(
         columns = torch.cat([columns, len(owner) + torch.arange(len(swaps.false), device=owner.device)])
         # a swap that may be true of another object says nothing about the image as a whole
         weight = torch.cat([weight, swaps.false.float() * swaps_negative])
-    # without relations the image score compares the cells with another vector than contrast does
-    if cells is not None:
-        cells = None if grounder.matcher.relations is None else cells[rows, columns]
-    other = grounder.image_score(images.take(rows), texts.take(columns), cells)
+    similarity = None if cells is None else cells[rows, columns]
+    other = grounder.image_score(images.take(rows), texts.take(columns), similarity)
     logits = torch.cat([own.logit, other.logit])
     label = torch.cat([torch.ones_like(own.logit), torch.zeros_like(other.logit)])
     weight = torch.cat([weight.new_ones(len(owner)), weight])

@@ -56,7 +56,7 @@ class Objective(nn.Module):
         swaps, texts = batch.swaps, output.texts
         if swaps is not None:
             texts = Texts.join(texts, self.grounder.matcher.read(swaps.tokens, swaps.mask))
-        cells = self.grounder.all_cells(images, texts)
+        cells = self.grounder.all_similarities(images, texts)
         logits = self.grounder.contrastive_logits(images, texts, cells).float()
         logits, swap_logits = logits.tensor_split([len(batch.owner)], 1)
         positive = positives(batch.owner, batch.text_ids, len(batch.features))
@@ -82,7 +82,13 @@ class Objective(nn.Module):
         valid = output.candidates.valid
         if config.distillation.weight:
             target = teacher(config.distillation, batch.teacher_cam, batch.cam_box, output.candidates)
-            values["distillation"] = distillation(output.scores, target, valid, batch.has_cam)
+            # Without the CAM too, so that it adds to a model that grounds by itself.
+            plain, count = output.image_score.proposal_scores, output.proposal_count
+            plain_target = target[:, :count] / target[:, :count].sum(-1, keepdim=True).clamp(min=1e-6)
+            values["distillation"] = 0.5 * (
+                distillation(output.scores, target, valid, batch.taught)
+                + distillation(plain, plain_target, valid[:, :count], batch.taught)
+            )
             loss = loss + config.distillation.weight * values["distillation"]
         if self.reconstruction is not None:
             target = text_vectors(batch.tokens, batch.mask)
