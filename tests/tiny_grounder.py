@@ -132,9 +132,10 @@ def tiny_batch(
         mask=inputs.mask,
         owner=torch.tensor(owner),
         text_ids=torch.arange(PAIRS),
-        teacher_cam=inputs.cam,
-        cam_box=torch.tensor([[0.1, 0.1, 0.5, 0.6]] * PAIRS).double(),
         matcher_cam=inputs.cam,
         has_cam=torch.ones(PAIRS, dtype=torch.bool),
+        teacher_cam=inputs.cam,
+        cam_box=torch.tensor([[0.1, 0.1, 0.5, 0.6]] * PAIRS).double(),
+        taught=torch.ones(PAIRS, dtype=torch.bool),
         swaps=swaps,
     )

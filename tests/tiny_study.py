@@ -132,6 +132,7 @@ def run_train(
         "gradcam": {},
     }
     inputs = {name: paths[name] for name in (*TABLES, "features", "matcher")}
+    inputs["teacher_cams"] = paths.get("teacher_cams", paths["cams"])
     train(json.dumps(config), **inputs, output_dir=output, resume_dir=resume)
     return output
 
