@@ -54,6 +54,6 @@ rule train:
     shell:
         "camground train --config {params.config:q} --images {input.images:q}"
         " --expressions {input.expressions:q} --proposals {input.proposals:q} --cams {input.cams:q}"
-        " --teacher-cams {input.teacher_cams:q} --features {params.features:q} --matcher {params.matcher:q} --output-dir {params.folder:q}"
-        " --resume-dir {params.resume:q} --threads {threads}"
+        " --teacher-cams {input.teacher_cams:q} --features {params.features:q} --matcher {params.matcher:q}"
+        " --output-dir {params.folder:q} --resume-dir {params.resume:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camground.grounder.batches import GroundingBatch, SwapBatch
 from camground.grounder.config import GrounderConfig
@@ -47,11 +47,24 @@ def tiny_config(**changes: Any) -> GrounderConfig:
     return GrounderConfig.parse(changes)
 
 
-def tiny_grounder(relations: int = 2, **changes: Any) -> Grounder:
-    """A random grounder in evaluation mode; `relations` of its matcher, other changes of its config."""
+def fresh_grounder(relations: int = 2, **changes: Any) -> Grounder:
+    """An untrained grounder in evaluation mode; `relations` of its matcher, other changes of its config."""
     matcher = tiny_matcher(relations)
     torch.manual_seed(1)
     return Grounder(matcher, tiny_config(**changes)).double().eval()
+
+
+def tiny_grounder(relations: int = 2, **changes: Any) -> Grounder:
+    """A random grounder, also where a fresh one starts from zero; arguments of `fresh_grounder`."""
+    return without_zeros(fresh_grounder(relations, **changes))
+
+
+def without_zeros[M: nn.Module](model: M) -> M:
+    """The model, its layers that start from zero drawn at random, so that they have an effect."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear) and not layer.weight.any():
+            layer.reset_parameters()
+    return model
 
 
 @dataclass
@@ -106,6 +119,11 @@ def forward(model: Grounder, inputs: Inputs, show_cam: bool = True, order: str =
 def see(model: Grounder, inputs: Inputs) -> Images:
     """The images as the grounder's tokens."""
     return model.see(model.matcher.trunk(inputs.features), inputs.proposals)
+
+
+def late_scores(model: Grounder, images: Images, texts: Texts) -> Tensor:
+    """The contrastive logits of every image with every text."""
+    return model.contrastive_logits(images, texts, model.all_similarities(images, texts))
 
 
 def score_alone(model: Grounder, images: Images, row: int, texts: Texts) -> ImageScore:

@@ -13,7 +13,19 @@ from camground.grounder.regions import Proposals
 from camground.matcher.gated_map import gate
 from camground.matcher.matcher import Texts
 from camground.training.attention_mining import ImageProbability
-from tiny_grounder import COUNT, OFF, PAIRS, SWITCHES, forward, see, tiny_grounder, tiny_inputs, tiny_matcher
+from tiny_grounder import (
+    COUNT,
+    OFF,
+    PAIRS,
+    SWITCHES,
+    forward,
+    fresh_grounder,
+    late_scores,
+    see,
+    tiny_grounder,
+    tiny_inputs,
+    tiny_matcher,
+)
 
 every_model = pytest.mark.parametrize("changes", SWITCHES.values(), ids=SWITCHES)
 
@@ -57,7 +69,7 @@ def test_padding_with_invalid_proposals_changes_nothing(count: int) -> None:
     model, inputs = tiny_grounder(), tiny_inputs(count=count)
     plain = forward(model, inputs)
     texts = model.matcher.read(inputs.tokens, inputs.mask)
-    contrastive = model.contrastive_logits(see(model, inputs), texts)
+    contrastive = late_scores(model, see(model, inputs), texts)
     proposals = inputs.proposals
     inputs.proposals = Proposals(
         torch.cat([proposals.boxes, torch.zeros(PAIRS, 2, 4).double()], 1),
@@ -68,7 +80,7 @@ def test_padding_with_invalid_proposals_changes_nothing(count: int) -> None:
     assert torch.allclose(plain.scores, padded.scores[:, :count], atol=1e-9)
     assert torch.isinf(padded.scores[:, count:]).all()
     assert torch.allclose(plain.image_score.logit, padded.image_score.logit, atol=1e-9)
-    late = model.contrastive_logits(see(model, inputs), texts)
+    late = late_scores(model, see(model, inputs), texts)
     assert torch.allclose(contrastive, late, atol=1e-9)
 
 
@@ -179,6 +191,8 @@ def test_without_gradients_the_numbers_are_the_same(changes: dict[str, Any]) -> 
     assert without.own_cam.any()
     assert not any(value.requires_grad for value in numbers(without))
     assert not without.image_score.proposal_scores.requires_grad
+    similarity = without.image_score.similarity
+    assert similarity is None or not similarity.requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -244,7 +258,6 @@ def test_the_grounder_is_built_on_the_matchers_own_parameters() -> None:
 
 @pytest.mark.parametrize("relations", [0, 2])
 def test_the_image_score_adds_the_matchers_own_to_the_proposals(relations: int) -> None:
-    """With relations the cells are compared as the matcher does, without them with the subject."""
     model, inputs = tiny_grounder(relations), tiny_inputs()
     images, texts = see(model, inputs), model.matcher.read(inputs.tokens, inputs.mask)
     image_score = model.image_score(images, texts)
@@ -253,9 +266,11 @@ def test_the_image_score_adds_the_matchers_own_to_the_proposals(relations: int) 
     similarity = matcher.similarity(images.map, texts)
     own = matcher.logits(similarity) / matcher.scale.exp()
     expected = pooled + model.cell_scale.exp() * own + model.image_bias
-    assert torch.allclose(image_score.logit, expected, atol=1e-9) == (relations > 0)
-    assert image_score.cell_shares is not None
-    assert torch.allclose(image_score.cell_shares.sum((1, 2)), torch.ones(PAIRS).double())
+    assert torch.allclose(image_score.logit, expected, atol=1e-9)
+    # a caller that has the similarity already gets the same
+    again = model.image_score(images, texts, similarity)
+    assert torch.equal(again.logit, image_score.logit)
+    assert torch.equal(again.proposal_scores, image_score.proposal_scores)
 
 
 def test_a_cell_changed_behind_the_proposals_is_seen_unless_regions_are_all() -> None:
@@ -263,13 +278,13 @@ def test_a_cell_changed_behind_the_proposals_is_seen_unless_regions_are_all() ->
     for regions_only in (False, True):
         model = tiny_grounder(regions_only=regions_only)
         images, texts = see(model, inputs), model.matcher.read(inputs.tokens, inputs.mask)
-        contrastive = model.contrastive_logits(images, texts)
+        contrastive = late_scores(model, images, texts)
         image = model.image_score(images, texts).logit
         images.map = images.map.flip(0) * 2
-        assert torch.equal(contrastive, model.contrastive_logits(images, texts)) == regions_only
+        assert torch.equal(contrastive, late_scores(model, images, texts)) == regions_only
         assert torch.equal(image, model.image_score(images, texts).logit) == regions_only
         images.regions = images.regions.flip(0)
-        assert not torch.allclose(contrastive, model.contrastive_logits(images, texts))
+        assert not torch.allclose(contrastive, late_scores(model, images, texts))
         assert not torch.allclose(image, model.image_score(images, texts).logit)
 
 
@@ -283,14 +298,10 @@ def test_with_regions_alone_the_contrastive_loss_trains_what_chooses() -> None:
     similarity = torch.einsum("pd,pkd->pk", texts.phrase, regions)
     scores = forward(model, inputs).scores
     assert torch.equal(scores.argsort(-1), similarity.argsort(-1))
-    late = model.contrastive_logits(images, texts).diagonal()
+    late = late_scores(model, images, texts).diagonal()
     temperature = model.matcher.config.temperature
     pooled = (similarity / temperature).logsumexp(-1) - torch.tensor(float(COUNT)).log()
     assert torch.allclose(late, model.contrastive_scale.exp() * temperature * pooled, atol=1e-9)
-    # with the subject's words a proposal is compared with another vector than the whole phrase
-    full = tiny_grounder()
-    words = full.matcher.read(inputs.tokens, inputs.mask)
-    assert not torch.allclose(full._subject(words), words.phrase)
 
 
 def test_contrastive_logits_of_all_pairs_equal_those_of_each_pair() -> None:
@@ -298,12 +309,11 @@ def test_contrastive_logits_of_all_pairs_equal_those_of_each_pair() -> None:
         model, inputs = tiny_grounder(**changes), tiny_inputs()
         inputs.proposals.valid[0, 3:] = False
         images, texts = see(model, inputs), model.matcher.read(inputs.tokens, inputs.mask)
-        table = model.contrastive_logits(images, texts)
+        table = late_scores(model, images, texts)
         for row in range(PAIRS):
             for column in range(PAIRS):
-                one = model.contrastive_logits(
-                    images.take(torch.tensor([row])), texts.take(torch.tensor([column]))
-                )
+                alone = images.take(torch.tensor([row])), texts.take(torch.tensor([column]))
+                one = late_scores(model, *alone)
                 assert torch.allclose(table[row, column], one[0, 0], atol=1e-9)
 
 
@@ -335,10 +345,11 @@ def test_the_own_cam_is_the_textbook_grad_cam() -> None:
 
 def test_the_gated_own_cam_is_part_of_the_whole_one() -> None:
     inputs = tiny_inputs()
-    kept = forward(tiny_grounder(), inputs, order="first")
+    model = tiny_grounder()
+    kept = forward(model, inputs, order="first")
     whole = forward(tiny_grounder(own_gate=False), inputs).own_cam
-    shares = kept.image_score.cell_shares
-    assert shares is not None
+    assert kept.image_score.similarity is not None
+    shares = model.matcher.cell_shares(kept.image_score.similarity).unflatten(-1, whole.shape[-2:])
     assert torch.allclose(kept.own_cam, whole * gate(whole, shares))
     assert 0 < kept.own_cam.sum() < whole.sum()
 
@@ -349,7 +360,7 @@ def test_the_order_says_whether_the_own_cam_has_a_gradient(order: str, graph: bo
     own_cam = forward(model, tiny_inputs(), order=order).own_cam
     assert own_cam.requires_grad == graph
     if graph:
-        weights = (model.matcher.trunk.stem.weight, model.subject.weight)
+        weights = (model.matcher.trunk.stem.weight, model.matcher.text.skip.weight)
         image, text = torch.autograd.grad(own_cam.sum(), weights, allow_unused=True)
         assert image.any()
         # alpha, which "first" holds constant, alone knows the text

@@ -14,7 +14,7 @@ from camground.grounder.grounder import Grounder
 from camground.matcher.matcher import Texts
 from camground.training.contrastive import positives
 from camground.training.matching import hardest, matching, swap_ranking
-from tiny_grounder import score_alone, tiny_batch, tiny_grounder
+from tiny_grounder import late_scores, score_alone, tiny_batch, tiny_grounder
 
 INFINITE = -torch.inf
 
@@ -81,12 +81,12 @@ def matched(batch: GroundingBatch, model: Grounder) -> tuple[Tensor, Tensor]:
     """The matching loss and the swap ranking of a batch, with the same draws each time."""
     images = model.see(model.matcher.trunk(batch.features), batch.proposals)
     texts = model.matcher.read(batch.tokens, batch.mask)
-    logits = model.contrastive_logits(images, texts)
+    logits = late_scores(model, images, texts)
     positive = positives(batch.owner, batch.text_ids, len(batch.features))
     own = model.image_score(images.take(batch.owner), texts)
     if batch.swaps is not None:
         texts = Texts.join(texts, model.matcher.read(batch.swaps.tokens, batch.swaps.mask))
-    cells = model.all_cells(images, texts)
+    cells = model.all_similarities(images, texts)
     torch.manual_seed(0)
     return matching(model, images, texts, batch.owner, own, logits, positive, cells, batch.swaps)
 

@@ -19,7 +19,7 @@ from camground.training.config import LossesConfig
 from camground.training.contrastive import info_nce, positives
 from camground.training.grounder import validated
 from camground.training.objective import Objective
-from tiny_grounder import OFF, tiny_batch, tiny_grounder
+from tiny_grounder import OFF, late_scores, tiny_batch, tiny_grounder
 
 REGIONS_ONLY = {"regions_only": True, "cam_encoder": OFF, "transformer": OFF, "fusion": OFF}
 NOTHING: dict[str, Any] = {
@@ -82,8 +82,8 @@ def test_the_contrastive_term_compares_every_image_once(owner: tuple[int, ...]) 
     assert batch.swaps is not None
     images = model.see(model.matcher.trunk(batch.features), batch.proposals)
     read = model.matcher.read
-    logits = model.contrastive_logits(images, read(batch.tokens, batch.mask))
-    swap_logits = model.contrastive_logits(images, read(batch.swaps.tokens, batch.swaps.mask))
+    logits = late_scores(model, images, read(batch.tokens, batch.mask))
+    swap_logits = late_scores(model, images, read(batch.swaps.tokens, batch.swaps.mask))
     positive = positives(batch.owner, batch.text_ids, len(batch.features))
     negative = torch.ones(len(batch.features), 1, dtype=torch.bool)
     expected = info_nce(logits.float(), positive, swap_logits.float(), negative)

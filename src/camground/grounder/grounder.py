@@ -153,8 +153,12 @@ class Grounder(nn.Module):
             if inference or order != "none" or self.config.map_boxes or self.own_map is not None:
                 own_cam = self.own_cam(image_score, images.map, order)
         if inference:
-            logit, proposal_scores = image_score.logit.detach(), image_score.proposal_scores.detach()
-            image_score = ImageScore(logit, proposal_scores, image_score.similarity)
+            similarity = image_score.similarity
+            image_score = ImageScore(
+                image_score.logit.detach(),
+                image_score.proposal_scores.detach(),
+                similarity.detach() if similarity is not None else None,
+            )
             own_cam = own_cam.detach() if own_cam is not None else None
         if matcher_cam is None or self.cam_encoder is None:
             matcher_cam = has_cam = None
