@@ -57,7 +57,8 @@ def matching(
 
     images: B; texts: M, of the images `owner` (M,), and then those of the swaps, with their
     `Grounder.all_similarities`, cells; own: the image scores of the M pairs; contrastive_logits (B, M) and
-    positive (B, M) bool choose the hard negatives. `swaps_negative` False: the matching loss passes over the swaps; they are ranked all the same.
+    positive (B, M) bool choose the hard negatives. `swaps_negative` False: the matching loss
+    passes over the swaps; they are ranked all the same.
     """
     image_of_text, text_of_image = hardest(contrastive_logits, positive)
     text_rows = torch.arange(len(owner), device=owner.device)
