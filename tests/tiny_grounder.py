@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher, Texts
 
 torch.set_num_threads(1)  # tensors so small lose time to more
+
+M = TypeVar("M", bound=nn.Module)
 
 CHANNELS, TEXT_WIDTH, GRID, COUNT, PAIRS = 6, 10, 8, 5, 3
 OFF: dict[str, Any] = {"enabled": False}
@@ -59,7 +61,7 @@ def tiny_grounder(relations: int = 2, **changes: Any) -> Grounder:
     return without_zeros(fresh_grounder(relations, **changes))
 
 
-def without_zeros[M: nn.Module](model: M) -> M:
+def without_zeros(model: M) -> M:
     """The model, its layers that start from zero drawn at random, so that they have an effect."""
     for layer in model.modules():
         if isinstance(layer, nn.Linear) and not layer.weight.any():
