@@ -3,8 +3,12 @@
 Purpose: one HTML file that opens offline: the table, curves and a gallery of test images.
 Inputs: the ablation table; every method's metrics, outcomes and predictions; the trainings'
 histories; the tables of the data, among them the targets, for the true boxes.
-Outputs: the report, and its figures as pictures.
+Outputs: the report, its figures as pictures, and what entered as supervision, for `camground document`.
 """
+
+
+# What entered as supervision is stated of it.
+REFERENCE = STUDY.variant(STUDY.ablation.reference).to_dict()
 
 
 rule report:
@@ -31,6 +35,7 @@ rule report:
             category="Results",
             labels={"study": DATASET, "what": "report with pictures"},
         ),
+        supervision=study("supervision.json"),
         figures=report(
             directory(study("figures")),
             patterns=["{figure}.png"],
@@ -50,7 +55,10 @@ rule report:
     params:
         config=STUDY.part(
             *("dataset", "seeds", "data.kind", f"data.{STUDY.data.kind}"),
-            *("evaluate", "ablation", "report"),
+            *("evaluate", "ablation", "report", "features", "matcher"),
+            *keys("proposals", *UNUSED_METHODS),
+            *keys("gradcam", *UNUSED_SOURCES),
+            **{name: REFERENCE[name] for name in ("losses", "train")},
             **METHODS_SHOWN,
         ),
         root=subpath(input.images, ancestor=2),

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from camground.data.config import DataConfig
-from camground.evaluation.config import EvaluateConfig, StudyMethods
+from camground.evaluation.config import StudyMethods
 from camground.evaluation.metric_table import GROUPINGS
+from camground.report.supervision import SupervisionConfig
 from camground.study.section import Distinct, Section
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ class ReportConfig(Section):
     """The expressions shown with photograph, boxes and maps."""
 
 
-class ReportInput(StudyMethods):
-    """What stage `report` reads of the config."""
+class ReportInput(StudyMethods, SupervisionConfig):
+    """What stage `report` reads of the config; losses and train are the reference variant's."""
 
-    data: DataConfig = DataConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from camground.report.leakage import leakage
 from camground.report.method_tables import READ_OUT_NOTE, MethodTable, by_group, by_metric, by_split, markdown
 from camground.report.mining import COLUMNS, HEADINGS, mined
 from camground.report.results import Results
+from camground.report.supervision import FILE
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.progress import log
@@ -75,6 +77,7 @@ def document(root: Path, command: str, commit: str) -> str:
             by_group(table, "word_class", "word_swap", overall=True),
         ),
         _section("Training: how long, and what choosing the epoch by captions cost", NOTE, budget(results)),
+        _section("What entered as supervision", "", _supervision(root)),
         leakage(results).to_markdown(),
         _section(
             "Wall-clock",
@@ -151,6 +154,13 @@ def _facts(results: Results, command: str, commit: str) -> str:
         f"- date of the tables: {datetime.fromtimestamp(written, UTC):%Y-%m-%d}\n"
         f"- seeds: {', '.join(map(str, table.seeds))}\n\n" + markdown(*results.split_counts())
     )
+
+
+def _supervision(root: Path) -> str:
+    """What stage `report` found to have entered; "" of results that it has not been through."""
+    path = root / FILE
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return "".join(f"- **{subject}.** {sentence}\n" for subject, sentence in facts.items())
 
 
 def _own_cam(results: Results) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +13,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
-from camground.report import charts, gallery, mining
+from camground.report import charts, gallery, mining, supervision
 from camground.report.ablation_table import AblationTable, Cell, percent
 from camground.report.budget import budget
 from camground.report.config import ReportInput
@@ -57,6 +58,11 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
     gallery.fill(results, shown.cards)
     by_image = {card.image_id: card for card in shown.cards}
     mined = mining.mined(results)
+    entered = supervision.supervision(study, results.boxes_of("val"))
+    for subject, sentence in entered.items():
+        log.info("supervision, %s: %s", subject.lower(), sentence)
+    with tables.atomic(root / supervision.FILE) as path:
+        path.write_text(json.dumps(entered, indent=1))
     drawn: dict[str, Callable[[], Figure | None]] = {
         "ablation": partial(charts.accuracy, results),
         "curves": partial(charts.curves, results),
@@ -74,6 +80,7 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
             **_content(results),
             charts={name: to_svg(draw) for name, draw in drawn.items() if name != "gallery"},
             mined=mined,
+            supervision=entered,
             published=published(results.table, study.data),
             multiple_boxes=study.evaluate.multiple_boxes,
             gallery=shown,

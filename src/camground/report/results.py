@@ -168,6 +168,13 @@ class Results:
         ]
         return ["Split", "Images", *(f"{kind.capitalize()}s" for kind in kinds)], rows
 
+    def boxes_of(self, split: str) -> int:
+        """How many expressions of the split have a box."""
+        data = self.root / "data"
+        texts = tables.read("expressions", data / "expressions.parquet", ["expression_id", "split"])
+        targets = tables.read("targets", data / "targets.parquet", ["expression_id"])
+        return int(texts.loc[texts["split"] == split, "expression_id"].isin(targets["expression_id"]).sum())
+
     def proposals(self) -> tuple[float, str]:
         """Mean number of proposals of an image that has any, and what found them, such as
         `detector:facebook/detr-resnet-50`."""
