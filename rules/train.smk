@@ -9,9 +9,11 @@ val, which `evaluate` measures. An interrupted training goes on from its resume 
 
 
 def teacher_cams(wildcards):
-    """The maps of the next seed's matcher: a model that is shown the map that its teacher is made of copies it."""
-    following = SEEDS.index(int(wildcards.seed)) + 1
-    return expand(CAMS, seed=SEEDS[following % len(SEEDS)])
+    """The maps that the variant's teacher is made of."""
+    seed = int(wildcards.seed)
+    if STUDY.variant(wildcards.variant).losses.distillation.maps == "next_seed":
+        seed = SEEDS[(SEEDS.index(seed) + 1) % len(SEEDS)]
+    return expand(CAMS, seed=seed)
 
 
 rule train:

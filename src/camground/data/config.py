@@ -173,7 +173,7 @@ class DataConfig(Section):
     """scenes are made here; folder reads the photographs of data_root; refer and flickr30k read the
     benchmarks there."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = 1
     """Seed of the scenes, or of the split of a folder."""
 
     max_rejected_share: Share = 0.01

@@ -118,7 +118,7 @@ class GradcamConfig(Section):
     method: OwnCamMethod = "gated"
     """Of the matcher: method of pytorch-grad-cam; gated is Grad-CAM kept to where it is joined to the cells
     that the score rests on, and near them."""
-    box_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    box_threshold: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Share of a map's maximum that its box is drawn around, for the teacher's score of a proposal and for
     the baseline gradcam_box alike."""
     batch_size: Annotated[int, Field(ge=1)] = 128

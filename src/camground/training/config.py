@@ -18,6 +18,9 @@ class DistillationConfig(Section):
 
     weight: Weight = 1.0
     """Of the loss; 0: off."""
+    maps: Literal["next_seed", "own"] = "next_seed"
+    """Whose maps the teacher is made of: those of the next seed's matcher, the first's after the last, or of
+    the training's own seed, which the CAM encoder is shown: a model that sees its teacher's map copies it."""
     contrast: Weight = 1.0
     """Of the map's mean inside a proposal less its mean in the ring around it."""
     ranking: Weight = 0.0
