@@ -113,7 +113,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_attention_mining": {"losses": {"attention_mining": {"weight": 0.0}}},
     "no_transformer": {"grounder": {"transformer": {"enabled": False}}},
     "no_fusion": {"grounder": {"fusion": {"enabled": False}}},
-    "no_relations": {"grounder": {"fusion": {"relations": 0}}},
     "baseline": {
         "grounder": {
             "cam_encoder": {"enabled": False},

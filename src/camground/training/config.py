@@ -109,7 +109,7 @@ class TunedConfig(Section):
 class GrounderOptimiserConfig(OptimiserConfig):
     """How the grounder is trained."""
 
-    epochs: Annotated[int, Field(ge=1)] = 20
+    epochs: Annotated[int, Field(ge=1)] = 8
     """Passes over the training images, at most."""
 
 
