@@ -16,7 +16,7 @@ from camground.training.objective import Objective
 from tiny_grounder import CHANNELS, TEXT_WIDTH, tiny_batch
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-STEPS = 4  # at every second of them there is mining
+STEPS = 6  # at every second of them there is mining, and what starts from zero has moved after two
 LEAST = 1e-9  # of a gradient; rounding alone gives some 1e-16
 
 
@@ -38,14 +38,16 @@ def objective(config: StudyConfig, variant: Variant) -> Objective:
 
 
 def untrained(config: StudyConfig, variant: Variant) -> set[str]:
-    """Names of the parameters that get no gradient, in some steps with mining and without."""
+    """Names of the parameters that get no gradient in a few steps of training, with mining and without."""
     model = objective(config, variant)
     swapped = {"swapped": (0, 1, 2), "false": (True, False, True)} if config.data.kind == "scenes" else {}
     batch = tiny_batch(**swapped)
     waiting = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(STEPS):
-        model.zero_grad()
+        optimiser.zero_grad()
         model(batch, step, 9.0)["loss"].backward()
+        optimiser.step()
         gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
         waiting -= {name for name, each in gradients.items() if each is not None and each.abs().max() > LEAST}
     return waiting
