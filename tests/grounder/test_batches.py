@@ -67,6 +67,40 @@ def test_a_batch_is_loaded_with_its_swaps(tmp_path: Path) -> None:
     assert data.load(indices, CPU).swaps is None
 
 
+def write_spot(path: Path, expression: str, row: int) -> torch.Tensor:
+    """A table of one CAM, two cells wide from this row on; the map."""
+    cells = np.zeros((4, 4))
+    cells[row : row + 2, 1:3] = 255
+    tables.write("cams", [cam_row(expression, cells)], path)
+    return torch.from_numpy(cells / 255).float()
+
+
+def test_the_cams_of_the_teacher_and_of_the_encoder_are_of_their_own_files(tmp_path: Path) -> None:
+    images, expressions = write_pairs(tmp_path)
+    pairs = Pairs(images, expressions, "train", ["phrase"])
+    one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
+    maps = {one: write_spot(one, "i4#0", 0), two: write_spot(two, "i0#0", 2)}
+    named = {one: "i4#0", two: "i0#0"}
+    tables.write("proposals", [], tmp_path / "proposals.parquet")
+    proposals = ProposalTable(images, tmp_path / "proposals.parquet")
+    (indices,) = pairs.in_order(20)
+    names = [pairs.expression_ids[row] for row in indices.expressions]
+    assert set(named.values()) <= set(names)
+    store: Any = Store()
+    for shown, taught in ((one, two), (two, one), (one, one), (one, None)):
+        batch = GroundingData(pairs, store, proposals, shown, 0.5, teacher_cams=taught).load(indices, CPU)
+        taught = taught or shown
+        has_cam, is_taught = ([name == named[path] for name in names] for path in (shown, taught))
+        assert batch.has_cam.tolist() == has_cam
+        assert batch.taught.tolist() == is_taught
+        assert torch.equal(batch.matcher_cam[has_cam.index(True)], maps[shown])
+        assert torch.equal(batch.teacher_cam[is_taught.index(True)], maps[taught])
+        assert batch.matcher_cam.sum() == batch.teacher_cam.sum() == 4
+        assert batch.cam_box.any(-1).tolist() == is_taught
+        middle = batch.cam_box[is_taught.index(True), 1::2].mean().item()
+        assert middle == pytest.approx(0.25 if taught == one else 0.75, abs=0.05)
+
+
 def test_proposals_are_shares_of_the_image_and_padding_is_invalid(tmp_path: Path) -> None:
     images, _ = write_pairs(tmp_path)
     boxes = [("i0", 0, [0, 0, 20, 10]), ("i0", 1, [20, 10, 40, 20]), ("i3", 0, [0, 0, 40, 20])]

@@ -15,6 +15,7 @@ from camground.matcher.matcher import Texts
 from camground.training.attention_mining import ImageProbability
 from tiny_grounder import (
     COUNT,
+    GRID,
     OFF,
     PAIRS,
     SWITCHES,
@@ -377,3 +378,37 @@ def test_no_loss_on_the_scores_shapes_the_own_cam() -> None:
     plain = forward(model, inputs, order="none").scores
     (expected,) = torch.autograd.grad(plain.sum(), model.matcher.trunk.stem.weight)
     assert torch.allclose(gradient, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("show_cam", [True, False])
+def test_a_fresh_model_scores_as_one_without_fusion_and_transformer(show_cam: bool) -> None:
+    """What is added starts from zero: it changes nothing until it has learnt to."""
+    inputs = tiny_inputs()
+    for make, same in ((fresh_grounder, True), (tiny_grounder, False)):
+        model = make(map_boxes=[0.5])
+        whole = forward(model, inputs, show_cam)
+        for part, without in (("blocks", torch.nn.ModuleList()), ("fusion", None)):
+            setattr(model, part, without)
+            less = forward(model, inputs, show_cam)
+            assert close(whole, less) == same, part
+            assert torch.allclose(whole.scores, less.scores, atol=1e-9) == same, part
+
+
+@pytest.mark.parametrize("changes", [{}, {"relations": 0, "cam_encoder": OFF}])
+def test_of_a_fresh_model_the_proposal_around_the_cells_that_fit_scores_highest(
+    changes: dict[str, Any],
+) -> None:
+    model, inputs = fresh_grounder(**changes), tiny_inputs()
+    texts = model.matcher.read(inputs.tokens, inputs.mask)
+    other = torch.randn(texts.phrase.shape, generator=torch.Generator().manual_seed(0)).double()
+    away = torch.nn.functional.normalize(other - (other * texts.phrase).sum(-1, True) * texts.phrase, dim=-1)
+    fits = torch.zeros(GRID, GRID, dtype=torch.bool)
+    fits[2:6, 2:5] = True
+    visual = torch.where(fits, texts.phrase[..., None, None], away[..., None, None])
+    visual = visual * texts.phrase.shape[-1] ** 0.5  # the trunk's cells are of unit root mean square
+    around = [2 / 8, 2 / 8, 5 / 8, 6 / 8]
+    others = [[2 / 8, 2 / 8, 5 / 8, 4 / 8], [0, 0, 1, 1], [5 / 8, 2 / 8, 1, 6 / 8], [0, 0, 5 / 8, 6 / 8]]
+    boxes = torch.tensor([[*others[:2], around, *others[2:]]] * PAIRS).double()
+    even = torch.full((PAIRS, COUNT), 0.5).double()
+    images = model.see(visual, Proposals(boxes, even, torch.ones(PAIRS, COUNT, dtype=torch.bool)))
+    assert model.image_score(images, texts).proposal_scores.argmax(-1).tolist() == [2] * PAIRS

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from camground.grounder.regions import Proposals, cell_overlap, inside_and_ring, map_features
+from camground.grounder.regions import (
+    Proposals,
+    cell_features,
+    cell_overlap,
+    inside_and_ring,
+    map_features,
+)
 
 
 def test_cell_overlap_is_the_area_of_the_box() -> None:
@@ -40,3 +47,36 @@ def test_further_boxes_take_the_objectness_of_the_valid_proposal_they_overlap_mo
     assert extended.objectness[0, 3:5].tolist() == proposals.objectness[0, :2].tolist()
     assert extended.valid.tolist() == [[True, True, False, True, True, False]]  # the last is empty
     assert proposals.extended(more[:, :0]) is proposals
+
+
+def test_cell_features_are_those_of_a_slow_definition() -> None:
+    height, width = 4, 6
+    similarity = torch.randn(2, height * width, generator=torch.Generator().manual_seed(0)).double()
+    shares = (similarity / 0.1).softmax(-1)
+    boxes = [[0.13, 0.2, 0.71, 0.9], [0.4, 0.4, 0.6, 0.6], [0.0, 0.5, 0.3, 1.0], [0.0, 0.0, 1.0, 1.0]]
+    features = cell_features(similarity, shares, torch.tensor([boxes] * 2).double(), (height, width))
+
+    def covered(box: list[float]) -> torch.Tensor:
+        """Share of each cell that the box covers."""
+        x0, y0, x1, y1 = box
+        cells = []
+        for row in range(height):
+            for column in range(width):
+                across = min(x1, (column + 1) / width) - max(x0, column / width)
+                down = min(y1, (row + 1) / height) - max(y0, row / height)
+                cells.append(max(across, 0) * max(down, 0) * height * width)
+        return torch.tensor(cells).double()
+
+    for pair in range(2):
+        for number, (x0, y0, x1, y1) in enumerate(boxes):
+            more_x, more_y = (x1 - x0) / 4, (y1 - y0) / 4  # the ring's sides are 1.5 times the box's
+            larger = [max(x0 - more_x, 0), max(y0 - more_y, 0), min(x1 + more_x, 1), min(y1 + more_y, 1)]
+            inside = covered([x0, y0, x1, y1])
+            ring = covered(larger) - inside
+            mean_inside = (inside * similarity[pair]).sum() / inside.sum()
+            # around the whole image there is nothing
+            mean_around = (ring * similarity[pair]).sum() / ring.sum() if number < 3 else torch.zeros(())
+            share = (inside * shares[pair]).sum()
+            expected = torch.stack([mean_inside, mean_around, mean_inside - mean_around, share])
+            assert torch.allclose(features[pair, number], expected, atol=1e-6)
+    assert features[0, 3, 3].item() == pytest.approx(1)

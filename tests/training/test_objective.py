@@ -17,6 +17,7 @@ from camground.grounder.grounder import Grounder
 from camground.study.errors import UserError
 from camground.training.config import LossesConfig
 from camground.training.contrastive import info_nce, positives
+from camground.training.distillation import distillation, teacher
 from camground.training.grounder import validated
 from camground.training.objective import Objective
 from tiny_grounder import OFF, late_scores, tiny_batch, tiny_grounder
@@ -104,6 +105,40 @@ def test_a_shared_image_equals_its_copies_in_the_terms_of_own_pairs(name: str) -
     )
     shared, copied = (terms(model, each)[name] for each in (batch, copies))
     assert torch.allclose(shared, copied, atol=1e-9)
+
+
+def test_the_distillation_is_the_mean_of_the_scores_with_the_cam_and_without() -> None:
+    model = tiny_grounder(map_boxes=[0.5])
+    batch = tiny_batch(owner=(0, 0, 1))
+    output = model(*batch.inputs, "first")
+    config = LossesConfig().distillation
+    parts = []
+    for scores, candidates in (
+        (output.scores, output.candidates),
+        (output.image_score.proposal_scores, output.images.proposals),
+    ):
+        target = teacher(config, batch.teacher_cam, batch.cam_box, output.candidates)
+        target = target[:, : scores.shape[1]]
+        target = target / target.sum(-1, keepdim=True)
+        parts.append(distillation(scores, target, candidates.valid, batch.taught))
+    assert output.scores.shape[1] > output.image_score.proposal_scores.shape[1]
+    assert not torch.isclose(*parts)
+    assert torch.allclose(terms(model, batch)["distillation"], sum(parts) / 2, atol=1e-6)
+
+
+def test_the_teacher_and_the_encoder_have_cams_of_their_own() -> None:
+    """The distillation follows the teacher's map; the encoder sees the other."""
+    model, batch = tiny_grounder(), tiny_batch()
+    none, other = torch.zeros(3, dtype=torch.bool), batch.teacher_cam.flip(1)
+    value = terms(model, batch)["distillation"]
+    assert terms(model, replace(batch, taught=none))["distillation"] == 0
+    assert terms(model, replace(batch, has_cam=none))["distillation"] > 0
+    own = model(*batch.inputs).scores
+    taught = replace(batch, teacher_cam=other)
+    assert torch.equal(model(*taught.inputs).scores, own)
+    assert terms(model, taught)["distillation"] != value
+    shown = replace(batch, matcher_cam=other)
+    assert not torch.allclose(model(*shown.inputs).scores, own)
 
 
 def test_validation_is_the_losses_without_mining_and_without_gradients() -> None:

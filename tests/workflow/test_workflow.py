@@ -79,8 +79,24 @@ def test_every_variant_is_a_target(workflow: Workflow) -> None:
 
 def test_one_seed_of_one_variant_is_a_target(workflow: Workflow) -> None:
     run = workflow.dry("results/scenes/no_cam_encoder/seed7/metrics.parquet")
-    upstream = ("data", "proposals", "features", "matcher", "gradcam")
-    assert run.jobs == dict.fromkeys((*upstream, "train", "predict", "evaluate"), 1)
+    once = ("data", "proposals", "features", "train", "predict", "evaluate")
+    # the second matcher is the study's first, whose maps the teacher is made of
+    assert run.jobs == dict.fromkeys(once, 1) | dict.fromkeys(("matcher", "gradcam"), 2)
+
+
+@pytest.mark.parametrize(("seeds", "teachers"), [("[0, 1, 5]", [1, 5, 0]), ("[3]", [3])])
+def test_the_teacher_is_made_of_the_maps_of_the_next_seed(
+    seeds: str, teachers: list[int], workflow: Workflow
+) -> None:
+    """With one seed, of its own."""
+    options = ("--dry-run", "--printshellcmds", "--cores", "2", "--config", f"seeds={seeds}", "variants_to_run=[full]")
+    text = workflow.snakemake(*options).text
+    cams = "results/scenes/gradcam/seed{}/cams.parquet"
+    commands = dict(re.findall(r"camground train (.*--output-dir results/scenes/full/seed(\d+)/train .*)$", text, re.M))
+    found = {int(seed): command for command, seed in commands.items()}
+    assert len(found) == len(teachers)
+    for seed, teacher in zip(json.loads(seeds), teachers, strict=True):
+        assert f" --cams {cams.format(seed)} --teacher-cams {cams.format(teacher)} " in found[seed]
 
 
 def test_the_number_of_cores_enters_no_network_that_is_differentiated(workflow: Workflow) -> None:

@@ -76,7 +76,7 @@ class CamTable:
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """(N, 4) float32 xyxy in [0, 1]: the box around each map; drawn when first asked for, by training."""
+        """(N, 4) float32 xyxy in [0, 1]: the box around each map; drawn when first asked for."""
         boxes = np.zeros((len(self.has_cam), 4), dtype=np.float32)
         present = np.flatnonzero(self.has_cam)
         for start in range(0, len(present), 1024):

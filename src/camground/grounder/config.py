@@ -57,8 +57,8 @@ class GrounderConfig(Section):
     """The grounder. It is built on the matcher, whose width, temperature and relations it shares."""
 
     regions_only: bool = False
-    """Score proposals alone, by the whole phrase, as region-level methods do: no cells in the image score,
-    no own Grad-CAM among a proposal's features, no words of the subject."""
+    """Score proposals alone, as region-level methods do: no cells in the image score, no cells and no own
+    Grad-CAM in a proposal's."""
     own_gate: bool = True
     """Keep the own Grad-CAM to where the image score rests, as `gradcam.method: gated` does for the
     matcher's."""

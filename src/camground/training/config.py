@@ -14,7 +14,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DistillationConfig(Section):
-    """Distillation of the matcher's CAM into the proposals' scores: what the teacher's scores are of."""
+    """Distillation of a CAM into the proposals' scores, with the CAM shown and without: what the teacher's
+    scores are of. The CAM is that of the next seed's matcher, of which the model is not shown the maps."""
 
     weight: Weight = 1.0
     """Of the loss; 0: off."""
@@ -76,7 +77,7 @@ class LossesConfig(Section):
     reconstruction: Weight = 0.0
     """The expression is reconstructed from the proposals that it attends to (ARN, Liu et al. 2019)."""
     distillation: DistillationConfig = DistillationConfig()
-    """Distillation of the matcher's CAM."""
+    """Distillation of the CAM of the next seed's matcher."""
     attention_mining: AttentionMiningConfig = AttentionMiningConfig()
     """Attention mining on the own Grad-CAM."""
 
@@ -88,8 +89,7 @@ class LossesConfig(Section):
 
     @property
     def of_scores(self) -> bool:
-        """Whether a loss trains the proposals' scores, and with them the fusion and the words of the
-        subject."""
+        """Whether a loss trains the proposals' scores, and with them the fusion and what cells count."""
         return bool(self.of_candidates or self.matching or self.swap_ranking)
 
 

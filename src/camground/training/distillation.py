@@ -1,4 +1,4 @@
-"""Distillation of the matcher's CAM into the proposals' scores.
+"""Distillation of a matcher's CAM into the proposals' scores.
 
 The teacher is a distribution over the proposals made from the CAM, without any label: how much stronger
 the map is inside a proposal than in the ring around it, how much of the map it holds for its area (the
