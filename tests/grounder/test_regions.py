@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from camground.grounder.regions import (
-    Proposals,
-    cell_features,
-    cell_overlap,
-    inside_and_ring,
-    map_features,
-)
+from camground.grounder.regions import Proposals, cell_features, cell_overlap, inside_and_ring, map_features
 
 
 def test_cell_overlap_is_the_area_of_the_box() -> None:

@@ -89,10 +89,20 @@ def test_the_teacher_is_made_of_the_maps_of_the_next_seed(
     seeds: str, teachers: list[int], workflow: Workflow
 ) -> None:
     """With one seed, of its own."""
-    options = ("--dry-run", "--printshellcmds", "--cores", "2", "--config", f"seeds={seeds}", "variants_to_run=[full]")
+    options = (
+        "--dry-run",
+        "--printshellcmds",
+        "--cores",
+        "2",
+        "--config",
+        f"seeds={seeds}",
+        "variants_to_run=[full]",
+    )
     text = workflow.snakemake(*options).text
     cams = "results/scenes/gradcam/seed{}/cams.parquet"
-    commands = dict(re.findall(r"camground train (.*--output-dir results/scenes/full/seed(\d+)/train .*)$", text, re.M))
+    commands = dict(
+        re.findall(r"camground train (.*--output-dir results/scenes/full/seed(\d+)/train .*)$", text, re.M)
+    )
     found = {int(seed): command for command, seed in commands.items()}
     assert len(found) == len(teachers)
     for seed, teacher in zip(json.loads(seeds), teachers, strict=True):
