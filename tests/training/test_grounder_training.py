@@ -194,7 +194,8 @@ def test_nothing_erased_gives_the_cached_features(photographs: dict[str, Path]) 
     erased = image_eraser(store, photographs["images"], CPU)
     with torch.no_grad():
         features = erased(np.array([1, 0]), torch.zeros(2, 4, 4))
-    assert torch.allclose(features, store.images([1, 0]), atol=5e-3)
+    # the cache is in the study's precision, bfloat16
+    assert torch.allclose(features, store.images([1, 0]), rtol=0.03, atol=0.03)
 
 
 def test_erasing_changes_the_features_and_the_mask_has_a_gradient(photographs: dict[str, Path]) -> None:
