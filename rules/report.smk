@@ -6,7 +6,6 @@ histories; the tables of the data, among them the targets, for the true boxes.
 Outputs: the report, its figures as pictures, and what entered as supervision, for `camground document`.
 """
 
-
 # What entered as supervision is stated of it.
 REFERENCE = STUDY.variant(STUDY.ablation.reference).to_dict()
 

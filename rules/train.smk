@@ -9,21 +9,15 @@ val, which `evaluate` measures. An interrupted training goes on from its resume 
 
 
 def teacher_cams(wildcards):
-<<<<<<< HEAD
-    """The maps that the variant's teacher is made of."""
-    seed = int(wildcards.seed)
-    if STUDY.variant(wildcards.variant).losses.distillation.maps == "next_seed":
-        seed = SEEDS[(SEEDS.index(seed) + 1) % len(SEEDS)]
-    return expand(CAMS, seed=seed)
-=======
-    """The maps of the next seed's matcher: a model that is shown the map that its teacher is made of copies it.
+    """The maps that the variant's teacher is made of; with one seed, its own.
 
-    With one seed, its own; of a seed that is none of the study's, those of the study's first.
+    Of a seed that is none of the study's, those of the study's first.
     """
     seed = int(wildcards.seed)
-    following = SEEDS.index(seed) + 1 if seed in SEEDS else 0
-    return expand(CAMS, seed=SEEDS[following % len(SEEDS)])
->>>>>>> d23bef5 (Tests and documents of the method)
+    if STUDY.variant(wildcards.variant).losses.distillation.maps == "next_seed":
+        following = SEEDS.index(seed) + 1 if seed in SEEDS else 0
+        seed = SEEDS[following % len(SEEDS)]
+    return expand(CAMS, seed=seed)
 
 
 rule train:
