@@ -27,7 +27,7 @@ DEFAULT = VotingConfig()
 
 
 def choose(
-    name: str, truth: GroundTruth, seed: int = 0, box_threshold: float = 0.5, voting: VotingConfig = DEFAULT
+    name: str, truth: GroundTruth, seed: int = 0, box_threshold: float = 0.4, voting: VotingConfig = DEFAULT
 ) -> Choice:
     context = Context(truth, seed, voting, box_threshold, DistillationConfig())
     answer = BASELINES[name].choose
