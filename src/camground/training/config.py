@@ -14,8 +14,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DistillationConfig(Section):
-    """Distillation of a CAM into the proposals' scores, with the CAM shown and without: what the teacher's
-    scores are of. The CAM is that of the next seed's matcher, of which the model is not shown the maps."""
+    """Distillation of a matcher's CAM into the proposals' scores, with the CAM shown and without: what the
+    teacher's scores are of."""
 
     weight: Weight = 1.0
     """Of the loss; 0: off."""
@@ -77,7 +77,7 @@ class LossesConfig(Section):
     reconstruction: Weight = 0.0
     """The expression is reconstructed from the proposals that it attends to (ARN, Liu et al. 2019)."""
     distillation: DistillationConfig = DistillationConfig()
-    """Distillation of the CAM of the next seed's matcher."""
+    """Distillation of a matcher's CAM."""
     attention_mining: AttentionMiningConfig = AttentionMiningConfig()
     """Attention mining on the own Grad-CAM."""
 
