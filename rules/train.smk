@@ -9,15 +9,9 @@ val, which `evaluate` measures. An interrupted training goes on from its resume 
 
 
 def teacher_cams(wildcards):
-    """The maps that the variant's teacher is made of; with one seed, its own.
-
-    Of a seed that is none of the study's, those of the study's first.
-    """
-    seed = int(wildcards.seed)
-    if STUDY.variant(wildcards.variant).losses.distillation.maps == "next_seed":
-        following = SEEDS.index(seed) + 1 if seed in SEEDS else 0
-        seed = SEEDS[following % len(SEEDS)]
-    return expand(CAMS, seed=seed)
+    """The maps that the variant's teacher is made of."""
+    distillation = STUDY.variant(wildcards.variant).losses.distillation
+    return expand(CAMS, seed=distillation.seed_of_maps(int(wildcards.seed), SEEDS))
 
 
 rule train:

@@ -16,7 +16,7 @@ def test_cell_overlap_is_the_area_of_the_box() -> None:
 
 def test_inside_and_ring_are_weights() -> None:
     boxes = torch.tensor([[[0.3, 0.3, 0.6, 0.7], [0.0, 0.0, 1.0, 1.0]]]).double()
-    inside, ring = inside_and_ring(boxes, (10, 10))
+    inside, ring = inside_and_ring(boxes, (10, 10)).chunk(2, 1)
     assert torch.allclose(inside.sum(-1), torch.ones(1, 2).double())
     assert torch.allclose(ring.sum(-1), torch.tensor([[1.0, 0.0]]).double())
     assert (inside[0, 0] * ring[0, 0]).max() < 1e-6  # the box lies on the cells' edges
@@ -48,7 +48,8 @@ def test_cell_features_are_those_of_a_slow_definition() -> None:
     similarity = torch.randn(2, height * width, generator=torch.Generator().manual_seed(0)).double()
     shares = (similarity / 0.1).softmax(-1)
     boxes = [[0.13, 0.2, 0.71, 0.9], [0.4, 0.4, 0.6, 0.6], [0.0, 0.5, 0.3, 1.0], [0.0, 0.0, 1.0, 1.0]]
-    features = cell_features(similarity, shares, torch.tensor([boxes] * 2).double(), (height, width))
+    both = torch.tensor([boxes] * 2).double()
+    features = cell_features(similarity, shares, both, inside_and_ring(both, (height, width)))
 
     def covered(box: list[float]) -> torch.Tensor:
         """Share of each cell that the box covers."""

@@ -225,9 +225,12 @@ def evaluate_baselines(
                 tables.write("predictions", [], predictions)
                 evaluate_files(truth, run, None, swaps, *outputs)
                 continue
-            choice = baseline.choose(Context(truth, seed, voting, box_threshold, distillation))
-            tables.write("predictions", prediction_rows(choice, truth, baseline.own_map), predictions)
-            evaluate_files(truth, run, predictions, None, *outputs)
+            # the teacher is the one that this seed's training imitates
+            taught = baseline.choose is teacher
+            seen = truth_of(distillation.seed_of_maps(seed, seeds)) if taught else truth
+            choice = baseline.choose(Context(seen, seed, voting, box_threshold, distillation))
+            tables.write("predictions", prediction_rows(choice, seen, baseline.own_map), predictions)
+            evaluate_files(seen, run, predictions, None, *outputs)
 
 
 def prediction_rows(choice: Choice, truth: GroundTruth, own_map: bool) -> pd.DataFrame:

@@ -49,9 +49,9 @@ class CamEncoder(nn.Module):
         """
         maps = self.convolution(cam.unsqueeze(1))  # (B, channels, H, W)
         flat = maps.flatten(2).transpose(1, 2)
-        inside, around = inside_and_ring(boxes, (cam.shape[-2], cam.shape[-1]))
-        numbers = map_features(cam, boxes)
-        region = self.region(torch.cat([inside @ flat, around @ flat, numbers], -1))
+        weights = inside_and_ring(boxes, (cam.shape[-2], cam.shape[-1]))
+        numbers = map_features(cam, boxes, weights)
+        region = self.region(torch.cat([*(weights @ flat).chunk(2, 1), numbers], -1))
         shown = has_cam[:, None, None]
         tokens = None
         if self.token is not None and self.position is not None:

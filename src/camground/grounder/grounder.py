@@ -27,19 +27,22 @@ from camground.matcher.matcher import Matcher, Texts, smooth_max
 
 @dataclass
 class Images:
-    """B images as tokens: the CNN's map (B, width, H, W), its proposals with their tokens
-    (B, K, width), grid tokens (B, N, width), and `Fusion.pairs` of the proposals."""
+    """B images as tokens: the CNN's map (B, width, H, W), its proposals with their `inside_and_ring` on the
+    map's grid and tokens (B, K, width), grid tokens (B, N, width), and `Fusion.pairs` of the proposals."""
 
     map: Tensor
     proposals: Proposals
+    weights: Tensor
     regions: Tensor
     grid: Tensor
     pairs: Tensor | None
 
     def take(self, rows: Tensor) -> Images:
         """The images at these rows, in that order."""
+        parts = (self.map, self.weights, self.regions, self.grid)
+        visual, weights, regions, grid = (part[rows] for part in parts)
         pairs = None if self.pairs is None else self.pairs[rows]
-        return Images(self.map[rows], self.proposals.take(rows), self.regions[rows], self.grid[rows], pairs)
+        return Images(visual, self.proposals.take(rows), weights, regions, grid, pairs)
 
 
 @dataclass
@@ -111,7 +114,7 @@ class Grounder(nn.Module):
         self.cells = None
         if not regions_only:
             # starts as the teacher does, from how much more similar the cells inside are than those around
-            self.cells = nn.Linear(4, 1)
+            self.cells = nn.Linear(4, 1, bias=False)
             with torch.no_grad():
                 self.cells.weight.copy_(torch.tensor([[0.0, 0.0, 5.0, 1.0]]))
         self.own_map = nn.Linear(4, 1, bias=False) if own_map and not regions_only else None
@@ -186,8 +189,8 @@ class Grounder(nn.Module):
         """The CNN's map (B, width, H, W) and the proposals of B images to tokens."""
         height, width = visual.shape[-2:]
         cells = visual.flatten(2).transpose(1, 2)  # (B, H * W, width)
-        inside, around = inside_and_ring(proposals.boxes, (height, width))
-        content, context = inside @ cells, around @ cells  # (B, K, width)
+        weights = inside_and_ring(proposals.boxes, (height, width))
+        content, context = (weights @ cells).chunk(2, 1)  # (B, K, width)
         shape = torch.cat([geometry(proposals.boxes), proposals.objectness.unsqueeze(-1)], dim=-1)
         regions = self.region(torch.cat([content, content - context], -1)) + self.geometry(shape)
         grid = regions[:, :0]  # where nothing looks at it
@@ -201,7 +204,7 @@ class Grounder(nn.Module):
                 tokens = block(tokens, mask)
             regions, grid = tokens.split([regions.shape[1], grid.shape[1]], 1)
         pairs = None if self.fusion is None else self.fusion.pairs(proposals.boxes)
-        return Images(visual, proposals, regions, grid, pairs)
+        return Images(visual, proposals, weights, regions, grid, pairs)
 
     def image_score(self, images: Images, texts: Texts, similarity: Tensor | None = None) -> ImageScore:
         """S(I, q), without the matcher's CAM: the proposals' scores pooled, and a smooth maximum of the
@@ -256,9 +259,8 @@ class Grounder(nn.Module):
         scores = self.region_scale.exp() * match
         scores = scores + self.objectness_weight * proposals.objectness
         if self.cells is not None and similarity is not None:
-            height, width = images.map.shape[-2:]
             shares = self.matcher.cell_shares(similarity)
-            numbers = cell_features(similarity, shares, proposals.boxes, (height, width))
+            numbers = cell_features(similarity, shares, proposals.boxes, images.weights)
             scores = scores + self.cells(numbers).squeeze(-1)
         cam_regions = cam_tokens = None
         if self.cam_encoder is not None:

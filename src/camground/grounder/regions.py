@@ -66,15 +66,20 @@ def enlarge(boxes: Tensor, factor: float) -> Tensor:
     return torch.cat([centre - half, centre + half], -1).clamp(0, 1)
 
 
-def inside_and_ring(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Pooling weights (B, K, H * W) of each box's inside and of the ring around it; size (H, W).
+def inside_and_ring(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pooling weights (B, 2 K, H * W) of each box's inside, and then of the ring around each; size (H, W).
 
     Each sums to 1 over the cells; the ring of a box as large as the image is empty and sums to 0.
     """
     inside = cell_overlap(boxes, *size)
     around = (cell_overlap(enlarge(boxes, RING), *size) - inside).clamp(min=0)
-    sums = (part.sum(-1, keepdim=True).clamp(min=1e-6) for part in (inside, around))
-    return inside / next(sums), around / next(sums)
+    weights = torch.cat([inside, around], 1)
+    return weights / weights.sum(-1, keepdim=True).clamp(min=1e-6)
+
+
+def covered(boxes: Tensor, cells: int) -> Tensor:
+    """How many of the cells each box covers, (B, K): the mean inside times this is the sum inside."""
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1) * cells
 
 
 def geometry(boxes: Tensor) -> Tensor:
@@ -119,31 +124,30 @@ def pair_geometry(boxes: Tensor) -> Tensor:
     return torch.cat(parts, -1)
 
 
-def map_features(cam: Tensor, boxes: Tensor) -> Tensor:
+def map_features(cam: Tensor, boxes: Tensor, weights: Tensor | None = None) -> Tensor:
     """What a map says of each box: (B, K, 4) float.
 
-    cam (B, H, W) at least 0; boxes (B, K, 4). The features are the mean inside, the mean in the ring,
-    their difference, and the share of the map's mass inside, of the map scaled to maximum 1.
+    cam (B, H, W) at least 0; boxes (B, K, 4); weights: their `inside_and_ring`, of a caller that has it. The
+    features are the mean inside, the mean in the ring, their difference, and the share of the map's mass
+    inside, of the map scaled to maximum 1.
     """
     peak = cam.flatten(1).amax(-1).clamp(min=1e-6)
     flat = (cam / peak[:, None, None]).flatten(1).unsqueeze(-1)  # (B, H * W, 1)
     height, width = cam.shape[-2:]
-    inside, around = inside_and_ring(boxes, (height, width))
-    mean_inside = (inside @ flat).squeeze(-1)
-    mean_around = (around @ flat).squeeze(-1)
-    mass = (cell_overlap(boxes, height, width) @ flat).squeeze(-1)
-    share = mass / flat.sum(1).clamp(min=1e-6)
-    return torch.stack([mean_inside, mean_around, mean_inside - mean_around, share], -1)
+    if weights is None:
+        weights = inside_and_ring(boxes, (height, width))
+    inside, around = (weights @ flat).squeeze(-1).chunk(2, 1)
+    share = inside * covered(boxes, height * width) / flat.sum(1).clamp(min=1e-6)
+    return torch.stack([inside, around, inside - around, share], -1)
 
 
-def cell_features(similarity: Tensor, shares: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def cell_features(similarity: Tensor, shares: Tensor, boxes: Tensor, weights: Tensor) -> Tensor:
     """What the cells' similarity with a text says of each box: (P, K, 4).
 
-    similarity and shares (P, H * W), the latter sums to 1; boxes (P, K, 4); size (H, W). The features are the
-    mean similarity inside, that in the ring, their difference, and the sum of the shares inside.
+    similarity and shares (P, H * W), the latter sums to 1; boxes (P, K, 4) and their `inside_and_ring`. The
+    features are the mean similarity inside, that in the ring, their difference, and the sum of the shares
+    inside.
     """
-    inside, around = (
-        (weights @ similarity.unsqueeze(-1)).squeeze(-1) for weights in inside_and_ring(boxes, size)
-    )
-    share = (cell_overlap(boxes, *size) @ shares.unsqueeze(-1)).squeeze(-1)
-    return torch.stack([inside, around, inside - around, share], -1)
+    inside, around = (weights @ torch.stack([similarity, shares], -1)).chunk(2, 1)
+    share = inside[..., 1] * covered(boxes, similarity.shape[-1])
+    return torch.stack([inside[..., 0], around[..., 0], inside[..., 0] - around[..., 0], share], -1)

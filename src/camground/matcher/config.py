@@ -33,7 +33,7 @@ Pixels = Annotated[int, Field(ge=1)]
 class MatcherOptimiserConfig(OptimiserConfig):
     """How the matcher is trained."""
 
-    epochs: Annotated[int, Field(ge=1)] = 30
+    epochs: Annotated[int, Field(ge=1)] = 40
     """Passes over the training images, at most."""
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Images in a batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,7 @@ def baselines(
 
     options = command.read_config(config, BaselinesInput)
 
+    @lru_cache(2)
     def truth_of(seed: int) -> GroundTruth:
         tables = images, expressions, targets, proposals, cams_file(gradcam, seed)
         return load(options.evaluate, *tables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -32,6 +33,13 @@ class DistillationConfig(Section):
     """Of the proposal's objectness."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Of the teacher's softmax."""
+
+    def seed_of_maps(self, seed: int, seeds: Sequence[int]) -> int:
+        """Whose maps teach the training of `seed` in a study of `seeds`; a further seed's are the first's."""
+        if self.maps == "own":
+            return seed
+        following = seeds.index(seed) + 1 if seed in seeds else 0
+        return seeds[following % len(seeds)]
 
 
 class AttentionMiningConfig(Section):

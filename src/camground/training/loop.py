@@ -93,7 +93,7 @@ def fit(
     device = use_threads(None)
     model.to(device)
     groups = _groups(model, config.learning_rate, slow or {})
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min(1.0, (step + 1) / max(1, steps_per_epoch))
     )
