@@ -131,6 +131,12 @@ def train_config(wildcards):
     )
 
 
+def teacher_cams(wildcards):
+    """The maps that the variant's teacher is made of."""
+    distillation = STUDY.variant(wildcards.variant).losses.distillation
+    return expand(CAMS, seed=distillation.seed_of_maps(int(wildcards.seed), SEEDS))
+
+
 def pictures_seen(wildcards):
     """The pictures, where the variant's training looks at them: a tuned backbone, or erased pixels."""
     variant = STUDY.variant(wildcards.variant)

@@ -73,7 +73,7 @@ rule baselines:
             *("dataset", "seeds", "evaluate", "predict.voting"),
             *("gradcam.box_threshold", "losses.distillation"),
         ),
-        gradcam=study("gradcam"),
+        gradcam=lambda wildcards, input: Path(input.cams[0]).parents[1],
         root=lambda wildcards, output: Path(output.metrics[0]).parents[2],
     message:
         "Baselines"

@@ -8,12 +8,6 @@ val, which `evaluate` measures. An interrupted training goes on from its resume 
 """
 
 
-def teacher_cams(wildcards):
-    """The maps that the variant's teacher is made of."""
-    distillation = STUDY.variant(wildcards.variant).losses.distillation
-    return expand(CAMS, seed=distillation.seed_of_maps(int(wildcards.seed), SEEDS))
-
-
 rule train:
     input:
         **FEATURES,

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+from camground.matcher.cam import open_cam
+from camground.matcher.config import GradcamConfig
+from camground.matcher.pretrained import PretrainedCam
 from tiny_models import DEVIATION, MEAN, WORDS, clip_tokenizer, randomised, tokenizer, write_json
 
 SIDE, PATCH = 32, 8
@@ -85,3 +88,24 @@ def make(kind: str, folder: Path) -> Path:
 
 
 KINDS = ("blip", "clip", "siglip")
+
+
+def section(source: str, checkpoints: dict[str, str], **changes) -> dict:
+    """The section `gradcam`: `changes` of the source's own keys, but for image_size."""
+    size = {"image_size": changes.pop("image_size", None)}
+    own = {"layer": 1, **changes} if source == "blip" else changes
+    return {"source": source, "model": checkpoints[source], **size, source: own}
+
+
+def opened(source: str, checkpoints: dict[str, str], **changes) -> PretrainedCam:
+    """The CAM source of that checkpoint, with `changes` as of `section`."""
+    cam = open_cam(
+        GradcamConfig.parse(section(source, checkpoints, **changes), "gradcam"), torch.device("cpu")
+    )
+    assert isinstance(cam, PretrainedCam)
+    return cam
+
+
+def photographs_for(cam, count: int = 2) -> torch.Tensor:
+    """Random photographs (count, 3, H, W) as the source reads them."""
+    return torch.randn(count, 3, *cam.size, generator=torch.Generator().manual_seed(3))
