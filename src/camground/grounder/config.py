@@ -79,7 +79,7 @@ class VotingConfig(Section):
 
     iou: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Overlap with the chosen box from which a candidate votes; 1: the chosen box alone."""
-    decay: Share = 0.7
+    decay: Share = 0.2
     """Weight of a vote beside that of the next higher score among the voters; 1: all alike."""
     map_weight: Annotated[float, Field(gt=0)] = 0.1
     """Of a vote of a map's box, which chooses well and ends badly, where a proposal's is 1."""
