@@ -124,7 +124,6 @@ def source_tables():
 def train_config(wildcards):
     """The sections of the variant's config that training reads."""
     return STUDY.part(
-        "gradcam.box_threshold",
         **STUDY.variant(wildcards.variant).to_dict(),
         variant=wildcards.variant,
         seed=int(wildcards.seed),

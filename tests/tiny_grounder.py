@@ -31,7 +31,6 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "no_relations": {"fusion": {"relations": 0}, "relations": 0},
     "regions_only": {"regions_only": True},
     "no_gate": {"own_gate": False},
-    "map_boxes": {"map_boxes": [0.4, 0.6]},
 }
 
 
@@ -104,7 +103,13 @@ def tiny_inputs(seed: int = 1, count: int = COUNT) -> Inputs:
     return Inputs(features, proposals, tokens * mask[..., None], mask, cam)
 
 
-def forward(model: Grounder, inputs: Inputs, show_cam: bool = True, order: str = "first") -> GroundingOutput:
+def forward(
+    model: Grounder,
+    inputs: Inputs,
+    show_cam: bool = True,
+    order: str = "first",
+    map_boxes: Sequence[float] = (),
+) -> GroundingOutput:
     """The forward pass of each text in its own image, with the own CAM drawn."""
     output: GroundingOutput = model(
         inputs.features,
@@ -114,6 +119,7 @@ def forward(model: Grounder, inputs: Inputs, show_cam: bool = True, order: str =
         torch.arange(len(inputs.features)),
         inputs.cam if show_cam else None,
         order=order,
+        map_boxes=map_boxes,
     )
     return output
 
@@ -155,7 +161,7 @@ def tiny_batch(
         matcher_cam=inputs.cam,
         has_cam=torch.ones(PAIRS, dtype=torch.bool),
         teacher_cam=inputs.cam,
-        cam_box=torch.tensor([[0.1, 0.1, 0.5, 0.6]] * PAIRS).double(),
+        cam_boxes=torch.tensor([[[0.1, 0.1, 0.5, 0.6], [0.2, 0.2, 0.4, 0.5]]] * PAIRS).double(),
         taught=torch.ones(PAIRS, dtype=torch.bool),
         swaps=swaps,
     )

@@ -129,7 +129,6 @@ def run_train(
         "grounder": tiny_config(**(grounder or {})).to_dict(),
         "losses": losses or {},
         "train": {**own, "optimiser": optimiser},
-        "gradcam": {},
     }
     inputs = {name: paths[name] for name in (*TABLES, "features", "matcher")}
     inputs["teacher_cams"] = paths.get("teacher_cams", paths["cams"])

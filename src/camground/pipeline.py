@@ -84,9 +84,11 @@ class GroundingPipeline:
             torch.from_numpy(objectness.astype(np.float32)).unsqueeze(0),
             torch.ones(1, len(boxes), dtype=torch.bool),
         ).to(self.device)
-        output = model(features, proposals, tokens, mask, owner, matcher_cam, has_cam)
-        voting = self.settings.predict.voting
-        chosen = read_out(voting, output.candidates, output.scores, output.proposal_count)
+        predict = self.settings.predict
+        output = model(
+            *(features, proposals, tokens, mask, owner, matcher_cam, has_cam), map_boxes=predict.map_boxes
+        )
+        chosen = read_out(predict.voting, output.candidates, output.scores, output.proposal_count)
         in_pixels = (chosen.cpu().numpy() * np.tile(size, 2)).tolist()
         names = ("xmin", "ymin", "xmax", "ymax")
         return [

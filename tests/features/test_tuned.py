@@ -214,7 +214,7 @@ def mined(paths: dict[str, Path], features: TunedFeatures, **mining: Any) -> tor
     store = store_of(paths, features)
     proposals = ProposalTable(paths["images"], paths["proposals"])
     pairs = Pairs(paths["images"], paths["expressions"], "train", ["phrase"])
-    data = GroundingData(pairs, store, proposals, paths["cams"], 0.4)
+    data = GroundingData(pairs, store, proposals, paths["cams"], [0.4])
     torch.manual_seed(0)
     model = Grounder(load_matcher(paths["matcher"]), tiny_config())
     section = {"weight": 1.0, "size_weight": 0.0, **mining}

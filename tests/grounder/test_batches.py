@@ -45,7 +45,7 @@ def test_a_batch_is_loaded_with_its_swaps(tmp_path: Path) -> None:
     tables.write("proposals", [], tmp_path / "proposals.parquet")
     proposals = ProposalTable(images, tmp_path / "proposals.parquet")
     store: Any = Store()
-    data = GroundingData(pairs, store, proposals, tmp_path / "cams.parquet", 0.5)
+    data = GroundingData(pairs, store, proposals, tmp_path / "cams.parquet")
     for indices in pairs.epoch(3, 3, np.random.default_rng(2)):
         batch = data.load(indices, CPU)
         assert batch.image_rows.tolist() == batch.features.flatten().tolist()
@@ -88,7 +88,8 @@ def test_the_cams_of_the_teacher_and_of_the_encoder_are_of_their_own_files(tmp_p
     assert set(named.values()) <= set(names)
     store: Any = Store()
     for shown, taught in ((one, two), (two, one), (one, one), (one, None)):
-        batch = GroundingData(pairs, store, proposals, shown, 0.5, teacher_cams=taught).load(indices, CPU)
+        data = GroundingData(pairs, store, proposals, shown, [0.5, 0.7], teacher_cams=taught)
+        batch = data.load(indices, CPU)
         taught = taught or shown
         has_cam, is_taught = ([name == named[path] for name in names] for path in (shown, taught))
         assert batch.has_cam.tolist() == has_cam
@@ -96,9 +97,9 @@ def test_the_cams_of_the_teacher_and_of_the_encoder_are_of_their_own_files(tmp_p
         assert torch.equal(batch.matcher_cam[has_cam.index(True)], maps[shown])
         assert torch.equal(batch.teacher_cam[is_taught.index(True)], maps[taught])
         assert batch.matcher_cam.sum() == batch.teacher_cam.sum() == 4
-        assert batch.cam_box.any(-1).tolist() == is_taught
-        middle = batch.cam_box[is_taught.index(True), 1::2].mean().item()
-        assert middle == pytest.approx(0.25 if taught == one else 0.75, abs=0.05)
+        assert batch.cam_boxes.any(-1).tolist() == [[each] * 2 for each in is_taught]
+        middles = batch.cam_boxes[is_taught.index(True), :, 1::2].mean(1).tolist()
+        assert middles == pytest.approx([0.25 if taught == one else 0.75] * 2, abs=0.05)
 
 
 def test_proposals_are_shares_of_the_image_and_padding_is_invalid(tmp_path: Path) -> None:
@@ -121,19 +122,24 @@ def test_proposals_are_shares_of_the_image_and_padding_is_invalid(tmp_path: Path
 def test_cam_boxes_surround_the_thresholded_map(tmp_path: Path) -> None:
     """Of "b" the table has no CAM, and that of "c" says nothing."""
     cam = np.zeros((8, 8))
-    cam[2:5, 1:7] = 255
+    cam[2:5, 1:7] = 100
+    cam[2:4, 1:3] = 255
     rows = [cam_row("a", cam), cam_row("c", np.zeros((8, 8)))]
     tables.write("cams", rows, tmp_path / "cams.parquet")
-    table = CamTable(tmp_path / "cams.parquet", ["a", "b", "c"], 0.5)
+    table = CamTable(tmp_path / "cams.parquet", ["a", "b", "c"], [0.2, 0.7])
     maps = table.take(np.array([1, 0, 2]))
-    assert maps.flatten(1).sum(1).tolist() == [0, 18, 0]
+    assert maps.flatten(1).sum(1).tolist() == pytest.approx([0, 4 + 14 * 100 / 255, 0])
     assert table.has_cam.tolist() == [True, False, False]
-    assert table.boxes[0].tolist() == pytest.approx([1 / 8, 2 / 8, 7 / 8, 5 / 8], abs=0.04)
+    # a box for each share of the maximum, in their order
+    assert table.boxes.shape == (3, 2, 4)
+    for box, expected in zip(table.boxes[0], ([1, 2, 7, 5], [1, 2, 3, 4]), strict=True):
+        assert box.tolist() == pytest.approx([each / 8 for each in expected], abs=0.04)
     assert not table.boxes[1:].any()
+    assert CamTable(tmp_path / "cams.parquet", ["a", "b", "c"]).boxes.shape == (3, 0, 4)
 
 
 def test_cams_of_several_sizes_are_refused(tmp_path: Path) -> None:
     rows = [cam_row("a", np.ones((4, 4))), cam_row("b", np.ones((4, 5)))]
     tables.write("cams", rows, tmp_path / "cams.parquet")
     with pytest.raises(UserError, match=r"maps of several sizes .*; rerun `gradcam`"):
-        CamTable(tmp_path / "cams.parquet", ["a", "b"], 0.5)
+        CamTable(tmp_path / "cams.parquet", ["a", "b"])

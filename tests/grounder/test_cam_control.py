@@ -65,17 +65,19 @@ def load(folder: Path, control: str, absent: tuple[int, ...] = ()) -> GroundingB
     )
     store: Any = Store()
     proposals: Any = NoProposals()
-    data = GroundingData(pairs, store, proposals, folder / "cams.parquet", 0.5, control)
+    data = GroundingData(pairs, store, proposals, folder / "cams.parquet", [0.3, 0.8], control)
     batch = PairBatch(np.arange(IMAGES), np.arange(COUNT), images, np.full(COUNT, -1))
     return data.load(batch, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-def test_the_teachers_cam_and_its_box_stay_as_they_are(tmp_path: Path, control: str) -> None:
+def test_the_teachers_cam_and_its_boxes_stay_as_they_are(tmp_path: Path, control: str) -> None:
     plain, batch = load(tmp_path, "none"), load(tmp_path, control)
     assert torch.equal(plain.matcher_cam, plain.teacher_cam)
     assert torch.equal(batch.teacher_cam, plain.teacher_cam)
-    assert torch.equal(batch.cam_box, plain.cam_box)
+    assert plain.cam_boxes.shape == (COUNT, 2, 4)
+    assert plain.cam_boxes.any(-1).all()
+    assert torch.equal(batch.cam_boxes, plain.cam_boxes)
     assert torch.equal(batch.has_cam, plain.has_cam)
     assert batch.matcher_cam.shape == plain.teacher_cam.shape
     assert torch.equal(batch.matcher_cam, plain.teacher_cam) == (control == "none")

@@ -28,6 +28,12 @@ from tiny_grounder import (
 )
 
 every_model = pytest.mark.parametrize("changes", SWITCHES.values(), ids=SWITCHES)
+# and with boxes around the own CAM among the candidates
+every_way = pytest.mark.parametrize(
+    ("changes", "map_boxes"),
+    [*((changes, ()) for changes in SWITCHES.values()), ({}, (0.4, 0.6))],
+    ids=[*SWITCHES, "map_boxes"],
+)
 
 
 def numbers(output: GroundingOutput) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,25 +46,28 @@ def close(one: GroundingOutput, other: GroundingOutput) -> bool:
     return all(torch.allclose(a, b, atol=1e-9) for a, b in pairs)
 
 
-@every_model
-def test_a_batch_equals_its_pairs_alone(changes: dict[str, Any]) -> None:
+@every_way
+def test_a_batch_equals_its_pairs_alone(changes: dict[str, Any], map_boxes: tuple[float, ...]) -> None:
     model, inputs = tiny_grounder(**changes), tiny_inputs()
-    together = forward(model, inputs)
+    together = forward(model, inputs, map_boxes=map_boxes)
     for row in range(PAIRS):
-        alone = forward(model, inputs.take([row]))
+        alone = forward(model, inputs.take([row]), map_boxes=map_boxes)
         for batched, single in zip(numbers(together), numbers(alone), strict=True):
             assert torch.allclose(batched[[row]], single, atol=1e-9)
 
 
-@every_model
-def test_the_order_of_proposals_is_that_of_the_scores(changes: dict[str, Any]) -> None:
+@every_way
+def test_the_order_of_proposals_is_that_of_the_scores(
+    changes: dict[str, Any], map_boxes: tuple[float, ...]
+) -> None:
     model, inputs = tiny_grounder(**changes), tiny_inputs()
     order = torch.tensor([3, 0, 4, 1, 2])
-    before = forward(model, inputs)
+    before = forward(model, inputs, map_boxes=map_boxes)
     parts = (inputs.proposals.boxes, inputs.proposals.objectness, inputs.proposals.valid)
     inputs.proposals = Proposals(*(part[:, order] for part in parts))
-    after = forward(model, inputs)
+    after = forward(model, inputs, map_boxes=map_boxes)
     assert torch.allclose(before.scores[:, order], after.scores[:, :COUNT], atol=1e-9)
+    assert torch.allclose(before.scores[:, COUNT:], after.scores[:, COUNT:], atol=1e-9)
     assert torch.allclose(before.image_score.logit, after.image_score.logit, atol=1e-9)
     assert torch.allclose(before.own_cam, after.own_cam, atol=1e-9)
     assert not torch.allclose(before.scores[:, :COUNT], after.scores[:, :COUNT])
@@ -84,12 +93,15 @@ def test_padding_with_invalid_proposals_changes_nothing(count: int) -> None:
     assert torch.allclose(contrastive, late, atol=1e-9)
 
 
-@every_model
-def test_an_image_without_proposals_has_finite_numbers_and_gradients(changes: dict[str, Any]) -> None:
+@every_way
+def test_an_image_without_proposals_has_finite_numbers_and_gradients(
+    changes: dict[str, Any], map_boxes: tuple[float, ...]
+) -> None:
     model, inputs = tiny_grounder(**changes), tiny_inputs()
     inputs.proposals.valid[1] = False
-    output = forward(model, inputs, order="exact")
+    output = forward(model, inputs, order="exact", map_boxes=map_boxes)
     assert torch.isinf(output.scores[1, :COUNT]).all()
+    assert torch.isfinite(output.scores[1, COUNT:]).all()
     assert torch.isfinite(output.scores[0]).all()
     assert torch.isfinite(output.image_score.logit).all()
     (output.image_score.logit.sum() + output.own_cam.sum()).backward()
@@ -112,11 +124,13 @@ def test_the_scores_depend_on_cam_words_and_own_cam() -> None:
     assert not torch.allclose(base, forward(model, inputs).scores)
 
 
-def shown(model: Grounder, cam: Tensor | None, known: Tensor | None = None) -> GroundingOutput:
+def shown(
+    model: Grounder, cam: Tensor | None, known: Tensor | None = None, map_boxes: tuple[float, ...] = ()
+) -> GroundingOutput:
     """The forward pass with this CAM in place of the inputs' own, and with the own CAM drawn."""
     inputs = tiny_inputs()
     pairs = (inputs.features, inputs.proposals, inputs.tokens, inputs.mask, torch.arange(PAIRS))
-    output: GroundingOutput = model(*pairs, cam, known, order="first")
+    output: GroundingOutput = model(*pairs, cam, known, order="first", map_boxes=map_boxes)
     return output
 
 
@@ -150,16 +164,18 @@ def test_in_training_a_share_of_the_cams_is_withheld() -> None:
     assert any(as_unseen)
 
 
-@every_model
-def test_image_score_and_own_cam_know_nothing_of_the_matchers_cam(changes: dict[str, Any]) -> None:
+@every_way
+def test_image_score_and_own_cam_know_nothing_of_the_matchers_cam(
+    changes: dict[str, Any], map_boxes: tuple[float, ...]
+) -> None:
     """S(I, q) is one function of image and text, and so is its Grad-CAM."""
     model, cam = tiny_grounder(**changes), tiny_inputs().cam
     outputs = [
-        shown(model, cam),
-        shown(model, None),
-        shown(model, cam, torch.zeros(PAIRS, dtype=torch.bool)),
-        shown(model, cam.roll(1, 0)),
-        shown(model, torch.ones_like(cam)),
+        shown(model, cam, map_boxes=map_boxes),
+        shown(model, None, map_boxes=map_boxes),
+        shown(model, cam, torch.zeros(PAIRS, dtype=torch.bool), map_boxes),
+        shown(model, cam.roll(1, 0), map_boxes=map_boxes),
+        shown(model, torch.ones_like(cam), map_boxes=map_boxes),
     ]
     for other in outputs[1:]:
         assert torch.equal(other.image_score.logit, outputs[0].image_score.logit)
@@ -179,14 +195,16 @@ def test_the_probability_of_unerased_features_is_that_of_the_image_score(changes
     assert torch.allclose(probability, output.image_score.logit.sigmoid(), atol=1e-12)
 
 
-@every_model
-def test_without_gradients_the_numbers_are_the_same(changes: dict[str, Any]) -> None:
+@every_way
+def test_without_gradients_the_numbers_are_the_same(
+    changes: dict[str, Any], map_boxes: tuple[float, ...]
+) -> None:
     model, inputs = tiny_grounder(**changes), tiny_inputs()
-    with_graph = forward(model, inputs)
+    with_graph = forward(model, inputs, map_boxes=map_boxes)
     assert with_graph.scores.requires_grad
     assert with_graph.image_score.logit.requires_grad
     with torch.no_grad():
-        without = forward(model, inputs)
+        without = forward(model, inputs, map_boxes=map_boxes)
     assert close(with_graph, without)
     assert without.own_cam.any()
     assert not any(value.requires_grad for value in numbers(without))
@@ -196,30 +214,36 @@ def test_without_gradients_the_numbers_are_the_same(changes: dict[str, Any]) -> 
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-@every_model
-def test_texts_that_share_an_image_equal_texts_with_a_copy_each(changes: dict[str, Any]) -> None:
+@every_way
+def test_texts_that_share_an_image_equal_texts_with_a_copy_each(
+    changes: dict[str, Any], map_boxes: tuple[float, ...]
+) -> None:
     model, inputs = tiny_grounder(**changes), tiny_inputs()
     owner = torch.tensor([0, 0, 1])
     copies = tiny_inputs()
     copies.features, copies.proposals = inputs.features[owner], inputs.proposals.take(owner)
     images = torch.tensor([0, 1])
     pairs = (inputs.features[images], inputs.proposals.take(images), inputs.tokens, inputs.mask, owner)
-    shared = model(*pairs, inputs.cam, order="first")
-    assert close(shared, forward(model, copies))
+    shared = model(*pairs, inputs.cam, order="first", map_boxes=map_boxes)
+    assert close(shared, forward(model, copies, map_boxes=map_boxes))
     assert torch.equal(shared.candidates.boxes[:, :COUNT], copies.proposals.boxes)
 
 
 @pytest.mark.parametrize(
-    ("changes", "cam", "scorings"),
+    ("changes", "cam", "map_boxes", "scorings"),
     [
-        ({"cam_encoder": OFF}, True, 1),
-        ({}, False, 1),
-        ({}, True, 2),
-        ({"cam_encoder": OFF, "map_boxes": [0.5]}, True, 2),
+        ({"cam_encoder": OFF}, True, (), 1),
+        ({}, False, (), 1),
+        ({}, True, (), 2),
+        ({"cam_encoder": OFF}, True, (0.5,), 2),
     ],
 )
 def test_proposals_are_scored_once_where_there_is_nothing_new_to_see(
-    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], cam: bool, scorings: int
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    cam: bool,
+    map_boxes: tuple[float, ...],
+    scorings: int,
 ) -> None:
     calls = []
     score = Grounder.score
@@ -229,7 +253,7 @@ def test_proposals_are_scored_once_where_there_is_nothing_new_to_see(
         return score(self, *arguments)
 
     monkeypatch.setattr(Grounder, "score", counted)
-    forward(tiny_grounder(**changes), tiny_inputs(), show_cam=cam)
+    forward(tiny_grounder(**changes), tiny_inputs(), show_cam=cam, map_boxes=map_boxes)
     assert len(calls) == scorings
 
 
@@ -325,11 +349,11 @@ def test_a_fresh_model_scores_as_one_without_fusion_and_transformer(show_cam: bo
     """What is added starts from zero: it changes nothing until it has learnt to."""
     inputs = tiny_inputs()
     for make, same in ((fresh_grounder, True), (tiny_grounder, False)):
-        model = make(map_boxes=[0.5])
-        whole = forward(model, inputs, show_cam)
+        model = make()
+        whole = forward(model, inputs, show_cam, map_boxes=[0.5])
         for part, without in (("blocks", torch.nn.ModuleList()), ("fusion", None)):
             setattr(model, part, without)
-            less = forward(model, inputs, show_cam)
+            less = forward(model, inputs, show_cam, map_boxes=[0.5])
             assert close(whole, less) == same, part
             assert torch.allclose(whole.scores, less.scores, atol=1e-9) == same, part
 

@@ -23,7 +23,7 @@ def test_boxes_around_fit_the_thresholded_map() -> None:
 def test_boxes_of_the_map_are_candidates_behind_the_images_proposals() -> None:
     inputs = tiny_inputs()
     plain = forward(tiny_grounder(), inputs)
-    more = forward(tiny_grounder(map_boxes=[0.4, 0.6]), inputs)
+    more = forward(tiny_grounder(), inputs, map_boxes=[0.4, 0.6])
     assert plain.scores.shape == (PAIRS, COUNT)
     assert more.scores.shape == more.candidates.valid.shape == (PAIRS, COUNT + 2)
     assert more.regions.shape[:2] == (PAIRS, COUNT + 2)
@@ -45,16 +45,18 @@ def test_the_boxes_are_of_the_own_map_alone() -> None:
     """The matcher's says nothing of them: without the CAM encoder a model lacks the encoder and no more."""
     inputs = tiny_inputs()
     for changes in ({}, {"cam_encoder": OFF}):
-        model = tiny_grounder(map_boxes=[0.5], **changes)
-        shown, withheld = (forward(model, inputs, show) for show in (True, False))
+        model = tiny_grounder(**changes)
+        shown, withheld = (forward(model, inputs, show, map_boxes=[0.5]) for show in (True, False))
         assert torch.equal(shown.candidates.boxes, withheld.candidates.boxes)
         own = boxes_around(shown.own_cam, [0.5])
+        assert own.any()
         assert torch.equal(shown.candidates.boxes[:, COUNT:], own)
 
 
-def test_scores_of_the_boxes_of_the_map_train_the_grounder() -> None:
-    model = tiny_grounder(map_boxes=[0.5])
-    output = forward(model, tiny_inputs())
-    output.scores.masked_fill(~output.candidates.valid, 0)[:, -1].sum().backward()
-    assert model.region.weight.grad is not None
-    assert model.region.weight.grad.any()
+def test_the_own_map_is_drawn_where_its_boxes_are_asked_for() -> None:
+    """Also where nothing else reads it: a model of regions alone, of which mining asks no map."""
+    model, inputs = tiny_grounder(regions_only=True), tiny_inputs()
+    assert forward(model, inputs, order="none").own_cam is None
+    output = forward(model, inputs, order="none", map_boxes=[0.5])
+    assert output.scores.shape == (PAIRS, COUNT + 1)
+    assert torch.equal(output.candidates.boxes[:, COUNT:], boxes_around(output.own_cam, [0.5]))

@@ -75,10 +75,35 @@ def test_padding_has_no_vote() -> None:
 
 def test_boxes_of_the_map_vote_by_their_weight() -> None:
     proposals, scores = candidates()
-    # the second box is of the map: 1 against 0.5 * 0.25
+    # the second box is of the map, and the first of its kind: 1 against 0.25
     box = read_out(config(map_weight=0.25), proposals, scores, 1)
-    share = 0.125 / 1.125
-    assert box[0].tolist() == pytest.approx([0, 0, 0.4, (1 - share) * 0.4 + share * 0.6])
+    assert box[0].tolist() == pytest.approx([0, 0, 0.4, 0.8 * 0.4 + 0.2 * 0.6])
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_boxes_of_the_map_that_score_highest_leave_the_proposals_their_say(count: int) -> None:
+    """Ranks are counted among proposals and among boxes of maps apart, however many there are."""
+    best, other, elsewhere, of_map = (
+        *([0.0, 0, 0.4, 0.4], [0.0, 0, 0.4, 0.5], [0.6, 0.6, 1, 1]),
+        [0.0, 0, 0.4, 0.6],
+    )
+    boxes = torch.tensor([[other, best, elsewhere, *[of_map] * count]])
+    valid = torch.ones(boxes.shape[:2], dtype=torch.bool)
+    # the proposal elsewhere scores higher than those near, and has no vote
+    scores = torch.tensor([[1.0, 2, 3, *range(4, 4 + count)]])
+    box = read_out(
+        config(iou=0.6, map_weight=0.25), Proposals(boxes, torch.ones_like(scores), valid), scores, 3
+    )
+    of_maps = 0.25 * sum(0.5**rank for rank in range(count))
+    bottom = (1 * 0.4 + 0.5 * 0.5 + of_maps * 0.6) / (1 + 0.5 + of_maps)
+    assert box[0].tolist() == pytest.approx([0, 0, 0.4, bottom])
+
+
+def test_proposals_that_score_highest_leave_the_box_of_the_map_its_say() -> None:
+    boxes = torch.tensor([[[0.0, 0, 0.4, 0.4], [0.0, 0, 0.4, 0.4], [0.0, 0, 0.4, 0.6]]])
+    proposals = Proposals(boxes, torch.ones(1, 3), torch.ones(1, 3, dtype=torch.bool))
+    box = read_out(config(map_weight=0.25), proposals, torch.tensor([[3.0, 2, 1]]), 2)
+    assert box[0].tolist() == pytest.approx([0, 0, 0.4, (1.5 * 0.4 + 0.25 * 0.6) / 1.75])
 
 
 @pytest.mark.parametrize("key", ["map_weight", "decay"])

@@ -105,12 +105,13 @@ def test_the_stage_writes_the_table_that_the_grounder_reads(source, checkpoints,
     with opened(source, checkpoints, **size) as cam:
         photographs = torch.stack([cam.read(study / f"{name}.png") for name in ("one", "two")])
         expected = cam(photographs, OWNER, TEXTS)
-    read = CamTable(study / "cams.parquet", ["e2", "nobody", "e0"], box_threshold=0.4)
+    read = CamTable(study / "cams.parquet", ["e2", "nobody", "e0"], [0.4, 0.6])
     maps = read.take(np.arange(3))
     # a random model's map may be all zero, which counts as none
     assert read.has_cam.tolist() == [expected[2].any(), False, expected[0].any()]
     assert np.allclose(maps[[0, 2]].numpy(), expected[[2, 0]], atol=0.5 / 255 + 1e-4)
-    assert ((read.boxes[:, 2:] > read.boxes[:, :2]).all(1) == read.has_cam).all()
+    drawn = (read.boxes[..., 2:] > read.boxes[..., :2]).all(-1)
+    assert drawn.tolist() == [[known] * 2 for known in read.has_cam]
 
 
 def test_a_failing_stage_leaves_no_table(checkpoints, study):
@@ -158,11 +159,11 @@ def test_a_new_photograph_gets_its_map_from_that_model(checkpoints, study, tmp_p
     features = FeaturesConfig(backbone=BackboneConfig(image_size=64, grid=4))
     matcher_config = MatcherConfig(width=16)
     matcher = Matcher(matcher_config, Backbone(features.backbone).channels, 384)  # MiniLM's width
-    config = GrounderConfig.parse({"map_boxes": [0.4, 0.6], "transformer": {"grid": 2}})
+    config = GrounderConfig.parse({"transformer": {"grid": 2}})
     grounder = Grounder(matcher, config)
     sections = {"features": features, "matcher": matcher_config, "grounder": config}
     sections |= {"losses": LossesConfig(), "train": TrainConfig()}
-    resolved = {name: each.to_dict() for name, each in sections.items()} | {"box_threshold": 0.4}
+    resolved = {name: each.to_dict() for name, each in sections.items()}
     for name, model in (("grounder", grounder), ("matcher", matcher)):
         save_checkpoint(tmp_path / name, model.state_dict(), resolved)
     size = {"image_size": [32, 48]}

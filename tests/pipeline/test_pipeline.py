@@ -35,11 +35,15 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return make_photograph_study(tmp_path_factory.mktemp("study"))
 
 
-def make_model(paths: dict[str, Path], folder: Path, **options: Any) -> Path:
-    """The model folder of a small training with `options`."""
+def make_model(
+    paths: dict[str, Path], folder: Path, predict: dict[str, Any] | None = None, **options: Any
+) -> Path:
+    """The model folder of a small training with `options`; `predict`: the section of that name."""
     checkpoint = run_train(paths, folder / "train", per_image=1, **options)
     settings = GroundingSettings(
-        proposals=ProposalsConfig(), gradcam=GradcamConfig(method="gradcam"), predict=PredictConfig()
+        proposals=ProposalsConfig(),
+        gradcam=GradcamConfig(method="gradcam"),
+        predict=PredictConfig.parse(predict or {}),
     )
     return save_model(checkpoint, paths["matcher"], settings, folder / "model")
 
@@ -68,24 +72,26 @@ def box_of(answer: dict[str, Any]) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("predict", "options"),
     [
-        {},
-        {"grounder": {"map_boxes": [0.5]}},
-        {"tuned": {"backbone": 2, "language": 1, "rate": 1.0}, "learning_rate": 0.01},
+        ({}, {}),
+        # the box of the map has all the say, or there is none
+        ({"map_boxes": [0.5], "voting": {"iou": 0.05, "map_weight": 1e4}}, {}),
+        ({"map_boxes": []}, {}),
+        ({}, {"tuned": {"backbone": 2, "language": 1, "rate": 1.0}, "learning_rate": 0.01}),
     ],
-    ids=["plain", "map_boxes", "tuned"],
+    ids=["plain", "map_box", "no_map_boxes", "tuned"],
 )
 def test_a_photograph_and_a_text_give_the_row_that_predict_writes(
-    paths: dict[str, Path], tmp_path: Path, options: dict[str, Any]
+    paths: dict[str, Path], tmp_path: Path, predict: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    model = make_model(paths, tmp_path, **options)
-    output, _ = run_predict(paths, tmp_path / "train", tmp_path, splits=["val"])
+    model = make_model(paths, tmp_path, predict, **options)
+    output, _ = run_predict(paths, tmp_path / "train", tmp_path, splits=["val"], **predict)
     predictions = tables.read("predictions", output).set_index("expression_id")
     pipeline = open_model(paths, model)
     for name in ("val0", "val1"):
         # with the CAM of the table, so that all else must agree
-        cam = CamTable(paths["cams"], [name], 0.5).take(np.array([0]))
+        cam = CamTable(paths["cams"], [name]).take(np.array([0]))
         pipeline._matcher_cam = lambda *_, cam=cam: cam  # type: ignore[method-assign]
         text = text_of(paths, name)
         (answer,) = pipeline(paths["images"].parent / f"{name}.png", [text])

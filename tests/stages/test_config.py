@@ -126,7 +126,7 @@ def test_every_key_is_described_and_every_default_valid(path: str, section: type
         ),
         # the name of a key that belongs elsewhere
         ("grounder: {nms_iou: 1}", "grounder.nms_iou: unknown key; did you mean `proposals.nms_iou`?"),
-        ("predict: {zzzzzz: 1}", "predict.zzzzzz: unknown key; known here: batch_size, voting"),
+        ("predict: {zzzzzz: 1}", "predict.zzzzzz: unknown key; known here: batch_size, map_boxes, voting"),
         ("proposals: {count: 0}", "proposals.count: must be at least 1, not 0"),
         ("proposals: {count: many}", "proposals.count: must be a whole number, not 'many'"),
         ("proposals: {method: detctor}", "proposals.method: 'detctor' is not one of selective_search"),
@@ -195,10 +195,10 @@ def test_a_mistake_is_named(difference: str, message: str) -> None:
 def test_all_mistakes_are_told_at_once() -> None:
     text = refusal(
         "{trian: {}, proposals: {count: 0}, losses: {contrastive: -1},"
-        " variants: {new: {grounder: {map_boxs: []}}}}"
+        " variants: {new: {grounder: {own_gat: false}}}}"
     )
     assert text.startswith("the config has 4 errors:")
-    for key in ("trian", "proposals.count", "losses.contrastive", "variants.new.grounder.map_boxs"):
+    for key in ("trian", "proposals.count", "losses.contrastive", "variants.new.grounder.own_gat"):
         assert f"\n  {key}: " in text
 
 

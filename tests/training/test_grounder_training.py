@@ -9,18 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from camground.data.pairs import Pairs
 from camground.features.store import FeatureStore
 from camground.grounder.batches import GroundingData, ProposalTable
 from camground.grounder.grounder import Grounder
 from camground.grounder.loading import load_grounder
+from camground.grounder.map_boxes import boxes_around
+from camground.grounder.regions import Proposals
 from camground.matcher.matcher import load_matcher
 from camground.stages.config import StudyConfig
 from camground.study import tables
 from camground.study.checkpoints import load_checkpoint
 from camground.study.errors import UserError
-from camground.training import loop
+from camground.training import loop, objective
+from camground.training.config import DistillationConfig
 from camground.training.grounder import image_eraser
 from camground.training.loop import VAL_PER_IMAGE, Validation
 from camground.training.objective import Objective
@@ -42,9 +46,9 @@ def test_every_variant_of_the_study_trains_and_grounds(name: str) -> None:
     variant = STUDY.variant(name)
     torch.manual_seed(0)
     model = Grounder(tiny_matcher(), variant.grounder).double().train()
-    objective = Objective(model, variant.losses).double()
+    losses = Objective(model, variant.losses).double()
     batch = tiny_batch(swapped=(0, 1, 2), false=(True, True, False))
-    values = objective(batch, 1, 1.0)
+    values = losses(batch, 1, 1.0)
     values["loss"].backward()
     assert torch.isfinite(values["loss"])
     stem = model.matcher.trunk.stem.weight
@@ -139,7 +143,7 @@ def test_the_boxes_that_each_epoch_chooses_on_val_are_recorded(
     best = json.loads((folder / "summary.json").read_text())["best_epoch"]
     model, pairs = load_grounder(folder).model, Pairs(few["images"], few["expressions"], "val", ["phrase"])
     table, store = ProposalTable(few["images"], few["proposals"]), FeatureStore(few["features"])
-    data = GroundingData(pairs, store, table, few["cams"], 0.5)
+    data = GroundingData(pairs, store, table, few["cams"])
     (indices,) = pairs.in_order(64)
     with torch.no_grad():
         output = model(*data.load(indices, CPU).inputs)
@@ -169,11 +173,31 @@ def test_a_training_that_ends_by_patience_does_not_depend_on_its_limit(
 
 def test_a_training_in_bfloat16_has_finite_losses(paths: dict[str, Path], tmp_path: Path) -> None:
     losses = {"reconstruction": 1.0, "attention_mining": {"every": 1, "keep_weight": 1.0}}
-    grounder = {"map_boxes": [0.5]}
-    run_train(paths, tmp_path / "out", grounder=grounder, losses=losses, precision="bfloat16", epochs=3)
+    run_train(paths, tmp_path / "out", losses=losses, precision="bfloat16", epochs=3)
     history = tables.read("history", tmp_path / "out" / "history.parquet")
     assert {"train/keep", "train/reconstruction", "train/erased_score"} <= set(history["name"])
     assert np.isfinite(history["value"]).all()
+
+
+def test_the_teacher_has_boxes_at_the_thresholds_of_the_config(
+    paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    teacher = objective.teacher
+
+    def spy(config: DistillationConfig, cam: Tensor, cam_boxes: Tensor, candidates: Proposals) -> Tensor:
+        seen.append((cam, cam_boxes, candidates))
+        return teacher(config, cam, cam_boxes, candidates)
+
+    monkeypatch.setattr(objective, "teacher", spy)
+    run_train(paths, tmp_path / "out", losses={"distillation": {"thresholds": [0.7, 0.25]}}, epochs=1)
+    count = ProposalTable(paths["images"], paths["proposals"]).boxes.shape[1]
+    assert seen
+    for cam, cam_boxes, candidates in seen:
+        assert torch.equal(cam_boxes, boxes_around(cam, [0.7, 0.25]))
+        assert not torch.equal(cam_boxes[:, 0], cam_boxes[:, 1])
+        # boxes around the model's own map are for prediction alone
+        assert candidates.boxes.shape[1] == count
 
 
 def test_a_split_of_one_image_is_refused(paths: dict[str, Path], tmp_path: Path) -> None:
@@ -222,10 +246,8 @@ def test_pixels_of_each_texts_own_photograph_are_erased(photographs: dict[str, P
     batch = replace(tiny_batch(owner=(0, 1, 1)), image_rows=np.array([7, 5]))
     losses = STUDY.losses.to_dict()
     losses["attention_mining"] |= {"erase": "image", "every": 1}
-    objective = Objective(
-        Grounder(tiny_matcher(), STUDY.grounder).double(), type(STUDY.losses).parse(losses), spy
-    )
-    objective(batch, 1, 1.0)
+    grounder = Grounder(tiny_matcher(), STUDY.grounder).double()
+    Objective(grounder, type(STUDY.losses).parse(losses), spy)(batch, 1, 1.0)
     assert rows == [[7, 5, 5]]
 
 

@@ -108,20 +108,16 @@ def test_a_shared_image_equals_its_copies_in_the_terms_of_own_pairs(name: str) -
 
 
 def test_the_distillation_is_the_mean_of_the_scores_with_the_cam_and_without() -> None:
-    model = tiny_grounder(map_boxes=[0.5])
+    model = tiny_grounder()
     batch = tiny_batch(owner=(0, 0, 1))
     output = model(*batch.inputs, "first")
     config = LossesConfig().distillation
-    parts = []
-    for scores, candidates in (
-        (output.scores, output.candidates),
-        (output.image_score.proposal_scores, output.images.proposals),
-    ):
-        target = teacher(config, batch.teacher_cam, batch.cam_box, output.candidates)
-        target = target[:, : scores.shape[1]]
-        target = target / target.sum(-1, keepdim=True)
-        parts.append(distillation(scores, target, candidates.valid, batch.taught))
-    assert output.scores.shape[1] > output.image_score.proposal_scores.shape[1]
+    proposals = batch.proposals.take(batch.owner)  # no boxes around the own map
+    target = teacher(config, batch.teacher_cam, batch.cam_boxes, proposals)
+    parts = [
+        distillation(scores, target, proposals.valid, batch.taught)
+        for scores in (output.scores, output.image_score.proposal_scores)
+    ]
     assert not torch.isclose(*parts)
     assert torch.allclose(terms(model, batch)["distillation"], sum(parts) / 2, atol=1e-6)
 
@@ -134,9 +130,13 @@ def test_the_teacher_and_the_encoder_have_cams_of_their_own() -> None:
     assert terms(model, replace(batch, taught=none))["distillation"] == 0
     assert terms(model, replace(batch, has_cam=none))["distillation"] > 0
     own = model(*batch.inputs).scores
-    taught = replace(batch, teacher_cam=other)
-    assert torch.equal(model(*taught.inputs).scores, own)
-    assert terms(model, taught)["distillation"] != value
+    # the boxes around the teacher's map, and the map itself where the ranking has a weight
+    moved, turned = replace(batch, cam_boxes=1 - batch.cam_boxes.flip(-1)), replace(batch, teacher_cam=other)
+    for taught in (moved, turned):
+        assert torch.equal(model(*taught.inputs).scores, own)
+    assert terms(model, moved)["distillation"] != value
+    ranked = {"distillation": {"ranking": 1.0}}
+    assert terms(model, turned, **ranked)["distillation"] != terms(model, batch, **ranked)["distillation"]
     shown = replace(batch, matcher_cam=other)
     assert not torch.allclose(model(*shown.inputs).scores, own)
 

@@ -148,7 +148,7 @@ def teacher(context: Context) -> Choice:
     from camground.evaluation.candidates import teacher_scores
 
     truth = context.truth
-    scores = teacher_scores(truth, context.box_threshold, context.distillation)
+    scores = teacher_scores(truth, context.distillation)
     return _where_mapped(truth, _highest(context, scores))
 
 

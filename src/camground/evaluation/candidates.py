@@ -36,7 +36,7 @@ def vote(
     return boxes
 
 
-def teacher_scores(truth: GroundTruth, box_threshold: float, config: DistillationConfig) -> np.ndarray:
+def teacher_scores(truth: GroundTruth, config: DistillationConfig) -> np.ndarray:
     """What the distillation imitates: the teacher's share (T,) float64 of each proposal of an expression, 0
     where there is no map."""
     proposals, maps = _proposals(truth), truth.matcher_maps
@@ -44,7 +44,7 @@ def teacher_scores(truth: GroundTruth, box_threshold: float, config: Distillatio
     cells = np.maximum(maps.sizes.prod(axis=1) * shares.shape[1], SIDE**2)
     for rows in maps.batches(np.zeros((len(truth), 0), dtype=np.int64), cells):
         cams = torch.from_numpy(maps.stack(rows))
-        cam_boxes = boxes_around(cams, [box_threshold])[:, 0]
+        cam_boxes = boxes_around(cams, config.thresholds)
         shares[rows] = teacher(config, cams, cam_boxes, proposals.take(torch.from_numpy(rows)))
     of_boxes: np.ndarray = shares.double().numpy()[truth.proposals.owner, truth.proposals.position]
     return of_boxes

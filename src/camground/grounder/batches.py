@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,30 +60,30 @@ class ProposalTable:
 
 
 class CamTable:
-    """The matcher's CAMs of some expressions, and the box around each thresholded map.
+    """The matcher's CAMs of some expressions, and boxes around each at E shares of its maximum.
 
     has_cam (N,) bool: False where the CAM is missing or all zero, which says nothing of where to look; its
-    box is empty, all zeros.
+    boxes are empty, all zeros.
     """
 
-    def __init__(self, path: str | Path, expression_ids: list[str], box_threshold: float) -> None:
+    def __init__(self, path: str | Path, expression_ids: list[str], thresholds: Sequence[float] = ()) -> None:
         self._maps = maps.read_cams(path, pd.Index(expression_ids))
         self.has_cam = self._maps.nonzero
         sizes = np.unique(self._maps.sizes[self.has_cam], axis=0)
         if len(sizes) > 1:
             raise UserError(f"{path}: maps of several sizes {sizes.tolist()}; rerun `gradcam`")
         self.size = tuple(sizes[0].tolist()) if len(sizes) else (1, 1)
-        self._box_threshold = box_threshold
+        self._thresholds = thresholds
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """(N, 4) float32 xyxy in [0, 1]: the box around each map; drawn when first asked for."""
-        boxes = np.zeros((len(self.has_cam), 4), dtype=np.float32)
-        present = np.flatnonzero(self.has_cam)
+        """(N, E, 4) float32 xyxy in [0, 1]: the boxes around each map; drawn when first asked for."""
+        boxes = np.zeros((len(self.has_cam), len(self._thresholds), 4), dtype=np.float32)
+        present = np.flatnonzero(self.has_cam & bool(self._thresholds))
         for start in range(0, len(present), 1024):
             rows = present[start : start + 1024]
             stack = torch.from_numpy(self._maps.stack(rows))
-            boxes[rows] = boxes_around(stack, [self._box_threshold])[:, 0].numpy()
+            boxes[rows] = boxes_around(stack, self._thresholds).numpy()
         return boxes
 
     def take(self, rows: np.ndarray) -> Tensor:
@@ -113,8 +114,8 @@ class GroundingBatch:
     (M, T, text_width) with mask (M, T) bool; owner (M,) int64: each expression's image; text_ids (M,): equal
     for equal texts. matcher_cam (M, h, w) in [0, 1]: what the CAM encoder sees, the expressions' CAMs or a
     control's; has_cam (M,): False where an expression's CAM is unknown or all zero, so that nothing is shown.
-    teacher_cam (M, h, w) with cam_box (M, 4) xyxy in [0, 1] around each: what the teacher is made of; taught
-    (M,): where it is known. swaps: None where no expression has one.
+    teacher_cam (M, h, w) with cam_boxes (M, E, 4) xyxy in [0, 1] around each: what the teacher is made of;
+    taught (M,): where it is known. swaps: None where no expression has one.
     """
 
     image_rows: np.ndarray
@@ -127,7 +128,7 @@ class GroundingBatch:
     matcher_cam: Tensor
     has_cam: Tensor
     teacher_cam: Tensor
-    cam_box: Tensor
+    cam_boxes: Tensor
     taught: Tensor
     swaps: SwapBatch | None
 
@@ -142,7 +143,7 @@ class GroundingData:
     """The pairs of one split with everything that the grounder needs of them.
 
     cams: the CAMs that the encoder sees; teacher_cams: those that the teacher is made of, by default cams;
-    box_threshold: of the box around the latter. `control`: as `grounder.cam_encoder.control`.
+    thresholds: of the boxes around the latter. `control`: as `grounder.cam_encoder.control`.
     """
 
     def __init__(
@@ -151,14 +152,14 @@ class GroundingData:
         store: FeatureStore,
         proposals: ProposalTable,
         cams: str | Path,
-        box_threshold: float,
+        thresholds: Sequence[float] = (),
         control: str = "none",
         teacher_cams: str | Path | None = None,
     ) -> None:
         self.pairs, self.store, self.proposals = pairs, store, proposals
-        self.cams = self.teacher = CamTable(cams, pairs.expression_ids, box_threshold)
+        self.cams = self.teacher = CamTable(cams, pairs.expression_ids, thresholds)
         if teacher_cams is not None and Path(teacher_cams) != Path(cams):
-            self.teacher = CamTable(teacher_cams, pairs.expression_ids, box_threshold)
+            self.teacher = CamTable(teacher_cams, pairs.expression_ids, thresholds)
         self.control = control
         if control == "shuffled":
             self._partners = cam_control.partners(pairs.image_rows, self.cams.has_cam)
@@ -179,7 +180,7 @@ class GroundingData:
             matcher_cam=self._shown(rows, cam).to(device),
             has_cam=torch.from_numpy(self.cams.has_cam[rows]).to(device),
             teacher_cam=self.teacher.take(rows).to(device),
-            cam_box=torch.from_numpy(self.teacher.boxes[rows]).to(device),
+            cam_boxes=torch.from_numpy(self.teacher.boxes[rows]).to(device),
             taught=torch.from_numpy(self.teacher.has_cam[rows]).to(device),
             swaps=self._swaps(batch, device),
         )

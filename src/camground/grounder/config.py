@@ -62,9 +62,6 @@ class GrounderConfig(Section):
     own_gate: bool = True
     """Keep the own Grad-CAM to where the image score rests, as `gradcam.method: gated` does for the
     matcher's."""
-    map_boxes: tuple[Share, ...] = ()
-    """Thresholds, shares of the maximum, at which boxes around the own Grad-CAM join the image's proposals as
-    candidates. Maps of few scenes are too broad for their boxes to fit."""
     cam_encoder: CamEncoderConfig = CamEncoderConfig()
     """How the matcher's Grad-CAM enters."""
     transformer: TransformerConfig = TransformerConfig()
@@ -81,8 +78,9 @@ class VotingConfig(Section):
     """Overlap with the chosen box from which a candidate votes; 1: the chosen box alone."""
     decay: Share = 0.2
     """Weight of a vote beside that of the next higher score among the voters; 1: all alike."""
-    map_weight: Annotated[float, Field(gt=0)] = 0.1
-    """Of a vote of a map's box, which chooses well and ends badly, where a proposal's is 1."""
+    map_weight: Annotated[float, Field(gt=0)] = 0.2
+    """Of the vote of a map's box, which chooses well and ends badly, where that of a proposal is 1 that has
+    the same rank among its kind."""
 
 
 class PredictConfig(Section):
@@ -90,5 +88,8 @@ class PredictConfig(Section):
 
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Expressions in a batch."""
+    map_boxes: tuple[Share, ...] = (0.3, 0.4, 0.5)
+    """Shares of the own Grad-CAM's maximum at which boxes around it join the image's proposals as candidates:
+    an object may have no proposal that fits."""
     voting: VotingConfig = VotingConfig()
     """How the box is read out of the scores."""

@@ -9,6 +9,7 @@ asked for: without the matcher's CAM, which was made for the very text and would
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -134,14 +135,16 @@ class Grounder(nn.Module):
         matcher_cam: Tensor | None = None,
         has_cam: Tensor | None = None,
         order: str = "none",
+        map_boxes: Sequence[float] = (),
     ) -> GroundingOutput:
         """Ground P texts in B images.
 
         features (B, C, H, W) of the backbone and proposals of the images; tokens (P, T, text_width) of the
         language encoder and mask (P, T) bool; owner (P,) int64: the image of each text; matcher_cam
         (P, h, w) in [0, 1], None: withheld from all; has_cam (P,) bool: False withholds it from a pair.
-        order: of `own_cam`; in training, "none" leaves it undrawn where nothing reads it. Under
-        `torch.no_grad` scores, image score and own CAM have no graph.
+        order: of `own_cam`; in training, "none" leaves it undrawn where nothing reads it. map_boxes: shares
+        of the own CAM's maximum at which boxes around it join the candidates. Under `torch.no_grad` scores,
+        image score and own CAM have no graph.
         """
         inference = not torch.is_grad_enabled()
         with torch.enable_grad():  # the own Grad-CAM is a gradient in inference too
@@ -153,7 +156,7 @@ class Grounder(nn.Module):
             texts = self.matcher.read(tokens, mask)
             image_score = self.image_score(images, texts)
             own_cam = None
-            if inference or order != "none" or self.config.map_boxes or self.own_map is not None:
+            if inference or order != "none" or map_boxes or self.own_map is not None:
                 own_cam = self.own_cam(image_score, images.map, order)
         if inference:
             similarity = image_score.similarity
@@ -168,9 +171,9 @@ class Grounder(nn.Module):
         else:
             has_cam = self._cam_dropout(matcher_cam, has_cam)
         candidates, extended = images.proposals, images
-        if self.config.map_boxes and own_cam is not None:
+        if map_boxes and own_cam is not None:
             # of the own CAM alone, so that a model without the CAM encoder has candidates of the same kind
-            candidates = candidates.extended(boxes_around(own_cam, self.config.map_boxes))
+            candidates = candidates.extended(boxes_around(own_cam, map_boxes))
             extended = self.see(images.map, candidates)
         if extended is images and matcher_cam is None:
             scores = image_score.proposal_scores  # nothing new to see

@@ -22,13 +22,12 @@ class TrainedGrounder:
     """A grounder in evaluation mode with what else its config says.
 
     features: the frozen networks that it reads; tuned: those of them that were trained along, on the
-    grounder's device, or None; box_threshold: of the CAM's box; omega, sigma: of the soft mask that erases.
+    grounder's device, or None; omega, sigma: of the soft mask that erases.
     """
 
     model: Grounder
     features: FeaturesConfig
     tuned: TunedFeatures | None
-    box_threshold: float
     omega: float
     sigma: float
 
@@ -56,7 +55,6 @@ def load_grounder(folder: str | Path, device: torch.device | str = "cpu") -> Tra
             model.eval().to(device),
             features,
             networks if networks is None else networks.to(device),
-            saved["box_threshold"],
             mining["omega"],
             mining["sigma"],
         )

@@ -1,4 +1,4 @@
-"""Boxes around maps: candidates of an expression beside its image's proposals, and the teacher's box."""
+"""Boxes around maps: candidates beside an image's proposals, and what the teacher measures those by."""
 
 from __future__ import annotations
 

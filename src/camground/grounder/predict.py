@@ -49,7 +49,7 @@ def predict(
     ):
         for split in splits:
             pairs = Pairs(images, expressions, split, ["phrase"])
-            data = GroundingData(pairs, store, table, cams, trained.box_threshold, control)
+            data = GroundingData(pairs, store, table, cams, control=control)
             batches = list(pairs.in_order(config.batch_size))
             for indices in track(batches, f"grounding {split} (batches)"):
                 rows = prediction_rows(trained, data, indices, config, device)
@@ -72,7 +72,7 @@ def prediction_rows(
 ) -> pd.DataFrame:
     """Rows of the `predictions` table of a batch; none for an image without proposals."""
     batch = data.load(indices, device)
-    output: GroundingOutput = trained.model(*batch.inputs)
+    output: GroundingOutput = trained.model(*batch.inputs, map_boxes=config.map_boxes)
     erased = erased_scores(trained, batch, output).cpu().numpy()
     image_score = output.image_score.logit.sigmoid().cpu().numpy()
     best, chosen = (part.cpu().numpy() for part in output.scores.max(-1))
@@ -82,7 +82,8 @@ def prediction_rows(
     assert output.own_cam is not None  # drawn whenever a model is not in training
     peak = output.own_cam.amax((1, 2), keepdim=True).clamp(min=1e-9)
     maps = (output.own_cam / peak).cpu().numpy()
-    kept = np.flatnonzero(np.isfinite(best))  # without a proposal there is nothing to choose
+    # an image without proposals gets no answer from any method, though its map may have a box
+    kept = np.flatnonzero(output.images.proposals.valid.any(-1).cpu().numpy())
     expressions = indices.expressions[kept]
     sizes = np.tile(data.proposals.sizes[data.pairs.image_rows[expressions]], 2)
     return pd.DataFrame(

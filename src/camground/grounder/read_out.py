@@ -19,10 +19,11 @@ def read_out(config: VotingConfig, candidates: Proposals, scores: Tensor, propos
     """Boxes (P, 4) xyxy in [0, 1] from candidates (P, K) and their scores (P, K), of which the order alone
     counts; minus infinity where there is none.
 
-    The chosen candidate, the one of the highest score, always votes. Of the valid ones that overlap it by
-    `config.iou`, one with r others above it among them votes with the weight decay ** r; equal scores, equal
-    weights. The first `proposal_count` candidates are the image's proposals, the others boxes around maps,
-    which have `map_weight` times that weight.
+    The first `proposal_count` candidates are the image's proposals, the others boxes around maps. The chosen
+    candidate, the one of the highest score, always votes. Of the valid ones that overlap it by `config.iou`,
+    one with r of its own kind above it among them votes with the weight decay ** r, equal scores with equal
+    weights; boxes around maps have `map_weight` times that weight. Ranked in one list, the boxes of a map,
+    which are alike and score alike, would leave the proposals no say.
     """
     chosen = scores.argmax(-1)
     rows = torch.arange(len(scores), device=scores.device)
@@ -33,7 +34,9 @@ def read_out(config: VotingConfig, candidates: Proposals, scores: Tensor, propos
     near &= candidates.valid
     near[rows, chosen] = True
     falling = -scores.masked_fill(~near, -torch.inf)
-    above = torch.searchsorted(falling.sort(-1).values, falling)  # voters of a higher score
-    weights = config.decay ** above.to(best) * near
+    kinds = falling.split([proposal_count, falling.shape[1] - proposal_count], 1)
+    # voters of a higher score
+    above = [torch.searchsorted(kind.sort(-1).values, kind.contiguous()) for kind in kinds]
+    weights = config.decay ** torch.cat(above, 1).to(best) * near
     weights[:, proposal_count:] *= config.map_weight
     return (weights.unsqueeze(-1) * candidates.boxes).sum(1) / weights.sum(-1, keepdim=True)

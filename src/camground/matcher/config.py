@@ -119,8 +119,7 @@ class GradcamConfig(Section):
     """Of the matcher: method of pytorch-grad-cam; gated is Grad-CAM kept to where it is joined to the cells
     that the score rests on, and near them."""
     box_threshold: Annotated[float, Field(ge=0, le=1)] = 0.4
-    """Share of a map's maximum that its box is drawn around, for the teacher's score of a proposal and for
-    the baseline gradcam_box alike."""
+    """Share of a map's maximum that its box is drawn around for the baseline gradcam_box."""
     batch_size: Annotated[int, Field(ge=1)] = 128
     """Expressions in a batch."""
     blip: BlipConfig = BlipConfig()

@@ -128,7 +128,7 @@ def _val(config: SupervisionConfig, boxes: int) -> str:
     return (
         "The epoch is chosen on captions of val, without boxes. Settings were chosen by people who looked at"
         f" boxes of val {where}: the read-out (predict.voting), the thresholds of maps"
-        " (gradcam.box_threshold, grounder.map_boxes), the gate (gradcam.method), the teacher's weights"
+        " (gradcam.box_threshold, predict.map_boxes), the gate (gradcam.method), the teacher's weights"
         f" (losses.distillation) and the thinning of proposals (proposals.nms_iou). {own}"
     )
 

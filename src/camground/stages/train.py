@@ -8,21 +8,19 @@ from typing import Annotated
 import typer
 
 from camground.grounder.config import GrounderConfig
-from camground.matcher.config import GradcamConfig
 from camground.stages import command
 from camground.study.section import Section
 from camground.training.config import LossesConfig, TrainConfig
 
 
 class TrainInput(Section):
-    """What `--config` holds: the variant's own sections, and `gradcam` for the threshold of a map's box."""
+    """What `--config` holds: the variant's own sections."""
 
     variant: str
     seed: int
     grounder: GrounderConfig
     losses: LossesConfig
     train: TrainConfig
-    gradcam: GradcamConfig
 
 
 def train(
@@ -47,6 +45,6 @@ def train(
     from camground.training.grounder import train_grounder
 
     options = command.read_config(config, TrainInput)
-    sections = options.grounder, options.losses, options.train, options.gradcam.box_threshold
+    sections = options.grounder, options.losses, options.train
     inputs = images, expressions, proposals, cams, teacher_cams, features, matcher
     train_grounder(*sections, options.variant, options.seed, *inputs, output_dir, resume_dir, threads)

@@ -23,12 +23,15 @@ class DistillationConfig(Section):
     maps: Literal["next_seed", "own"] = "next_seed"
     """Whose maps the teacher is made of: those of the next seed's matcher, the first's after the last, or of
     the training's own seed, which the CAM encoder is shown: a model that sees its teacher's map copies it."""
-    contrast: Weight = 1.0
-    """Of the map's mean inside a proposal less its mean in the ring around it."""
+    contrast: Weight = 0.5
+    """Of the map's mean inside a proposal less its mean in the ring around it, which prefers parts where the
+    map is peaked and is the surer where it is broad."""
     ranking: Weight = 0.0
     """Of the sum of the map inside / sqrt(area)."""
     box: Weight = 1.0
-    """Of the IoU with the box around the map at `gradcam.box_threshold`."""
+    """Of the mean IoU with boxes around the map at `thresholds`."""
+    thresholds: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.2, 0.3, 0.4, 0.5, 0.6)
+    """Shares of the map's maximum that these boxes are drawn around: which one fits differs by map."""
     objectness: Weight = 0.5
     """Of the proposal's objectness."""
     temperature: Annotated[float, Field(gt=0)] = 0.1

@@ -1,9 +1,9 @@
 """Distillation of a matcher's CAM into the proposals' scores.
 
-The teacher is a distribution over the proposals made from the CAM, without any label: how much stronger
-the map is inside a proposal than in the ring around it, how much of the map it holds for its area (the
-ranking of ALBEF, Li et al. 2021, section 6), how well it fits the box around the thresholded map, and how
-much it looks like an object.
+The teacher is a distribution over the proposals made from the CAM, without any label: how well a proposal
+fits the boxes around the thresholded map, how much stronger the map is inside it than in the ring around it,
+how much of the map it holds for its area (the ranking of ALBEF, Li et al. 2021, section 6), and how much it
+looks like an object.
 """
 
 from __future__ import annotations
@@ -38,17 +38,14 @@ def ranking(cam: Tensor, boxes: Tensor, valid: Tensor) -> Tensor:
     return score / score.amax(-1, keepdim=True).clamp(min=1e-6)
 
 
-def teacher(config: DistillationConfig, cam: Tensor, cam_box: Tensor, candidates: Proposals) -> Tensor:
+def teacher(config: DistillationConfig, cam: Tensor, cam_boxes: Tensor, candidates: Proposals) -> Tensor:
     """The teacher's distribution (P, K) over the candidates of P pairs.
 
-    cam (P, H, W) in [0, 1]; cam_box (P, 4) xyxy in [0, 1] around the thresholded map. Of a CAM of zeros only
-    objectness is left, which is no teaching: `distillation` leaves such a pair out.
+    cam (P, H, W) in [0, 1]; cam_boxes (P, E, 4) xyxy in [0, 1] around the thresholded map. Of a CAM of zeros
+    only objectness is left, which is no teaching: `distillation` leaves such a pair out.
     """
     boxes, valid = candidates.boxes, candidates.valid
-    score = (
-        config.box * pairwise_iou(boxes, cam_box.unsqueeze(1)).squeeze(-1)
-        + config.objectness * candidates.objectness
-    )
+    score = config.box * pairwise_iou(boxes, cam_boxes).mean(-1) + config.objectness * candidates.objectness
     if config.contrast:
         score = score + config.contrast * contrast(cam, boxes, valid)
     if config.ranking:

@@ -35,7 +35,6 @@ def train_grounder(
     grounder_config: GrounderConfig,
     losses: LossesConfig,
     train: TrainConfig,
-    box_threshold: float,
     variant: str,
     seed: int,
     images: Path,
@@ -49,10 +48,7 @@ def train_grounder(
     resume: Path | None,
     threads: int,
 ) -> None:
-    """Train the grounder of one variant and seed; `output`, `resume`: as of `run_training`.
-
-    box_threshold: of the CAM's box for the teacher, a share of the map's maximum.
-    """
+    """Train the grounder of one variant and seed; `output`, `resume`: as of `run_training`."""
     device = prepare_torch(threads, seed)
     store, tuned, networks = FeatureStore(features), train.tuned, None
     if tuned.backbone or tuned.language:
@@ -62,9 +58,8 @@ def train_grounder(
         store = TunedStore(features, images, networks)
     pairs = training_pairs(images, expressions, ["phrase"])
     table, control = ProposalTable(images, proposals), grounder_config.cam_encoder.control
-    data, val = (
-        GroundingData(each, store, table, cams, box_threshold, control, teacher_cams) for each in pairs
-    )
+    thresholds = losses.distillation.thresholds
+    data, val = (GroundingData(each, store, table, cams, thresholds, control, teacher_cams) for each in pairs)
     trained_matcher = load_matcher(matcher)
     torch.manual_seed(seed)
     grounder = Grounder(trained_matcher, grounder_config, losses.of_candidates)
@@ -102,7 +97,6 @@ def train_grounder(
         resolved={
             "variant": variant,
             "seed": seed,
-            "box_threshold": box_threshold,
             "grounder": grounder_config.to_dict(),
             "losses": losses.to_dict(),
             "train": train.to_dict(),

@@ -81,13 +81,12 @@ class Objective(nn.Module):
             loss = loss + config.swap_ranking * values["swap_ranking"]
         valid = output.candidates.valid
         if config.distillation.weight:
-            target = teacher(config.distillation, batch.teacher_cam, batch.cam_box, output.candidates)
+            target = teacher(config.distillation, batch.teacher_cam, batch.cam_boxes, output.candidates)
             # Without the CAM too, so that it adds to a model that grounds by itself.
-            plain, count = output.image_score.proposal_scores, output.proposal_count
-            plain_target = target[:, :count] / target[:, :count].sum(-1, keepdim=True).clamp(min=1e-6)
+            plain = output.image_score.proposal_scores
             values["distillation"] = 0.5 * (
                 distillation(output.scores, target, valid, batch.taught)
-                + distillation(plain, plain_target, valid[:, :count], batch.taught)
+                + distillation(plain, target, valid, batch.taught)
             )
             loss = loss + config.distillation.weight * values["distillation"]
         if self.reconstruction is not None:
