@@ -70,7 +70,7 @@ rule baselines:
         mem_mb=1500,
     params:
         config=STUDY.part(
-            *("dataset", "seeds", "evaluate", "predict.voting"),
+            *("dataset", "seeds", "evaluate", "predict.map_boxes", "predict.voting"),
             *("gradcam.box_threshold", "losses.distillation"),
         ),
         gradcam=lambda wildcards, input: Path(input.cams[0]).parents[1],

@@ -15,7 +15,8 @@ from camground.data.pairs import Pairs
 from camground.evaluation.baselines import Context, teacher
 from camground.evaluation.candidates import teacher_scores
 from camground.grounder.batches import GroundingData, ProposalTable
-from camground.grounder.config import VotingConfig
+from camground.grounder.config import PredictConfig
+from camground.grounder.map_boxes import boxes_around
 from camground.study import tables
 from camground.training import distillation
 from camground.training.config import DistillationConfig
@@ -38,8 +39,9 @@ def test_the_teacher_is_that_of_training(tmp_path: Path, config: DistillationCon
         name: paths[name] for name in ("images", "expressions", "targets", "proposals", "cams")
     }
     truth = evaluation_study.ground_truth(tables_of_study, splits=("test",))
-    shares = teacher_scores(truth, config)
-    choice = teacher(Context(truth, 0, VotingConfig(), 0.5, config))
+    predict = PredictConfig(map_boxes=(0.3, 0.6))
+    shares, around_map = teacher_scores(truth, config, predict.map_boxes)
+    choice = teacher(Context(truth, 0, predict, 0.5, config))
 
     pairs = Pairs(paths["images"], paths["expressions"], "test", ["phrase"])
     table = ProposalTable(paths["images"], paths["proposals"])
@@ -47,15 +49,19 @@ def test_the_teacher_is_that_of_training(tmp_path: Path, config: DistillationCon
     data = GroundingData(pairs, store, table, paths["cams"], config.thresholds)
     (indices,) = pairs.in_order(64)
     batch = data.load(indices, torch.device("cpu"))
-    candidates = batch.proposals.take(batch.owner)
+    proposals = batch.proposals.take(batch.owner)
+    candidates = proposals.extended(boxes_around(batch.teacher_cam, predict.map_boxes))
+    count = proposals.boxes.shape[1]
     target = distillation.teacher(config, batch.teacher_cam, batch.cam_boxes, candidates)
     ranks = pd.Series(choice.rank, truth.ids)
     answered = set(truth.ids[choice.present])
     for row, expression in enumerate(indices.expressions):
         name = pairs.expression_ids[expression]
-        known = bool(candidates.valid[row].any())
+        known = bool(proposals.valid[row].any())
         assert (name in answered) == known  # image 6 has no proposals
         if known:
-            assert ranks[name] == int(target[row].argmax())
-            mine = shares[truth.proposals.owner == truth.ids.get_loc(name)]
+            best = int(target[row].argmax())
+            assert ranks[name] == (best if best < count else -1)
+            at = truth.ids.get_loc(name)
+            mine = np.concatenate([shares[truth.proposals.owner == at], around_map.scores[at]])
             np.testing.assert_allclose(mine, target[row][candidates.valid[row]].numpy(), atol=1e-6)

@@ -21,8 +21,9 @@ from camground.matcher import map_geometry
 if TYPE_CHECKING:
     import pandas as pd
 
+    from camground.evaluation.candidates import ScoredBoxes
     from camground.evaluation.ground_truth import GroundTruth
-    from camground.grounder.config import VotingConfig
+    from camground.grounder.config import PredictConfig
     from camground.training.config import DistillationConfig
 
 # Of the random baseline, with the study's seed.
@@ -51,12 +52,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Context:
-    """What a baseline may use: the expressions, the seed, and of the study's config `predict.voting`,
+    """What a baseline may use: the expressions, the seed, and of the study's config `predict`,
     `gradcam.box_threshold` and `losses.distillation`."""
 
     truth: GroundTruth
     seed: int
-    voting: VotingConfig
+    predict: PredictConfig
     box_threshold: float
     distillation: DistillationConfig
 
@@ -125,7 +126,7 @@ def gradcam_box(context: Context) -> Choice:
     """The box around the largest component of the matcher's map, enlarged bilinearly, that reaches
     `box_threshold` of its maximum. The score is the map's mean in the box; proposals vote by their IoU with
     it. A map of zeros gives no answer."""
-    from camground.evaluation.candidates import vote
+    from camground.evaluation.candidates import ScoredBoxes, vote
     from camground.evaluation.metrics import aligned_iou
 
     truth, proposals = context.truth, context.truth.proposals
@@ -138,18 +139,21 @@ def gradcam_box(context: Context) -> Choice:
         sums = map_geometry.box_sums(enlarged, np.arange(len(rows)), cells)
         score[rows] = sums / np.maximum(area(cells), 1)
         boxes[rows] = cells / [width, height, width, height] * np.tile(truth.image_sizes[rows], 2)
-    voted = vote(context.voting, truth, aligned_iou(boxes[proposals.owner], proposals.boxes_xyxy), boxes)
+    chosen = ScoredBoxes(boxes[:, None], np.full((len(truth), 1), np.inf))
+    overlap = aligned_iou(boxes[proposals.owner], proposals.boxes_xyxy)
+    voted = vote(context.predict.voting, truth, overlap, chosen)
     return Choice(boxes, score, np.full(len(truth), -1), maps.nonzero, voted)
 
 
 def teacher(context: Context) -> Choice:
-    """The proposal that the distillation's teacher prefers: what the study's `losses.distillation` makes of
-    the matcher's map, with no grounder to imitate it. A map of zeros gives no answer."""
+    """The candidate that the distillation's teacher prefers: what the study's `losses.distillation` makes of
+    the matcher's map, with no grounder to imitate it. As a grounder's, its candidates are the proposals and
+    boxes around the map, here the matcher's. A map of zeros gives no answer."""
     from camground.evaluation.candidates import teacher_scores
 
     truth = context.truth
-    scores = teacher_scores(truth, context.distillation)
-    return _where_mapped(truth, _highest(context, scores))
+    scores, around_map = teacher_scores(truth, context.distillation, context.predict.map_boxes)
+    return _where_mapped(truth, _highest(context, scores, around_map))
 
 
 def oracle(context: Context) -> Choice:
@@ -197,7 +201,7 @@ def evaluate_baselines(
     truth_of: Callable[[int], GroundTruth],
     dataset: str,
     seeds: Sequence[int],
-    voting: VotingConfig,
+    predict: PredictConfig,
     box_threshold: float,
     distillation: DistillationConfig,
     expressions: Path,
@@ -228,7 +232,7 @@ def evaluate_baselines(
             # the teacher is the one that this seed's training imitates
             taught = baseline.choose is teacher
             seen = truth_of(distillation.seed_of_maps(seed, seeds)) if taught else truth
-            choice = baseline.choose(Context(seen, seed, voting, box_threshold, distillation))
+            choice = baseline.choose(Context(seen, seed, predict, box_threshold, distillation))
             tables.write("predictions", prediction_rows(choice, seen, baseline.own_map), predictions)
             evaluate_files(seen, run, predictions, None, *outputs)
 
@@ -269,13 +273,24 @@ def _rows(truth: GroundTruth, index: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _highest(context: Context, scores: np.ndarray) -> Choice:
-    """Each expression's proposal of the highest score (T,), the first of equals, and the vote around it."""
+def _highest(context: Context, scores: np.ndarray, around_map: ScoredBoxes | None = None) -> Choice:
+    """Each expression's candidate of the highest score, a proposal (T,) or a box around its map, the first of
+    equals, and the vote around it."""
     from camground.evaluation.candidates import vote
 
     truth = context.truth
     choice = _choose(truth, truth.proposals.argmax(scores), truth.proposals.maximum(scores))
-    return replace(choice, voted_xyxy=vote(context.voting, truth, scores))
+    if around_map is not None and around_map.scores.shape[1]:
+        rows, best = np.arange(len(truth)), around_map.scores.argmax(axis=1)
+        score = around_map.scores[rows, best]
+        higher = choice.present & (score > choice.score)
+        choice = replace(
+            choice,
+            boxes_xyxy=np.where(higher[:, None], around_map.boxes_xyxy[rows, best], choice.boxes_xyxy),
+            score=np.where(higher, score, choice.score),
+            rank=np.where(higher, -1, choice.rank),
+        )
+    return replace(choice, voted_xyxy=vote(context.predict.voting, truth, scores, around_map))
 
 
 def _where_mapped(truth: GroundTruth, choice: Choice) -> Choice:

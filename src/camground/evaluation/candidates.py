@@ -5,6 +5,9 @@ Flat values are (T,), one for each box of `GroundTruth.proposals`; rows are its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,36 +21,50 @@ from camground.training.config import DistillationConfig
 from camground.training.distillation import teacher
 
 
-def vote(
-    voting: VotingConfig, truth: GroundTruth, scores: np.ndarray, map_boxes: np.ndarray | None = None
-) -> np.ndarray:
-    """Boxes (N, 4) float64, pixels, read out of the proposals by their scores (T,).
+@dataclass(frozen=True)
+class ScoredBoxes:
+    """E boxes of each of N expressions: boxes_xyxy (N, E, 4) float64, pixels; scores (N, E) float64."""
 
-    map_boxes: (N, 4), pixels: one box around a map for each expression, which is the chosen candidate.
-    """
+    boxes_xyxy: np.ndarray
+    scores: np.ndarray
+
+
+def vote(
+    voting: VotingConfig, truth: GroundTruth, scores: np.ndarray, around_map: ScoredBoxes | None = None
+) -> np.ndarray:
+    """Boxes (N, 4) float64, pixels, read out of the proposals by their scores (T,), and of the boxes around
+    each expression's map by theirs."""
     candidates = _proposals(truth)
     count = candidates.boxes.shape[1]
     rows = _padded(truth, scores, -np.inf)
     sizes = np.tile(truth.image_sizes, 2)
-    if map_boxes is not None:
-        candidates = candidates.extended(torch.from_numpy(map_boxes / sizes).float().unsqueeze(1))
-        rows = torch.cat([rows, torch.full((len(rows), 1), torch.inf)], 1)
+    if around_map is not None:
+        candidates = candidates.extended(torch.from_numpy(around_map.boxes_xyxy / sizes[:, None]).float())
+        rows = torch.cat([rows, torch.from_numpy(around_map.scores).to(rows)], 1)
     boxes: np.ndarray = read_out(voting, candidates, rows, count).numpy() * sizes.astype(np.float64)
     return boxes
 
 
-def teacher_scores(truth: GroundTruth, config: DistillationConfig) -> np.ndarray:
-    """What the distillation imitates: the teacher's share (T,) float64 of each proposal of an expression, 0
-    where there is no map."""
+def teacher_scores(
+    truth: GroundTruth, config: DistillationConfig, map_boxes: Sequence[float]
+) -> tuple[np.ndarray, ScoredBoxes]:
+    """What the distillation imitates, among what a grounder chooses from: the teacher's share (T,) float64 of
+    each proposal, and the boxes around the matcher's map at the shares `map_boxes` of its maximum, with
+    theirs; 0 where there is no map."""
     proposals, maps = _proposals(truth), truth.matcher_maps
-    shares = torch.zeros(proposals.valid.shape)
-    cells = np.maximum(maps.sizes.prod(axis=1) * shares.shape[1], SIDE**2)
+    count = proposals.boxes.shape[1]
+    boxes = torch.zeros(len(truth), len(map_boxes), 4)
+    shares = torch.zeros(len(truth), count + len(map_boxes))
+    cells = np.maximum(maps.sizes.prod(axis=1) * count, SIDE**2)
     for rows in maps.batches(np.zeros((len(truth), 0), dtype=np.int64), cells):
         cams = torch.from_numpy(maps.stack(rows))
-        cam_boxes = boxes_around(cams, config.thresholds)
-        shares[rows] = teacher(config, cams, cam_boxes, proposals.take(torch.from_numpy(rows)))
-    of_boxes: np.ndarray = shares.double().numpy()[truth.proposals.owner, truth.proposals.position]
-    return of_boxes
+        boxes[rows] = boxes_around(cams, map_boxes)
+        candidates = proposals.take(torch.from_numpy(rows)).extended(boxes[rows])
+        shares[rows] = teacher(config, cams, boxes_around(cams, config.thresholds), candidates)
+    of_candidates = shares.double().numpy()
+    pixels = boxes.double().numpy() * np.tile(truth.image_sizes, 2)[:, None]
+    of_proposals = of_candidates[truth.proposals.owner, truth.proposals.position]
+    return of_proposals, ScoredBoxes(pixels, of_candidates[:, count:])
 
 
 def _proposals(truth: GroundTruth) -> Proposals:

@@ -19,8 +19,7 @@ def boxes_around(maps: Tensor, thresholds: Sequence[float]) -> Tensor:
     The largest connected part counts; a map of zeros gives an empty box, which is no candidate.
     """
     enlarged = map_geometry.enlarge(maps.float().cpu().numpy(), (SIDE, SIDE))
-    boxes = [
-        torch.from_numpy(map_geometry.threshold_boxes(enlarged, threshold, "largest"))
-        for threshold in thresholds
-    ]
-    return torch.stack(boxes, 1).to(maps) / SIDE
+    boxes = maps.new_zeros(len(maps), len(thresholds), 4)
+    for column, threshold in enumerate(thresholds):
+        boxes[:, column] = torch.from_numpy(map_geometry.threshold_boxes(enlarged, threshold)).to(maps)
+    return boxes / SIDE

@@ -51,5 +51,5 @@ def baselines(
         tables = images, expressions, targets, proposals, cams_file(gradcam, seed)
         return load(options.evaluate, *tables)
 
-    of_study = options.predict.voting, options.gradcam.box_threshold, options.losses.distillation
+    of_study = options.predict, options.gradcam.box_threshold, options.losses.distillation
     evaluate_baselines(truth_of, options.dataset, options.seeds, *of_study, expressions, output_root)
