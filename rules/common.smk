@@ -130,6 +130,14 @@ def train_config(wildcards):
     )
 
 
+def features_config(wildcards, input):
+    """The section `features`, with the tuned backbone where there is one."""
+    if not STUDY.tuning.stages:
+        return STUDY.part("features")
+    backbone = STUDY.features.backbone.to_dict() | {"weights": input.backbone}
+    return STUDY.part(features=STUDY.features.to_dict() | {"backbone": backbone})
+
+
 def teacher_cams(wildcards):
     """The maps that the variant's teacher is made of."""
     distillation = STUDY.variant(wildcards.variant).losses.distillation
@@ -164,6 +172,7 @@ def results_of(variant):
 COSTS = {
     "data": 15,
     "proposals": 55,
+    "tuning": 600,
     "features": 100,
     "matcher": 120,
     "gradcam": 10,

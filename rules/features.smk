@@ -2,7 +2,7 @@
 
 Purpose: the frozen CNN's features of every image and the frozen language encoder's of every text,
 computed once for all variants and seeds.
-Inputs: the images and expressions tables, the pictures.
+Inputs: the images and expressions tables, the pictures, and the backbone where the study tunes it.
 Outputs: the feature cache: visual.npy, tokens.npy, texts.parquet and features.json.
 """
 
@@ -11,6 +11,7 @@ rule features:
     input:
         **PICTURES,
         **TEXTS,
+        **TUNED,
         code=code("features"),
     output:
         visual=study("features/visual.npy"),
@@ -29,7 +30,7 @@ rule features:
         mem_mb=lambda wildcards, threads: 2500 + 500 * threads,
         gpu=GPU,
     params:
-        config=STUDY.part("features"),
+        config=features_config,
         folder=subpath(output.features, parent=True),
     message:
         "Features of every image and text"

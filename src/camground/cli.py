@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from camground import __version__
 
 STAGES = (
-    *("download", "data", "leakage", "proposals", "true_boxes", "features", "matcher"),
+    *("download", "data", "leakage", "proposals", "true_boxes", "tuning", "features", "matcher"),
     *("gradcam", "train", "predict", "evaluate", "baselines", "ablation", "report", "tracking"),
 )
 TOOLS = ("ground", "ui", "objectness", "document", "published", "config")

@@ -7,6 +7,7 @@ that can stand in its place are in `camground.features.extractors`.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ class Backbone(nn.Module):
         self.config = config
         extractor = open_extractor(config)
         self.body = extractor.body
+        if config.weights is not None:
+            load_weights(self.body, Path(config.weights))
         self.mean: Tensor
         self.deviation: Tensor
         for name in ("mean", "deviation"):
@@ -88,3 +91,18 @@ class Backbone(nn.Module):
                     f" its cells of {stride} pixels do not fill; set {whole}"
                 )
         return [(level.shape[1], level.shape[2], level.shape[3]) for level in levels]
+
+
+def load_weights(body: nn.Module, file: Path) -> None:
+    """Give the network the weights of `file`; `UserError` where it is none, or of another network."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        body.load_state_dict(load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file}: no whole file of weights ({error}); rerun `tuning`") from None
+    except RuntimeError:
+        raise UserError(
+            f"{file}: the weights are not those of the network that features.backbone names; rerun `tuning`"
+        ) from None

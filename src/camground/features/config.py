@@ -10,6 +10,7 @@ from camground.study.section import Section
 
 PACKAGED_BACKBONE, PACKAGED_LANGUAGE = "efficientnet_lite0", "minilm"
 TIMM, AUTO = "timm/", "auto/"
+BACKBONE = "backbone.safetensors"  # the weights of a tuned backbone, in its stage's folder and a model's
 
 
 class BackboneConfig(Section):
@@ -21,6 +22,9 @@ class BackboneConfig(Section):
     checkpoint: str | None = None
     """Weights of timm/<model>. hub: timm's own of that name; a file (.pth, .safetensors) or a folder with
     one, which must have all weights but the head's; null leaves them random."""
+    weights: str | None = None
+    """All weights of the network, as a file that the stage `tuning` writes; the workflow sets it. null: those
+    that it comes with."""
     image_size: Annotated[int, Field(ge=32)] = 256
     """Photographs are resized to a square of so many pixels."""
     output_stride: Literal[8, 16, 32] | None = 16

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from camground.features.config import FeaturesConfig
+from camground.features.config import BACKBONE, FeaturesConfig
 from camground.features.store import FeatureStore
 from camground.features.tuned import PREFIX, TunedFeatures, TunedStore, trained_features
 from camground.grounder.config import GrounderConfig
@@ -38,6 +38,15 @@ class TrainedGrounder:
         return TunedStore(features, images, self.tuned)
 
 
+def _beside(features: FeaturesConfig, folder: Path) -> FeaturesConfig:
+    """With the tuned backbone that a model folder holds beside its checkpoints, wherever it was made."""
+    own = folder.parent / BACKBONE
+    if features.backbone.weights is None or not own.is_file():
+        return features
+    backbone = features.backbone.model_copy(update={"weights": str(own)})
+    return features.model_copy(update={"backbone": backbone})
+
+
 def load_grounder(folder: str | Path, device: torch.device | str = "cpu") -> TrainedGrounder:
     """The grounder of a checkpoint folder, on `device`; `UserError` when the folder is not whole or
     of another version."""
@@ -48,7 +57,7 @@ def load_grounder(folder: str | Path, device: torch.device | str = "cpu") -> Tra
         config = GrounderConfig.parse(saved["grounder"], "grounder")
         model = Grounder(matcher, config, own_map="own_map.weight" in own)
         model.load_state_dict(own)
-        features = FeaturesConfig.parse(saved["features"], "features")
+        features = _beside(FeaturesConfig.parse(saved["features"], "features"), Path(folder))
         tuned, mining = saved["train"]["tuned"], saved["losses"]["attention_mining"]
         networks = trained_features(features, tuned["backbone"], tuned["language"], state)
         return TrainedGrounder(

@@ -1,7 +1,8 @@
 """A model folder: all of a trained study that grounding needs, in one folder that can travel.
 
-It holds the checkpoint of the grounder, that of the matcher whose Grad-CAM it is shown, and the config's
-sections that grounding reads. The stage `tracking` makes it, `camground.pipeline` opens it.
+It holds the checkpoint of the grounder, that of the matcher whose Grad-CAM it is shown, the backbone where
+the study tuned it, and the config's sections that grounding reads. The stage `tracking` makes it,
+`camground.pipeline` opens it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import json
 import shutil
 from pathlib import Path
 
+from camground.features.config import BACKBONE, FeaturesConfig
 from camground.grounder.config import PredictConfig
 from camground.matcher.config import GradcamConfig
 from camground.proposals.config import ProposalsConfig
 from camground.study import tables
-from camground.study.checkpoints import CONFIG, WEIGHTS
+from camground.study.checkpoints import CONFIG, WEIGHTS, load_checkpoint
 from camground.study.errors import UserError
 from camground.study.section import Section
 
@@ -37,6 +39,13 @@ def save_model(grounder: Path, matcher: Path, settings: GroundingSettings, folde
         for file in (WEIGHTS, CONFIG):
             with tables.atomic(folder / name / file) as temporary:
                 shutil.copyfile(source / file, temporary)
+    saved, _ = load_checkpoint(grounder)
+    tuned = FeaturesConfig.parse(saved["features"], "features").backbone.weights
+    if tuned is None:
+        (folder / BACKBONE).unlink(missing_ok=True)  # of an earlier study
+    else:
+        with tables.atomic(folder / BACKBONE) as temporary:
+            shutil.copyfile(tuned, temporary)
     with tables.atomic(folder / SETTINGS) as temporary:
         temporary.write_text(json.dumps(settings.to_dict(), indent=1))
     return folder

@@ -34,13 +34,13 @@ from camground.report.config import ReportConfig
 from camground.study.layers import merge, merged_files, read_yaml
 from camground.study.section import Distinct, Section, problems, refuse, unknown_key
 from camground.tracking.config import TrackingConfig
-from camground.training.config import LossesConfig, TrainConfig
+from camground.training.config import LossesConfig, TrainConfig, TuningConfig
 
 # Names that a variant's target or folder would take from a rule, a baseline or a stage's folder.
 RESERVED = frozenset(
     (
-        *("all", "data", "proposals", "true_boxes", "features", "matcher", "gradcam", "train", "predict"),
-        *("evaluate", "baselines", "ablation", "report", "tracking"),
+        *("all", "data", "proposals", "true_boxes", "tuning", "features", "matcher", "gradcam", "train"),
+        *("predict", "evaluate", "baselines", "ablation", "report", "tracking"),
         *("download", "leakage", "gradcam_of_seed", "logs", "benchmarks", "figures", "resume", "model"),
         *BASELINES,
     )
@@ -149,6 +149,7 @@ class StudyConfig(Section):
     proposals and, seed by seed, matcher and Grad-CAM."""
     data: DataConfig = DataConfig()
     proposals: ProposalsConfig = ProposalsConfig()
+    tuning: TuningConfig = TuningConfig()
     features: FeaturesConfig = FeaturesConfig()
     matcher: MatcherConfig = MatcherConfig()
     gradcam: GradcamConfig = GradcamConfig()

@@ -117,6 +117,27 @@ class TunedConfig(Section):
     """Their learning rate, as a share of the grounder's."""
 
 
+class TuningOptimiserConfig(OptimiserConfig):
+    """How the backbone and the matcher that is trained with it learn."""
+
+    epochs: Annotated[int, Field(ge=1)] = 5
+    """Passes over the training images, at most."""
+    per_image: Annotated[int, Field(ge=1)] = 2
+    """Expressions of each image in a batch, at most."""
+
+
+class TuningConfig(Section):
+    """The backbone's last stages, trained on the study's pairs before features are cached: with a matcher as
+    of `matcher`, which is then thrown away, and the study's first seed."""
+
+    stages: Annotated[int, Field(ge=0)] = 0
+    """Stages of the backbone, from the last, that train; 0: none, and there is no such stage."""
+    rate: Annotated[float, Field(gt=0)] = 0.3
+    """Their learning rate, as a share of the matcher's."""
+    optimiser: TuningOptimiserConfig = TuningOptimiserConfig()
+    """How they are trained."""
+
+
 class GrounderOptimiserConfig(OptimiserConfig):
     """How the grounder is trained."""
 

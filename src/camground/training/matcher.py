@@ -6,6 +6,7 @@ Selected on captions alone: the epoch whose contrastive loss on the val split is
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -36,32 +37,13 @@ def train_matcher(
     store = FeatureStore(features)
     train, val = training_pairs(images, expressions, config.kinds)
     model = Matcher(config, store.visual_channels, store.text_width)
-
-    def losses(batch: PairBatch, step: int, epoch: float) -> dict[str, Tensor]:
-        # Two scales in turn: the grid as Grad-CAM meets it, which tells small things apart, and averaged over
-        # 2 x 2 cells, whose maps cover more of an object.
-        visual = see(model, store, batch, pool=1 + step % 2)
-        logits, positive = batch_logits(model, store, train, batch, visual)
-        values = {"contrastive": info_nce(logits, positive)}
-        loss = values["contrastive"]
-        false = batch.swaps >= 0
-        false[false] = train.swaps.false[batch.swaps[false]]
-        if config.swaps and false.any():
-            values["swaps"] = swap_loss(model, store, train, batch, visual, false, logits)
-            loss = loss + config.swaps * values["swaps"]
-        return {"loss": loss, **values}
-
-    def validate(batch: PairBatch) -> Validation:
-        logits, positive = batch_logits(model, store, val, batch, see(model, store, batch))
-        score, recall = -info_nce(logits, positive), recall_at_1(logits, positive)
-        return Validation({"score": float(score), "recall@1": float(recall)})
-
+    objective = MatcherObjective(model, store, train, val)
     run_training(
         model,
         train,
         val,
-        losses,
-        validate,
+        objective.losses,
+        objective.validate,
         config.optimiser,
         seed,
         label=f"matcher/s{seed}",
@@ -74,7 +56,44 @@ def train_matcher(
     )
 
 
-def see(model: Matcher, store: FeatureStore, batch: PairBatch, pool: int = 1) -> Tensor:
+class Features(Protocol):
+    """Where a batch's features come from: the cache (`FeatureStore`), or the networks themselves."""
+
+    def images(self, rows: np.ndarray) -> Tensor: ...
+
+    def texts(self, texts: list[str]) -> tuple[Tensor, Tensor]: ...
+
+
+class MatcherObjective:
+    """The losses of a matcher on batches of `train`, and its score on batches of `val`."""
+
+    def __init__(self, model: Matcher, store: Features, train: Pairs, val: Pairs) -> None:
+        self.model, self.store, self.train, self.val = model, store, train, val
+
+    def losses(self, batch: PairBatch, step: int, epoch: float) -> dict[str, Tensor]:
+        """As `fit` takes them."""
+        # Two scales in turn: the grid as Grad-CAM meets it, which tells small things apart, and averaged over
+        # 2 x 2 cells, whose maps cover more of an object.
+        visual = see(self.model, self.store, batch, pool=1 + step % 2)
+        logits, positive = batch_logits(self.model, self.store, self.train, batch, visual)
+        values = {"contrastive": info_nce(logits, positive)}
+        loss = values["contrastive"]
+        false, weight = batch.swaps >= 0, self.model.config.swaps
+        false[false] = self.train.swaps.false[batch.swaps[false]]
+        if weight and false.any():
+            values["swaps"] = swap_loss(self.model, self.store, self.train, batch, visual, false, logits)
+            loss = loss + weight * values["swaps"]
+        return {"loss": loss, **values}
+
+    def validate(self, batch: PairBatch) -> Validation:
+        """As `run_training` takes it."""
+        visual = see(self.model, self.store, batch)
+        logits, positive = batch_logits(self.model, self.store, self.val, batch, visual)
+        score, recall = -info_nce(logits, positive), recall_at_1(logits, positive)
+        return Validation({"score": float(score), "recall@1": float(recall)})
+
+
+def see(model: Matcher, store: Features, batch: PairBatch, pool: int = 1) -> Tensor:
     """The trunk's maps (B, width, H, W) of a batch's images, of features averaged over pool x pool cells."""
     features = store.images(batch.images).to(next(model.parameters()).device)
     if pool > 1:
@@ -84,7 +103,7 @@ def see(model: Matcher, store: FeatureStore, batch: PairBatch, pool: int = 1) ->
 
 
 def batch_logits(
-    model: Matcher, store: FeatureStore, pairs: Pairs, batch: PairBatch, visual: Tensor
+    model: Matcher, store: Features, pairs: Pairs, batch: PairBatch, visual: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Logits (images, texts) of a batch, whose maps are `visual`, and which pairs are positive, bool of the
     same shape."""
@@ -102,7 +121,7 @@ def batch_logits(
 
 def swap_loss(
     model: Matcher,
-    store: FeatureStore,
+    store: Features,
     pairs: Pairs,
     batch: PairBatch,
     visual: Tensor,
