@@ -54,7 +54,7 @@ rule report:
     params:
         config=STUDY.part(
             *("dataset", "seeds", "data.kind", f"data.{STUDY.data.kind}"),
-            *("evaluate", "ablation", "report", "features", "matcher"),
+            *("evaluate", "ablation", "report", "tuning", "features", "matcher"),
             *keys("proposals", *UNUSED_METHODS),
             *keys("gradcam", *UNUSED_SOURCES),
             **{name: REFERENCE[name] for name in ("losses", "train")},

@@ -65,6 +65,7 @@ def test_the_default_study_has_swaps_objectness_and_imagenet_and_no_detector() -
         ),
         ({"features": {"language": {"name": "some/bert"}}}, "Text network", "some/bert, pretrained"),
         ({"train": {"tuned": {"backbone": 2}}}, "Image network", "last 2 stages train along"),
+        ({"tuning": {"stages": 3}}, "Image network", "last 3 stages were trained on the pairs before"),
         ({"data": {"kind": "refer"}}, "Boxes of val", "val photographs of Flickr30k Entities"),
         (
             {"evaluate": {"proposals": "ground_truth"}},

@@ -12,7 +12,7 @@ from camground.features.config import PACKAGED_BACKBONE, PACKAGED_LANGUAGE, TIMM
 from camground.matcher.config import GradcamConfig, MatcherConfig
 from camground.proposals.config import ProposalsConfig
 from camground.study.section import Section
-from camground.training.config import LossesConfig, TrainConfig
+from camground.training.config import LossesConfig, TrainConfig, TuningConfig
 
 FILE = "supervision.json"  # in a study's results
 PRETRAINED = {
@@ -28,6 +28,7 @@ class SupervisionConfig(Section):
 
     data: DataConfig = DataConfig()
     proposals: ProposalsConfig = ProposalsConfig()
+    tuning: TuningConfig = TuningConfig()
     features: FeaturesConfig = FeaturesConfig()
     matcher: MatcherConfig = MatcherConfig()
     gradcam: GradcamConfig = GradcamConfig()
@@ -103,6 +104,8 @@ def _image_network(config: SupervisionConfig) -> str:
         learnt = f"{network.name} with random weights."
     else:
         learnt = f"{network.name}, pretrained on what its authors say."
+    if stages := config.tuning.stages:
+        learnt += f" Its last {stages} stages were trained on the pairs before anything else."
     return f"{learnt} Its last {tuned} stages train along on the pairs." if tuned else learnt
 
 
