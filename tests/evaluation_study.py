@@ -17,7 +17,7 @@ from camground.evaluation.config import EvaluateConfig
 from camground.evaluation.ground_truth import GroundTruth, load
 from camground.study import tables
 
-EVALUATE = EvaluateConfig().to_dict()
+EVALUATE = EvaluateConfig(splits=("val", "test")).to_dict()
 ABLATION = {"resamples": 200}
 WIDTH, HEIGHT, CELLS = 96, 64, 12
 
@@ -135,8 +135,8 @@ def predict(paths: dict[str, Path], path: Path, offset: float = 0.0, own_map: bo
 
 
 def ground_truth(paths: dict[str, Path], **protocol: object) -> GroundTruth:
-    """The study under the default protocol, or one with other keys."""
-    return load(EvaluateConfig.model_validate(protocol), **paths)
+    """The study under the default protocol on val and test, or one with other keys."""
+    return load(EvaluateConfig.model_validate({**EVALUATE, **protocol}), **paths)
 
 
 def run(stage: str, config: dict[str, Any], **options: Path) -> None:
@@ -151,7 +151,7 @@ def run_baselines(paths: dict[str, Path], root: Path, seeds: Sequence[int] = (0,
         cams = root / "gradcam" / f"seed{seed}" / "cams.parquet"
         cams.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(paths["cams"], cams)
-    config = {"dataset": "toy", "seeds": seeds, "evaluate": {}, "gradcam": {}, "predict": {}, "losses": {}}
+    config = {"dataset": "toy", "seeds": seeds, "evaluate": EVALUATE, "gradcam": {}, "predict": {}, "losses": {}}
     others = {name: path for name, path in paths.items() if name != "cams"}
     run("baselines", config, **others, gradcam=root / "gradcam", output_root=root)
 

@@ -31,7 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run = folder / name / f"seed{seed}"
             study.run(
                 "evaluate",
-                {"dataset": "toy", "variant": name, "seed": seed, "evaluate": {}},
+                {"dataset": "toy", "variant": name, "seed": seed, "evaluate": study.EVALUATE},
                 **paths,
                 predictions=study.predict(paths, run / "predictions.parquet", offset + 2 * seed),
                 metrics=run / "metrics.parquet",

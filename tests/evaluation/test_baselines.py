@@ -87,7 +87,7 @@ def test_what_rests_on_a_map_is_measured_with_each_seed_s_own(paths: dict[str, P
     study.run_baselines(paths, root)
     shutil.copytree(tmp_path / "turned" / "gradcam" / "seed1", root / "gradcam" / "seed1", dirs_exist_ok=True)
     inputs = {name: path for name, path in paths.items() if name != "cams"}
-    sections = {name: {} for name in ("evaluate", "gradcam", "predict", "losses")}
+    sections = {"evaluate": study.EVALUATE, **{name: {} for name in ("gradcam", "predict", "losses")}}
     task = {"dataset": "toy", "seeds": SEEDS, **sections}
     study.run("baselines", task, **inputs, gradcam=root / "gradcam", output_root=root)
     for name in (name for name, baseline in BASELINES.items() if baseline.own_map):

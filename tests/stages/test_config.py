@@ -154,7 +154,7 @@ def test_every_key_is_described_and_every_default_valid(path: str, section: type
         ("variants: {New-One: {}}", "variants.New-One: must match ^[a-z][a-z0-9_]*$"),
         ("variants_to_run: [full, basline]", "did you mean `baseline`?"),
         ("variants_to_run: [baseline]", "ablation.reference: 'full' is none of the variants that run"),
-        ("ablation: {split: testA}", "ablation.split: testA is none of evaluate.splits: val, test"),
+        ("ablation: {split: testA}", "ablation.split: testA is none of evaluate.splits: test"),
         ("data: {kind: folder}", "data_root: data.kind is folder, so give its folder"),
         ("data: {kind: refer}", "data_root: data.kind is refer, so give its folder"),
         ("{data: {kind: folder}, data_root: no/folder}", "data_root: no folder no/folder"),

@@ -38,7 +38,7 @@ def bring_in(root: Path, variants: tuple[str, ...] = ("full", "baseline"), **con
     study = study_in(root, variants)
     options = TrackingConfig(**{"log_model": False, **config})
     settings = GroundingSettings.parse(SECTIONS)
-    return ingest(study, options, EvaluateConfig(), settings, find_store(root.parent))
+    return ingest(study, options, EvaluateConfig(splits=("val", "test")), settings, find_store(root.parent))
 
 
 def study_in(root: Path, variants: tuple[str, ...] = ("full", "baseline")) -> records.Study:
@@ -164,7 +164,7 @@ def test_artifacts_survive_moving_the_folder(root: Path, tmp_path: Path) -> None
     report.write_text("<p>report</p>")
     # In a process of its own: SQLite forbids renaming a database that is open.
     config = {**fake_study.CONFIG, **SECTIONS, "variants": ["full"], "baselines": ["random"]}
-    config |= {"tracking": {"log_model": False}, "ablation": {}, "evaluate": {}}
+    config |= {"tracking": {"log_model": False}, "ablation": {}, "evaluate": {"splits": ["val", "test"]}}
     command = [sys.executable, "-m", "camground.cli", "tracking", "--config", json.dumps(config)]
     command += ["--root", str(root), "--report", str(report)]
     subprocess.run([*command, "--output", str(root / "tracking.json")], check=True)

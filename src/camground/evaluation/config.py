@@ -14,7 +14,7 @@ EvaluatedSplit = Literal["val", "test", "testA", "testB"]
 class EvaluateConfig(Section):
     """The evaluation's protocol: what is predicted and measured, and what counts as right."""
 
-    splits: Annotated[tuple[EvaluatedSplit, ...], Field(min_length=1), Distinct] = ("val", "test")
+    splits: Annotated[tuple[EvaluatedSplit, ...], Field(min_length=1), Distinct] = ("test",)
     """Splits whose expressions are predicted and evaluated."""
     proposals: Literal["detected", "ground_truth"] = "detected"
     """What every method chooses among on these splits: the boxes of `proposals.method` (detected), or the

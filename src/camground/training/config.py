@@ -141,7 +141,7 @@ class TuningConfig(Section):
 class GrounderOptimiserConfig(OptimiserConfig):
     """How the grounder is trained."""
 
-    epochs: Annotated[int, Field(ge=1)] = 8
+    epochs: Annotated[int, Field(ge=1)] = 6
     """Passes over the training images, at most."""
 
 
