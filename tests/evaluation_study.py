@@ -151,7 +151,8 @@ def run_baselines(paths: dict[str, Path], root: Path, seeds: Sequence[int] = (0,
         cams = root / "gradcam" / f"seed{seed}" / "cams.parquet"
         cams.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(paths["cams"], cams)
-    config = {"dataset": "toy", "seeds": seeds, "evaluate": EVALUATE, "gradcam": {}, "predict": {}, "losses": {}}
+    sections = {"evaluate": EVALUATE, "gradcam": {}, "predict": {}, "losses": {}}
+    config = {"dataset": "toy", "seeds": seeds, **sections}
     others = {name: path for name, path in paths.items() if name != "cams"}
     run("baselines", config, **others, gradcam=root / "gradcam", output_root=root)
 
