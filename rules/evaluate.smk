@@ -2,7 +2,8 @@
 
 Purpose: measure predictions against the targets; run and measure the baselines in the same way.
 Inputs: the predictions and swap scores, the boxes that each epoch of a training chose on val, the
-tables images, expressions, proposals and cams, and the targets, which no earlier stage reads.
+tables images, expressions, proposals and cams, for labels the feature cache, and the targets, which no
+earlier stage reads.
 Outputs: metrics and outcomes of each variant, baseline and seed; each training's learning curve; the
 baselines' predictions.
 """
@@ -54,6 +55,8 @@ rule baselines:
         targets=rules.data.output.targets,
         proposals=EVALUATED_PROPOSALS,
         cams=expand(CAMS, seed=SEEDS),
+        # for a teacher that reads labels
+        features=list(FEATURES.values()) if STUDY.losses.distillation.label else [],
         code=code("baselines"),
     output:
         predictions=all_baselines("predictions.parquet"),
@@ -74,11 +77,12 @@ rule baselines:
             *("gradcam.box_threshold", "losses.distillation"),
         ),
         gradcam=lambda wildcards, input: Path(input.cams[0]).parents[1],
+        features=lambda wildcards, input: ["--features", study("features")] if input.features else [],
         root=lambda wildcards, output: Path(output.metrics[0]).parents[2],
     message:
         "Baselines"
     shell:
         "camground baselines --config {params.config:q} --images {input.images:q}"
         " --expressions {input.expressions:q} --targets {input.targets:q} --proposals {input.proposals:q}"
-        " --gradcam {params.gradcam:q} --output-root {params.root:q}"
+        " --gradcam {params.gradcam:q} --output-root {params.root:q} {params.features:q}"
         " 2>&1 | tee {log:q} >&2"

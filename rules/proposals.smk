@@ -1,6 +1,6 @@
 """Stage `proposals`.
 
-Purpose: class-agnostic candidate boxes of every image; under `evaluate.proposals: ground_truth`, a protocol
+Purpose: candidate boxes of every image, with the labels of a detector's; under `evaluate.proposals: ground_truth`, a protocol
 of evaluation studies, also the true boxes of the evaluated splits, which every method then chooses among.
 Inputs: the images table and the pictures, the file of boxes where the method has one; of the protocol's rule
 alone the targets.
@@ -12,7 +12,7 @@ from camground.proposals.methods import METHODS
 
 METHOD = METHODS[STUDY.proposals.method]
 # Sections of the methods that are not used.
-UNUSED_METHODS = METHODS.keys() - {STUDY.proposals.method}
+UNUSED_METHODS = METHODS.keys() - set(STUDY.proposals.methods)
 # What evaluated boxes are chosen among; training reads `rules.proposals.output.proposals`.
 EVALUATED_PROPOSALS = study(STUDY.evaluate.proposals_file)
 
@@ -22,7 +22,7 @@ rule proposals:
         **PICTURES,
         files=[str(Path(path).expanduser()) for path in STUDY.proposals.user_files.values()],
         images=rules.data.output.images,
-        code=code("proposals", METHOD.proposer),
+        code=code("proposals", *(METHODS[name].proposer for name in STUDY.proposals.methods)),
     output:
         **{table: study(f"proposals/{table}.parquet") for table in METHOD.writes},
         proposals=study("proposals/proposals.parquet"),

@@ -24,6 +24,8 @@ rule report:
         rejected=rules.data.output.rejected,
         leakage=AUDIT,
         proposals=EVALUATED_PROPOSALS,
+        # whose labels entered
+        detected=rules.proposals.output.proposals,
         # those of the seed that the gallery shows
         cams=expand(CAMS, seed=SEEDS[0]),
         code=code("report"),
@@ -57,7 +59,7 @@ rule report:
             *("evaluate", "ablation", "report", "tuning", "features", "matcher"),
             *keys("proposals", *UNUSED_METHODS),
             *keys("gradcam", *UNUSED_SOURCES),
-            **{name: REFERENCE[name] for name in ("losses", "train")},
+            **{name: REFERENCE[name] for name in ("grounder", "losses", "train")},
             **METHODS_SHOWN,
         ),
         root=subpath(input.images, ancestor=2),

@@ -59,6 +59,7 @@ def make(
                     "box_xyxy": box,
                     "objectness": 1 - rank / len(made),
                     "source": "whole_image" if rank == 0 else "made",
+                    "label": None,
                 }
             )
         for j, box in enumerate(objects):

@@ -283,7 +283,14 @@ def make(
         listed += [np.concatenate([corner, corner + rng.uniform(8, 46, 2)]) for corner in low]
     arrays = {image: np.array(boxes) for image, boxes in proposals.items()}
     rows = [
-        {"image_id": i, "rank": rank, "box_xyxy": box.tolist(), "objectness": 0.5, "source": "toy"}
+        {
+            "image_id": i,
+            "rank": rank,
+            "box_xyxy": box.tolist(),
+            "objectness": 0.5,
+            "source": "toy",
+            "label": None,
+        }
         for i, boxes in arrays.items()
         for rank, box in enumerate(boxes)
     ]

@@ -35,3 +35,8 @@ def boxes_of(table: pd.DataFrame, image_id: str) -> tuple[np.ndarray, np.ndarray
     rows = table[table["image_id"] == image_id]
     boxes = np.stack(rows["box_xyxy"].tolist())
     return boxes, rows["objectness"].to_numpy(), rows["source"].tolist()
+
+
+def labels_of(table: pd.DataFrame) -> list[str | None]:
+    """The labels of the table's rows; pandas has NaN for none."""
+    return [None if pd.isna(label) else label for label in table["label"]]

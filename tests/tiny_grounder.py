@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from camground.grounder.batches import GroundingBatch, SwapBatch
 from camground.grounder.config import GrounderConfig
 from camground.grounder.grounder import Grounder, GroundingOutput, Images, ImageScore
-from camground.grounder.regions import Proposals
+from camground.grounder.regions import Labels, Proposals
 from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher, Texts
 
@@ -48,16 +49,26 @@ def tiny_config(**changes: Any) -> GrounderConfig:
     return GrounderConfig.parse(changes)
 
 
-def fresh_grounder(relations: int = 2, **changes: Any) -> Grounder:
+def fresh_grounder(relations: int = 2, reads_labels: bool = False, **changes: Any) -> Grounder:
     """An untrained grounder in evaluation mode; `relations` of its matcher, other changes of its config."""
     matcher = tiny_matcher(relations)
     torch.manual_seed(1)
-    return Grounder(matcher, tiny_config(**changes)).double().eval()
+    return Grounder(matcher, tiny_config(**changes), labels=reads_labels).double().eval()
 
 
-def tiny_grounder(relations: int = 2, **changes: Any) -> Grounder:
+def tiny_grounder(relations: int = 2, reads_labels: bool = False, **changes: Any) -> Grounder:
     """A random grounder, also where a fresh one starts from zero; arguments of `fresh_grounder`."""
-    return without_zeros(fresh_grounder(relations, **changes))
+    return without_zeros(fresh_grounder(relations, reads_labels, **changes))
+
+
+def labelled(proposals: Proposals) -> Proposals:
+    """The proposals with three random labels; the second of each image has none."""
+    make = torch.Generator().manual_seed(3)
+    vectors = functional.normalize(torch.randn(3, TEXT_WIDTH, generator=make).double(), dim=-1)
+    index = torch.randint(0, 3, proposals.objectness.shape, generator=make)
+    index[:, 1] = -1
+    labels = Labels.of(proposals.boxes, proposals.objectness, index, vectors)
+    return replace(proposals, labels=labels)
 
 
 def without_zeros(model: M) -> M:

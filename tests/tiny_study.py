@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor
 
 import tiny_models
 from camground.features.config import FeaturesConfig
+from camground.features.language import text_vectors
 from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher
 from camground.stages.predict import predict
@@ -42,6 +45,9 @@ class RandomFeatures:
                 tokens[row, position] = torch.randn(TEXT_WIDTH, generator=make)
                 mask[row, position] = 1
         return tokens, mask.bool()
+
+    def vectors(self, texts: list[str]) -> Tensor:
+        return text_vectors(*self.texts(texts))
 
 
 def write_features(images: Path, expressions: Path, folder: Path) -> Path:
@@ -79,9 +85,9 @@ def make_study(folder: Path) -> dict[str, Path]:
     return {**paths, "features": features, "matcher": write_matcher(folder / "matcher", CHANNELS, TEXT_WIDTH)}
 
 
-def make_photograph_study(folder: Path) -> dict[str, Path]:
+def make_photograph_study(folder: Path, labels: Sequence[str | None] = (None,)) -> dict[str, Path]:
     """A study of four photographs of each split, 64 pixels a side, with a random ResNet and a random BERT of
-    two layers, a phrase, three proposals and a CAM each; paths by name."""
+    two layers, a phrase, three proposals and a CAM each; paths by name. labels: of the proposals, in turn."""
     tiny_models.study(folder, images=4)
     tiny_models.text_encoder("bert", folder / "bert")
     section = {
@@ -90,13 +96,13 @@ def make_photograph_study(folder: Path) -> dict[str, Path]:
     }
     store = tiny_models.run_features(folder, section)
     rng = np.random.default_rng(0)
-    proposals, cams = [], []
+    proposals, cams, label = [], [], cycle(labels)
     for image in tables.read("images", folder / "images.parquet")["image_id"]:
         corners = rng.uniform(0, 30, (3, 2))
         boxes = np.concatenate([corners, corners + rng.uniform(10, 30, (3, 2))], 1)
         for rank, box in enumerate(boxes):
             row = {"image_id": image, "rank": rank, "box_xyxy": box.tolist()}
-            proposals.append({**row, "objectness": 0.5, "source": "made"})
+            proposals.append({**row, "objectness": 0.5, "source": "made", "label": next(label)})
         cells = rng.integers(0, 256, (8, 8), dtype=np.uint8).tobytes()
         row = {"expression_id": image, "height": 8, "width": 8, "map": cells}
         cams.append({**row, "source": "made"})

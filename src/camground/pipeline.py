@@ -17,16 +17,17 @@ from torch import Tensor
 
 from camground.data.photographs import open_photograph, read_square
 from camground.features.backbone import Backbone
-from camground.features.language import LanguageEncoder
+from camground.features.language import LanguageEncoder, text_vectors
 from camground.grounder import cam_control
 from camground.grounder.loading import load_grounder
 from camground.grounder.model_folder import GROUNDER, MATCHER, SETTINGS, GroundingSettings, read_settings
 from camground.grounder.read_out import read_out
-from camground.grounder.regions import Proposals
+from camground.grounder.regions import Labels, Proposals
 from camground.matcher.cam import OwnNetworks, open_cam
 from camground.matcher.cam_sources import SOURCES
 from camground.matcher.matcher import load_matcher
 from camground.proposals.proposer import propose_one_image
+from camground.proposals.thinning import Proposals as Found
 from camground.study.errors import UserError
 
 
@@ -60,8 +61,8 @@ class GroundingPipeline:
         """
         if not texts:
             return []
-        boxes, objectness, size = self._propose(Path(photograph))
-        if not len(boxes):
+        found, size = self._propose(Path(photograph))
+        if not len(found.boxes_xyxy):
             raise UserError(f"{photograph}: no proposals; set proposals.whole_image: true in {SETTINGS}")
         pixels = read_square(photograph, self.backbone.config.image_size).unsqueeze(0)
         pixels = pixels.to(self.device).float()
@@ -79,11 +80,11 @@ class GroundingPipeline:
                 features = tuned.backbone(pixels)
             if tuned.language is not None:
                 tokens, mask = tuned.language(list(texts))
-        proposals = Proposals(
-            torch.from_numpy((boxes / np.tile(size, 2)).astype(np.float32)).unsqueeze(0),
-            torch.from_numpy(objectness.astype(np.float32)).unsqueeze(0),
-            torch.ones(1, len(boxes), dtype=torch.bool),
-        ).to(self.device)
+        boxes = torch.from_numpy((found.boxes_xyxy / np.tile(size, 2)).astype(np.float32)).unsqueeze(0)
+        objectness = torch.from_numpy(found.objectness.astype(np.float32)).unsqueeze(0)
+        labels = self._labels(boxes, objectness, found.labels)
+        valid = torch.ones(objectness.shape, dtype=torch.bool)
+        proposals = Proposals(boxes, objectness, valid, labels).to(self.device)
         predict = self.settings.predict
         output = model(
             *(features, proposals, tokens, mask, owner, matcher_cam, has_cam), map_boxes=predict.map_boxes
@@ -104,9 +105,19 @@ class GroundingPipeline:
             features = self.cam.read(photograph).unsqueeze(0)
         return torch.from_numpy(self.cam(features, owner, list(texts))).to(self.device)
 
-    def _propose(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes (K, 4) xyxy in pixels, objectness (K,), and the photograph's width and height."""
+    def _labels(self, boxes: Tensor, objectness: Tensor, labels: list[str | None]) -> Labels | None:
+        """What a detector says of the boxes (1, K, 4), for a model that has learnt with labels."""
+        names = sorted({label for label in labels if label is not None})
+        if self.trained.model.label is None or not names:
+            return None
+        tuned = self.trained.tuned
+        language = self.language if tuned is None or tuned.language is None else tuned.language
+        index = torch.tensor([[-1 if label is None else names.index(label) for label in labels]])
+        return Labels.of(boxes, objectness, index, text_vectors(*language(names)).cpu())
+
+    def _propose(self, path: Path) -> tuple[Found, np.ndarray]:
+        """What is found in the photograph, and its width and height."""
         with open_photograph(path) as picture:
             size = picture.size
         proposals = propose_one_image(self.settings.proposals, path)
-        return proposals.boxes_xyxy, proposals.objectness, np.array(size, dtype=np.float64)
+        return proposals, np.array(size, dtype=np.float64)

@@ -14,6 +14,7 @@ import evaluation_study
 from camground.data.pairs import Pairs
 from camground.evaluation.baselines import Context, teacher
 from camground.evaluation.candidates import teacher_scores
+from camground.features.language import text_vectors
 from camground.grounder.batches import GroundingData, ProposalTable
 from camground.grounder.config import PredictConfig
 from camground.grounder.map_boxes import boxes_around
@@ -26,6 +27,7 @@ CONFIGS = [
     DistillationConfig(),
     DistillationConfig(thresholds=(0.9,), objectness=0.0),
     DistillationConfig(box=0.0, contrast=0.0, ranking=1.0),
+    DistillationConfig(label=2.0),
 ]
 
 
@@ -38,21 +40,26 @@ def test_the_teacher_is_that_of_training(tmp_path: Path, config: DistillationCon
     tables_of_study = {
         name: paths[name] for name in ("images", "expressions", "targets", "proposals", "cams")
     }
+    proposals = tables.read("proposals", paths["proposals"])
+    proposals["label"] = [("red boat", None, "dog")[row % 3] for row in range(len(proposals))]
+    tables.write("proposals", proposals, paths["proposals"])
     truth = evaluation_study.ground_truth(tables_of_study, splits=("test",))
     predict = PredictConfig(map_boxes=(0.3, 0.6))
-    shares, around_map = teacher_scores(truth, config, predict.map_boxes)
-    choice = teacher(Context(truth, 0, predict, 0.5, config))
+    store: Any = RandomFeatures()
+    shares, around_map = teacher_scores(truth, config, predict.map_boxes, store)
+    choice = teacher(Context(truth, 0, predict, 0.5, config, store))
 
     pairs = Pairs(paths["images"], paths["expressions"], "test", ["phrase"])
-    table = ProposalTable(paths["images"], paths["proposals"])
-    store: Any = RandomFeatures()
+    table = ProposalTable(paths["images"], paths["proposals"], store)
     data = GroundingData(pairs, store, table, paths["cams"], config.thresholds)
     (indices,) = pairs.in_order(64)
     batch = data.load(indices, torch.device("cpu"))
     proposals = batch.proposals.take(batch.owner)
     candidates = proposals.extended(boxes_around(batch.teacher_cam, predict.map_boxes))
     count = proposals.boxes.shape[1]
-    target = distillation.teacher(config, batch.teacher_cam, batch.cam_boxes, candidates)
+    target = distillation.teacher(
+        config, batch.teacher_cam, batch.cam_boxes, candidates, text_vectors(batch.tokens, batch.mask)
+    )
     ranks = pd.Series(choice.rank, truth.ids)
     answered = set(truth.ids[choice.present])
     for row, expression in enumerate(indices.expressions):

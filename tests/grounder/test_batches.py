@@ -106,7 +106,7 @@ def test_proposals_are_shares_of_the_image_and_padding_is_invalid(tmp_path: Path
     images, _ = write_pairs(tmp_path)
     boxes = [("i0", 0, [0, 0, 20, 10]), ("i0", 1, [20, 10, 40, 20]), ("i3", 0, [0, 0, 40, 20])]
     rows = [
-        {"image_id": image, "rank": rank, "box_xyxy": box, "objectness": 0.9, "source": "made"}
+        {"image_id": image, "rank": rank, "box_xyxy": box, "objectness": 0.9, "source": "made", "label": None}
         for image, rank, box in boxes
     ]
     tables.write("proposals", rows, tmp_path / "proposals.parquet")

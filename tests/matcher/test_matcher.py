@@ -75,11 +75,11 @@ def test_the_smooth_maximum_lies_between_mean_and_maximum_and_passes_over_paddin
 def make_texts(rows: int, length: int, relations: int) -> Texts:
     make = torch.Generator().manual_seed(length)
     words, phrase = (torch.randn(rows, length, 6, generator=make), torch.randn(rows, 6, generator=make))
-    mask = torch.ones(rows, length, dtype=torch.bool)
+    mask, vector = torch.ones(rows, length, dtype=torch.bool), torch.randn(rows, 5, generator=make)
     if not relations:
-        return Texts(words, mask, phrase, None, None)
+        return Texts(words, mask, phrase, None, None, vector)
     landmarks = torch.randn(rows, relations, 6, generator=make)
-    return Texts(words, mask, phrase, landmarks, torch.randn(rows, relations, 4, generator=make))
+    return Texts(words, mask, phrase, landmarks, torch.randn(rows, relations, 4, generator=make), vector)
 
 
 @pytest.mark.parametrize("relations", [0, 2])

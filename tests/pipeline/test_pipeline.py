@@ -21,13 +21,21 @@ from camground.matcher.config import GradcamConfig
 from camground.matcher.gradcam import MatcherCam
 from camground.pipeline import GroundingPipeline
 from camground.proposals.config import ProposalsConfig
+from camground.proposals.thinning import Proposals
 from camground.study import tables
 from camground.study.errors import UserError
 from conftest import Run, Workflow
+from proposals_stage import labels_of
 from tiny_grounder import OFF
 from tiny_study import make_photograph_study, run_predict, run_train
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@pytest.fixture(scope="module")
+def labelled_paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    labels = ["boat", None, "dog", "small house"]
+    return make_photograph_study(tmp_path_factory.mktemp("labelled"), labels)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +61,11 @@ def open_model(paths: dict[str, Path], model: Path) -> GroundingPipeline:
     pipeline = GroundingPipeline.from_pretrained(model)
     table = tables.read("proposals", paths["proposals"])
 
-    def from_table(photograph: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def from_table(photograph: Path) -> tuple[Proposals, np.ndarray]:
         rows = table[table["image_id"] == photograph.stem].sort_values("rank")
-        size = np.array([64.0, 64.0])
-        return np.stack(rows["box_xyxy"].tolist()), rows["objectness"].to_numpy(), size
+        boxes, objectness = np.stack(rows["box_xyxy"].tolist()), rows["objectness"].to_numpy()
+        found = Proposals(boxes, objectness, rows["source"].tolist(), labels_of(rows))
+        return found, np.array([64.0, 64.0])
 
     pipeline._propose = from_table  # type: ignore[method-assign]
     return pipeline
@@ -100,6 +109,27 @@ def test_a_photograph_and_a_text_give_the_row_that_predict_writes(
         assert box_of(answer) == pytest.approx(list(predictions.loc[name, "box_xyxy"]), abs=0.1)
 
 
+@pytest.mark.parametrize("tuned", [0, 1], ids=["frozen", "tuned"])
+def test_labels_say_the_same_of_a_photograph_as_in_the_study(
+    labelled_paths: dict[str, Path], tmp_path: Path, tuned: int
+) -> None:
+    options = {"tuned": {"language": tuned, "rate": 1.0}, "learning_rate": 0.01}
+    model = make_model(labelled_paths, tmp_path, **options)
+    output, _ = run_predict(labelled_paths, tmp_path / "train", tmp_path, splits=["val"])
+    scores = tables.read("predictions", output).set_index("expression_id")["score"]
+    pipeline = open_model(labelled_paths, model)
+    assert pipeline.trained.model.label is not None
+    assert pipeline.trained.model.label.weight.any()
+    photograph, text = labelled_paths["images"].parent / "val0.png", text_of(labelled_paths, "val0")
+    cam = CamTable(labelled_paths["cams"], ["val0"]).take(np.array([0]))
+    pipeline._matcher_cam = lambda *_: cam  # type: ignore[method-assign]
+    (answer,) = pipeline(photograph, [text])
+    assert answer["score"] == pytest.approx(scores["val0"], abs=2e-3)
+    pipeline._labels = lambda *_: None  # type: ignore[method-assign]
+    (without,) = pipeline(photograph, [text])
+    assert abs(without["score"] - answer["score"]) > 0.01
+
+
 def test_the_matcher_reads_the_frozen_features_where_others_were_trained(
     paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +167,7 @@ def test_texts_together_are_grounded_as_alone(paths: dict[str, Path], tmp_path: 
 
 def test_a_photograph_without_proposals_is_refused(paths: dict[str, Path], tmp_path: Path) -> None:
     pipeline = open_model(paths, make_model(paths, tmp_path, epochs=1))
-    nothing = np.zeros((0, 4)), np.zeros(0), np.array([64.0, 64.0])
+    nothing = Proposals(np.zeros((0, 4)), np.zeros(0), [], []), np.array([64.0, 64.0])
     pipeline._propose = lambda photograph: nothing  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"val0\.png: no proposals; set proposals\.whole_image: true"):
         pipeline(paths["images"].parent / "val0.png", ["boat"])

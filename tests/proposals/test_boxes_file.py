@@ -14,7 +14,7 @@ from camground.proposals.config import ProposalsConfig
 from camground.proposals.image_ids import number_in
 from camground.study import tables
 from camground.study.errors import UserError
-from proposals_stage import boxes_of, run_proposals, write_images
+from proposals_stage import boxes_of, labels_of, run_proposals, write_images
 
 # as REFER names COCO's and SAIAPR's, and one without a number
 NAMES = ["COCO_train2014_000000000123.jpg", "sub/45.jpg", "shore.jpg"]
@@ -129,6 +129,46 @@ def test_an_image_is_found_by_number_or_by_name(image_id: object, images: Path) 
     table = run(images, entries)
     assert (table["source"] == "boxes_file:dets.json").sum() == 3
     assert found(table, NAMES[0])["boxes"][0] == FIRST_XYXY
+
+
+@pytest.mark.parametrize(
+    ("form", "label"),
+    [
+        (lambda entries: entries, None),
+        (as_mattnet, "person"),
+        (lambda entries: {"dets": as_mattnet(entries)}, "person"),
+        (as_data_set, "person"),
+        (lambda entries: [{**entry, "category": "Alarm_clock"} for entry in entries], "alarm clock"),
+        (lambda entries: [{**entry, "category_name": " "} for entry in entries], None),
+    ],
+    ids=["coco", "mattnet list", "mattnet", "data set", "category", "empty"],
+)
+def test_a_box_has_the_label_of_its_entry(form, label: str | None, images: Path) -> None:
+    table = run(images, form(DETECTIONS))
+    whole = table["source"] == "whole_image"
+    assert labels_of(table[~whole]) == [label] * len(DETECTIONS)
+    assert labels_of(table[whole]) == [None] * len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"category_id": 9}, "none of the file's categories"),
+        ({"category_id": [1]}, "none of the file's categories"),
+        ({"category": 7}, "the category's name is no text"),
+    ],
+)
+def test_a_label_that_cannot_be_read_is_refused(change: dict, reason: str, images: Path) -> None:
+    content = as_data_set(DETECTIONS)
+    content["annotations"][0] |= change
+    run(images, content, share=0.3)
+    ((row, value, why),) = refused(images)
+    assert row == 1
+    assert value.startswith(f"annotations[0].{next(iter(change))}: ")
+    assert reason in why
+    content["categories"] = [{"id": 1}]
+    with pytest.raises(UserError, match=r"dets\.json: categories\[0\] lacks id or name; .* need no label"):
+        run(images, content)
 
 
 def test_the_number_is_that_at_the_end_of_the_name() -> None:

@@ -18,9 +18,10 @@ from PIL import Image
 import tiny_detectors
 from camground.data.boxes import area, clip, pairwise_iou
 from camground.proposals.config import ProposalsConfig
+from camground.proposals.detector import open_detector
 from camground.proposals.proposer import propose_one_image
 from camground.study.errors import UserError
-from proposals_stage import boxes_of, run_proposals, write_images
+from proposals_stage import boxes_of, labels_of, run_proposals, write_images
 
 QUERIES = ["a dog", "red boat"]
 OPEN = ("owlvit", "owlv2", "grounding-dino")
@@ -130,6 +131,10 @@ def test_the_stage_writes_what_the_model_finds_in_each_photograph(
             assert agree.any(1).all()  # and all that is found is there
         compared += len(boxes)
     assert compared > 20
+    # nameless categories, or none
+    named = {label for label in labels_of(table) if label is not None}
+    assert named == (set() if queries is None else named & {"a dog", "red boat"})
+    assert bool(named) == bool(queries)
     source = f"detector:{Path(folder).name}"
     assert set(table["source"]) - {"whole_image"} == {source}
 
@@ -148,6 +153,7 @@ def test_a_detr_of_known_answers_gives_them_in_pixels_of_the_photograph(
         last = model.bbox_predictor.layers[-1]
         last.weight.zero_()
         last.bias.copy_(torch.logit(torch.tensor([0.5, 0.25, 0.2, 0.3])))
+    model.config.id2label = {0: "N/A", 1: "Traffic_light", 2: "LABEL_2", 3: "dog", 4: "cat"}
     model.save_pretrained(tmp_path / "known")
     AutoImageProcessor.from_pretrained(checkpoints["detr"]).save_pretrained(tmp_path / "known")
     table = run(images, section(str(tmp_path / "known")))
@@ -157,6 +163,7 @@ def test_a_detr_of_known_answers_gives_them_in_pixels_of_the_photograph(
         assert np.allclose(boxes, [found, [0, 0, width, height]], atol=1e-3 * max(width, height))
         assert scores.tolist() == pytest.approx([0.6, 0.0], abs=1e-5)
     assert table["source"].tolist() == ["detector:known", "whole_image"] * len(SIZES)
+    assert labels_of(table) == ["traffic light", None] * len(SIZES)
     stronger = run(images, section(str(tmp_path / "known"), score=0.61))
     assert set(stronger["source"]) == {"whole_image"}
 
@@ -181,6 +188,13 @@ def test_owlv2_of_known_answers_and_its_padded_square(
     wanted = [[x - 7.5, y - 7.5, min(x + 7.5, 60), min(y + 7.5, 30)] for x, y in corners]
     assert np.abs(pairwise_iou(boxes, np.array(wanted)).max(0) - 1).max() < 0.02
     assert len(boxes) == len(wanted)  # those of the padding are cut away
+
+
+def test_grounding_dino_names_a_box_by_the_query_of_its_token(checkpoints: dict[str, str]) -> None:
+    config = ProposalsConfig.parse(section(checkpoints["grounding-dino"], queries=QUERIES)).detector
+    labels = open_detector(config, torch.device("cpu")).labels
+    # [CLS] a dog . red boat . [SEP]
+    assert labels == {1: "a dog", 2: "a dog", 4: "red boat", 5: "red boat"}
 
 
 def test_batches_and_threads_change_nothing(checkpoints: dict[str, str], images: Path) -> None:

@@ -14,8 +14,8 @@ from camground.stages.config import StudyConfig
 from report_page import write_page
 
 
-def stated(val_boxes: int = 1200, **sections: Any) -> dict[str, str]:
-    return supervision(SupervisionConfig.parse(sections), val_boxes)
+def stated(val_boxes: int = 1200, labels: int = 0, **sections: Any) -> dict[str, str]:
+    return supervision(SupervisionConfig.parse(sections), val_boxes, labels)
 
 
 def test_the_default_study_has_swaps_objectness_and_imagenet_and_no_detector() -> None:
@@ -78,6 +78,20 @@ def test_it_follows_the_config(sections: dict[str, Any], subject: str, words: st
     changed, default = stated(**sections), stated()
     assert words in changed[subject]
     assert words not in default[subject]
+
+
+def test_it_says_that_the_names_of_categories_entered_and_for_whom() -> None:
+    boxes = {"method": "boxes_file", "boxes_file": {"path": "found.json"}, "fill_up": True}
+    unread = {"grounder": {"labels": {"enabled": False}}}
+    taught = {"losses": {"distillation": {"label": 1.0}}}
+    read = stated(labels=80, proposals=boxes)["Proposals"]
+    assert "selective search's boxes follow" in read
+    assert "the names of 80 categories, which the text network reads for the grounder's scores:" in read
+    both = stated(labels=80, proposals=boxes, **taught)["Proposals"]
+    assert "for the grounder's scores and the teacher:" in both
+    assert "for the teacher:" in stated(labels=80, proposals=boxes, **taught, **unread)["Proposals"]
+    for facts in (stated(labels=80, proposals=boxes, **unread), stated(labels=0, proposals=boxes)):
+        assert "categories" not in facts["Proposals"]
 
 
 def test_it_is_of_the_keys_of_a_study() -> None:

@@ -62,7 +62,9 @@ def test_config_yaml_is_the_default_study_on_one_screen() -> None:
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
 def test_every_study_and_its_variants_are_valid(study: Path, tmp_path: Path) -> None:
-    given = merge(on_default(study), {"data_root": str(tmp_path)})
+    (tmp_path / "dets.json").touch()
+    boxes = {"boxes_file": {"path": str(tmp_path / "dets.json")}}
+    given = merge(on_default(study), {"data_root": str(tmp_path), "proposals": boxes})
     made = StudyConfig.parse(given)
     for name in made.variants:
         made.variant(name)

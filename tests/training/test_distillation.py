@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from camground.grounder.batches import CamTable
-from camground.grounder.regions import Proposals
+from camground.grounder.regions import Labels, Proposals
 from camground.matcher.maps import to_bytes
 from camground.study import tables
 from camground.study.errors import UserError
@@ -47,6 +48,23 @@ def test_each_weight_of_the_teacher_counts(key: str) -> None:
     target = teacher(DistillationConfig.parse({**off, key: 1.0}), spot(), BOXES[:, :1], proposals)
     assert target.argmax() == 0
     assert target[0, 0] > 0.34
+
+
+def test_the_teacher_believes_labels_where_it_is_told_to() -> None:
+    """The third box is labelled with what the text says; the second shares a little with it."""
+    index, vectors = torch.tensor([[-1, -1, 0]]), torch.eye(2)
+    labels = Labels.of(BOXES, torch.full((1, 3), 0.5), index, vectors)
+    plain = Proposals(BOXES, torch.zeros(1, 3), VALID)
+    off = {"contrast": 0.0, "ranking": 0.0, "box": 0.0, "objectness": 0.0, "temperature": 1.0}
+    text = torch.tensor([[0.8, 0.6]])
+    config = DistillationConfig.parse({**off, "label": 2.0})
+    target = teacher(config, spot(), BOXES[:, :1], replace(plain, labels=labels), text)
+    evidence = 2.0 * 0.5 * 0.8 * torch.tensor([[0.0, 0.09**2, 1.0]])
+    assert torch.allclose(target, evidence.softmax(-1), atol=1e-5)
+    even = torch.full((1, 3), 1 / 3)
+    unread = teacher(DistillationConfig.parse(off), spot(), BOXES[:, :1], replace(plain, labels=labels), text)
+    assert torch.allclose(unread, even)
+    assert torch.allclose(teacher(config, spot(), BOXES[:, :1], plain, text), even)
 
 
 def test_the_fit_is_the_mean_over_the_boxes_around_the_map() -> None:

@@ -11,9 +11,9 @@ from camground.grounder.erasing import erase
 from camground.grounder.grounder import Grounder
 from camground.matcher.matcher import Matcher
 from camground.stages.config import StudyConfig, Variant
-from camground.study.layers import merged_files, read_yaml
+from camground.study.layers import merge, merged_files, read_yaml
 from camground.training.objective import Objective
-from tiny_grounder import CHANNELS, TEXT_WIDTH, tiny_batch
+from tiny_grounder import CHANNELS, TEXT_WIDTH, labelled, tiny_batch
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 STEPS = 6  # at every second of them there is mining, and what starts from zero has moved after two
@@ -23,14 +23,20 @@ LEAST = 1e-9  # of a gradient; rounding alone gives some 1e-16
 def study(name: str, data_root: Path) -> StudyConfig:
     base = read_yaml(CONFIGS.parent / "config.yaml")
     values = merged_files(base, CONFIGS / f"{name}.yaml") if name else base
-    return StudyConfig.parse(values | {"data_root": str(data_root)})
+    (data_root / "dets.json").touch()
+    given = {"data_root": str(data_root), "proposals": {"boxes_file": {"path": str(data_root / "dets.json")}}}
+    return StudyConfig.parse(merge(values, given))
+
+
+def has_labels(config: StudyConfig) -> bool:
+    return config.proposals.method != "selective_search"
 
 
 def objective(config: StudyConfig, variant: Variant) -> Objective:
     """As `train_grounder` builds it, but narrow."""
     torch.manual_seed(0)
     matcher = Matcher(config.matcher.model_copy(update={"width": 16}), CHANNELS, TEXT_WIDTH)
-    grounder = Grounder(matcher, variant.grounder, variant.losses.of_candidates)
+    grounder = Grounder(matcher, variant.grounder, variant.losses.of_candidates, has_labels(config))
     features = tiny_batch().features
     return (
         Objective(grounder, variant.losses, lambda rows, mask: erase(features[rows], mask)).double().train()
@@ -42,6 +48,8 @@ def untrained(config: StudyConfig, variant: Variant) -> set[str]:
     model = objective(config, variant)
     swapped = {"swapped": (0, 1, 2), "false": (True, False, True)} if config.data.kind == "scenes" else {}
     batch = tiny_batch(**swapped)
+    if has_labels(config):
+        batch.proposals = labelled(batch.proposals)
     waiting = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(STEPS):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camground.training.reconstruction import Reconstruction, text_vectors
+from camground.features.language import text_vectors
+from camground.training.reconstruction import Reconstruction
 
 
 def orthogonal() -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -48,7 +48,9 @@ def test_default_study_runs_every_variant_seed_and_stage(workflow: Workflow) -> 
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_study_dry_runs(study: str, workflow: Workflow, tmp_path: Path) -> None:
     root = photographs(tmp_path / "photographs")
-    run = workflow.dry("--configfile", f"configs/{study}.yaml", "--config", f"data_root={root}")
+    (root / "dets.json").touch()
+    boxes = f"proposals={{boxes_file: {{path: {root}/dets.json}}}}"
+    run = workflow.dry("--configfile", f"configs/{study}.yaml", "--config", f"data_root={root}", boxes)
     assert run.status == 0, run.text
     assert {"data", "train", "evaluate", "ablation", "report"} <= run.jobs.keys()
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from camground.evaluation.candidates import ScoredBoxes
     from camground.evaluation.ground_truth import GroundTruth
+    from camground.features.store import FeatureStore
     from camground.grounder.config import PredictConfig
     from camground.training.config import DistillationConfig
 
@@ -52,14 +53,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Context:
-    """What a baseline may use: the expressions, the seed, and of the study's config `predict`,
-    `gradcam.box_threshold` and `losses.distillation`."""
+    """What a baseline may use: the expressions, the seed, of the study's config `predict`,
+    `gradcam.box_threshold` and `losses.distillation`, and the texts' features, which a teacher that believes
+    labels needs."""
 
     truth: GroundTruth
     seed: int
     predict: PredictConfig
     box_threshold: float
     distillation: DistillationConfig
+    store: FeatureStore | None = None
 
 
 def random(context: Context) -> Choice:
@@ -152,7 +155,8 @@ def teacher(context: Context) -> Choice:
     from camground.evaluation.candidates import teacher_scores
 
     truth = context.truth
-    scores, around_map = teacher_scores(truth, context.distillation, context.predict.map_boxes)
+    config, map_boxes = context.distillation, context.predict.map_boxes
+    scores, around_map = teacher_scores(truth, config, map_boxes, context.store)
     return _where_mapped(truth, _highest(context, scores, around_map))
 
 
@@ -206,10 +210,11 @@ def evaluate_baselines(
     distillation: DistillationConfig,
     expressions: Path,
     output_root: Path,
+    store: FeatureStore | None = None,
 ) -> None:
     """Predict and evaluate with every baseline; writes <baseline>/seed<k>/{predictions,metrics,
     outcomes}.parquet in `output_root`. truth_of: the ground truth with the maps of a seed's matcher.
-    expressions: the study's table."""
+    expressions: the study's table; store: see `Context`."""
     from camground.evaluation import text_only
     from camground.evaluation.outcomes import Run, evaluate_files
     from camground.study import tables
@@ -232,7 +237,7 @@ def evaluate_baselines(
             # the teacher is the one that this seed's training imitates
             taught = baseline.choose is teacher
             seen = truth_of(distillation.seed_of_maps(seed, seeds)) if taught else truth
-            choice = baseline.choose(Context(seen, seed, predict, box_threshold, distillation))
+            choice = baseline.choose(Context(seen, seed, predict, box_threshold, distillation, store))
             tables.write("predictions", prediction_rows(choice, seen, baseline.own_map), predictions)
             evaluate_files(seen, run, predictions, None, *outputs)
 

@@ -9,14 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from camground.evaluation.ground_truth import GroundTruth
+from camground.features.language import text_vectors
+from camground.features.store import FeatureStore
 from camground.grounder.config import VotingConfig
 from camground.grounder.map_boxes import SIDE, boxes_around
 from camground.grounder.read_out import read_out
-from camground.grounder.regions import Proposals
+from camground.grounder.regions import Labels, Proposals
 from camground.training.config import DistillationConfig
 from camground.training.distillation import teacher
 
@@ -46,12 +49,16 @@ def vote(
 
 
 def teacher_scores(
-    truth: GroundTruth, config: DistillationConfig, map_boxes: Sequence[float]
+    truth: GroundTruth,
+    config: DistillationConfig,
+    map_boxes: Sequence[float],
+    store: FeatureStore | None = None,
 ) -> tuple[np.ndarray, ScoredBoxes]:
     """What the distillation imitates, among what a grounder chooses from: the teacher's share (T,) float64 of
     each proposal, and the boxes around the matcher's map at the shares `map_boxes` of its maximum, with
-    theirs; 0 where there is no map."""
-    proposals, maps = _proposals(truth), truth.matcher_maps
+    theirs; 0 where there is no map. store: of the texts and labels, for a teacher that reads them."""
+    proposals, maps = _proposals(truth, store), truth.matcher_maps
+    texts = truth.expressions["text"].to_numpy(dtype=object)
     count = proposals.boxes.shape[1]
     boxes = torch.zeros(len(truth), len(map_boxes), 4)
     shares = torch.zeros(len(truth), count + len(map_boxes))
@@ -60,24 +67,28 @@ def teacher_scores(
         cams = torch.from_numpy(maps.stack(rows))
         boxes[rows] = boxes_around(cams, map_boxes)
         candidates = proposals.take(torch.from_numpy(rows)).extended(boxes[rows])
-        shares[rows] = teacher(config, cams, boxes_around(cams, config.thresholds), candidates)
+        read = None if store is None else text_vectors(*store.texts(texts[rows].tolist()))
+        shares[rows] = teacher(config, cams, boxes_around(cams, config.thresholds), candidates, read)
     of_candidates = shares.double().numpy()
     pixels = boxes.double().numpy() * np.tile(truth.image_sizes, 2)[:, None]
     of_proposals = of_candidates[truth.proposals.owner, truth.proposals.position]
     return of_proposals, ScoredBoxes(pixels, of_candidates[:, count:])
 
 
-def _proposals(truth: GroundTruth) -> Proposals:
-    """The proposals of each expression's image, best first, as the grounder is given them."""
+def _proposals(truth: GroundTruth, store: FeatureStore | None = None) -> Proposals:
+    """The proposals of each expression's image, best first, as the grounder is given them; their labels with
+    a store of them."""
     owner, position = truth.proposals.owner, truth.proposals.position
     sizes = np.tile(truth.image_sizes, 2).astype(np.float32)
     boxes = truth.proposals.boxes_xyxy.astype(np.float32) / sizes[owner]
-    listed = truth.objectness[truth.image_proposals.starts[truth.image_index[owner]] + position]
-    return Proposals(
-        _padded(truth, boxes, 0),
-        _padded(truth, listed.astype(np.float32), 0),
-        _padded(truth, np.ones(len(owner), dtype=bool), False),
-    )
+    rows = truth.image_proposals.starts[truth.image_index[owner]] + position
+    padded_boxes = _padded(truth, boxes, 0)
+    objectness = _padded(truth, truth.objectness[rows].astype(np.float32), 0)
+    labels, (index, names) = None, pd.factorize(truth.labels[rows], sort=True)
+    if store is not None and len(names):
+        vectors = store.vectors(names.tolist())
+        labels = Labels.of(padded_boxes, objectness, _padded(truth, index, -1), vectors)
+    return Proposals(padded_boxes, objectness, _padded(truth, np.ones(len(owner), dtype=bool), False), labels)
 
 
 def _padded(truth: GroundTruth, values: np.ndarray, empty: float) -> Tensor:

@@ -40,9 +40,9 @@ class GroundTruth:
     expressions: N rows: expression_id, image_id, text, split, width, height, flavour, distractors.
     all_targets: the target boxes of the data set; targets: what the protocol compares with (merged or
     not). objects, object_index (N,): all objects of the image and the one meant, -1 where unknown. masks:
-    COCO RLE counts or None. image_proposals: one list an image, best first, with objectness and ranks of
-    its boxes; image_index (N,): each expression's list, -1 without. study_ids: all expressions of the
-    study, evaluated or not.
+    COCO RLE counts or None. image_proposals: one list an image, best first, with objectness, labels (text or
+    None) and ranks of its boxes; image_index (N,): each expression's list, -1 without. study_ids: all
+    expressions of the study, evaluated or not.
     """
 
     config: EvaluateConfig
@@ -54,6 +54,7 @@ class GroundTruth:
     masks: list[bytes | None]
     image_proposals: BoxLists
     objectness: np.ndarray
+    labels: np.ndarray
     ranks: np.ndarray
     image_index: np.ndarray
     matcher_maps: cam_maps.Maps
@@ -194,7 +195,7 @@ def load(
     if (boxes.counts == 0).any():
         empty = rows["expression_id"].iloc[int(np.argmin(boxes.counts))]
         raise UserError(f"{targets}: expression {empty} has no box; leave its row out")
-    lists, objectness, ranks, image_index = _read_proposals(proposals, rows["image_id"])
+    lists, objectness, labels, ranks, image_index = _read_proposals(proposals, rows["image_id"])
     return GroundTruth(
         config=config,
         expressions=rows,
@@ -205,6 +206,7 @@ def load(
         masks=target_rows.column("mask").to_pylist(),
         image_proposals=lists,
         objectness=objectness,
+        labels=labels,
         ranks=ranks,
         image_index=image_index,
         matcher_maps=cam_maps.read_cams(cams, pd.Index(rows["expression_id"])),
@@ -212,8 +214,10 @@ def load(
     )
 
 
-def _read_proposals(path: Path, image_ids: pd.Series) -> tuple[BoxLists, np.ndarray, np.ndarray, np.ndarray]:
-    """Proposals of the images, best first: lists, each box's objectness and rank, rows' lists."""
+def _read_proposals(
+    path: Path, image_ids: pd.Series
+) -> tuple[BoxLists, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Proposals of the images, best first: lists, each box's objectness, label and rank, rows' lists."""
     names = pd.Index(image_ids.unique())
     table = tables.read_arrow("proposals", path)
     wanted = pa.array(names.tolist(), type=pa.string())
@@ -224,4 +228,5 @@ def _read_proposals(path: Path, image_ids: pd.Series) -> tuple[BoxLists, np.ndar
     boxes = boxes_of(table.column("box_xyxy"))[order]
     counts = np.bincount(owner, minlength=len(names)).astype(np.int64)
     objectness = table.column("objectness").to_numpy().astype(np.float64)[order]
-    return BoxLists(boxes, counts), objectness, ranks[order], names.get_indexer(image_ids)
+    labels = np.array(table.column("label").to_pylist(), dtype=object)[order]
+    return BoxLists(boxes, counts), objectness, labels, ranks[order], names.get_indexer(image_ids)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from camground.features.config import PACKAGED_LANGUAGE, LanguageConfig
 from camground.study.errors import UserError
@@ -77,6 +78,12 @@ class LanguageEncoder(nn.Module):
         empty = ~mask.any(1)
         mask[empty] = present[empty]
         return encoded, mask
+
+
+def text_vectors(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Unit vectors (M, width): the mean of each text's token vectors (M, T, width), with mask (M, T) bool."""
+    weights = mask.unsqueeze(-1).to(tokens.dtype)
+    return functional.normalize((tokens * weights).sum(1) / weights.sum(1).clamp(min=1), dim=-1)
 
 
 def _open(source: str) -> tuple[Any, Any]:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from camground.features.config import FeaturesConfig
+from camground.features.language import LanguageEncoder, text_vectors
 from camground.study import tables
 from camground.study.errors import UserError
 
@@ -33,6 +35,7 @@ class FeatureStore:
         stops = texts["start"] + texts["length"]
         spans = zip(texts["start"].tolist(), stops.tolist(), strict=True)
         self._spans = dict(zip(texts["text"], spans, strict=True))
+        self._vectors: dict[str, Tensor] = {}
 
     @property
     def visual_channels(self) -> int:
@@ -63,3 +66,15 @@ class FeatureStore:
             tokens[row, : stop - start] = self._tokens[start:stop]
             mask[row, : stop - start] = True
         return torch.from_numpy(tokens), torch.from_numpy(mask)
+
+    def vectors(self, texts: list[str]) -> Tensor:
+        """`text_vectors` (M, width) float32 of texts that are not in the cache, a detector's labels; by the
+        encoder that the cache was made with, which reads each text once."""
+        new = [text for text in texts if text not in self._vectors]
+        if new:
+            config = FeaturesConfig.parse(self.meta["config"], "features")
+            # what is drawn while it loads is to change nothing
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                vectors = text_vectors(*LanguageEncoder(config.language)(new))
+            self._vectors.update(zip(new, vectors, strict=True))
+        return torch.stack([self._vectors[text] for text in texts])

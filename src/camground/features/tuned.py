@@ -17,7 +17,7 @@ from torch.func import functional_call
 from camground.data.photographs import read_square
 from camground.features.backbone import Backbone
 from camground.features.config import FeaturesConfig
-from camground.features.language import LanguageEncoder
+from camground.features.language import LanguageEncoder, text_vectors
 from camground.features.store import FeatureStore
 from camground.study import tables
 from camground.study.errors import UserError
@@ -124,6 +124,13 @@ class TunedStore(FeatureStore):
             return super().texts(texts)
         hidden, mask = language(texts)
         return hidden.float(), mask
+
+    def vectors(self, texts: list[str]) -> Tensor:
+        language = self._features.language
+        if language is None:
+            return super().vectors(texts)
+        hidden, mask = language(texts)
+        return text_vectors(hidden.float(), mask)
 
 
 def load_pixels(paths: list[Path], rows: np.ndarray | list[int], backbone: Backbone) -> Tensor:

@@ -17,7 +17,7 @@ from camground.data.pairs import PairBatch, Pairs
 from camground.features.store import FeatureStore
 from camground.grounder import cam_control
 from camground.grounder.map_boxes import boxes_around
-from camground.grounder.regions import Proposals
+from camground.grounder.regions import Labels, Proposals
 from camground.matcher import maps
 from camground.study import tables
 from camground.study.errors import UserError
@@ -28,9 +28,10 @@ class ProposalTable:
 
     boxes (N, K, 4) float32 xyxy as shares of the image, objectness (N, K), valid (N, K) bool, sizes (N, 2)
     float32, width and height in pixels; in the order of the `images` table, whose ids are image_ids.
+    label_names: the distinct labels, which `store` gives vectors of; none without a store.
     """
 
-    def __init__(self, images: str | Path, proposals: str | Path) -> None:
+    def __init__(self, images: str | Path, proposals: str | Path, store: FeatureStore | None = None) -> None:
         table = tables.read("images", images, ["image_id", "width", "height"])
         rows = tables.read("proposals", proposals).sort_values(["image_id", "rank"])
         image = pd.Index(table["image_id"]).get_indexer(pd.Index(rows["image_id"]))
@@ -49,14 +50,32 @@ class ProposalTable:
             self.boxes[image, rank] = boxes / np.tile(self.sizes[image], 2)
             self.objectness[image, rank] = rows["objectness"].to_numpy()
             self.valid[image, rank] = True
+        self._store = store
+        # in the order of the alphabet, -1 for none
+        label, names = pd.factorize(rows["label"] if store is not None else rows["label"][:0], sort=True)
+        self.label_names: list[str] = names.tolist()
+        self._labels = np.full(self.valid.shape if self.label_names else (0, 0), -1, dtype=np.int64)
+        if self.label_names and store is not None:
+            self._labels[image, rank] = label
+            store.vectors(self.label_names)  # which an encoder reads once, all together
 
     def take(self, rows: np.ndarray) -> Proposals:
         """The proposals of the images at these rows of the `images` table."""
-        return Proposals(
-            torch.from_numpy(self.boxes[rows]),
-            torch.from_numpy(self.objectness[rows]),
-            torch.from_numpy(self.valid[rows]),
-        )
+        boxes, objectness = torch.from_numpy(self.boxes[rows]), torch.from_numpy(self.objectness[rows])
+        return Proposals(boxes, objectness, torch.from_numpy(self.valid[rows]), self._take_labels(rows))
+
+    def _take_labels(self, rows: np.ndarray) -> Labels | None:
+        if not self.label_names or self._store is None:
+            return None
+        labels = self._labels[rows]
+        present = np.unique(labels[labels >= 0])
+        if not len(present):
+            return None
+        # a network that trains along reads those alone that the images have
+        vectors = self._store.vectors([self.label_names[label] for label in present])
+        index = np.where(labels < 0, -1, np.searchsorted(present, labels))
+        boxes, scores = torch.from_numpy(self.boxes[rows]), torch.from_numpy(self.objectness[rows])
+        return Labels.of(boxes, scores, torch.from_numpy(index), vectors)
 
 
 class CamTable:

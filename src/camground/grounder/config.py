@@ -53,6 +53,13 @@ class FusionConfig(Section):
     """Heads of the relations between proposals that the words name; 0: none."""
 
 
+class LabelsConfig(Section):
+    """How a detector's labels enter, where the proposals have any (methods detector and boxes_file)."""
+
+    enabled: bool = True
+    """Whether the grounder reads them, through the language encoder that reads the phrases."""
+
+
 class GrounderConfig(Section):
     """The grounder. It is built on the matcher, whose width, temperature and relations it shares."""
 
@@ -68,6 +75,8 @@ class GrounderConfig(Section):
     """The transformer beside the CNN."""
     fusion: FusionConfig = FusionConfig()
     """The fusion over visual, language and CAM features."""
+    labels: LabelsConfig = LabelsConfig()
+    """How a detector's labels enter."""
 
 
 class VotingConfig(Section):

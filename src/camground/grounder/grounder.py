@@ -16,12 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camground.grounder.attention import Block
+from camground.grounder.attention import Block, from_zero
 from camground.grounder.cam_encoder import CamEncoder
 from camground.grounder.config import GrounderConfig
 from camground.grounder.fusion import Fusion
 from camground.grounder.map_boxes import boxes_around
-from camground.grounder.regions import Proposals, cell_features, geometry, inside_and_ring, map_features
+from camground.grounder.regions import (
+    Labels,
+    Proposals,
+    cell_features,
+    geometry,
+    inside_and_ring,
+    map_features,
+)
 from camground.matcher.gated_map import gated
 from camground.matcher.matcher import Matcher, Texts, smooth_max
 
@@ -86,10 +93,12 @@ class Grounder(nn.Module):
     """See the module's docstring. Row p of every argument belongs to pair p unless stated otherwise.
 
     It has no part that nothing reads or trains. own_map: whether what the own Grad-CAM says of a candidate
-    counts in its score, for which a loss on the candidates' scores is needed.
+    counts in its score, for which a loss on the candidates' scores is needed. labels: whether there are any.
     """
 
-    def __init__(self, matcher: Matcher, config: GrounderConfig, own_map: bool = True) -> None:
+    def __init__(
+        self, matcher: Matcher, config: GrounderConfig, own_map: bool = True, labels: bool = False
+    ) -> None:
         super().__init__()
         regions_only = config.regions_only
         width, dropout = matcher.config.width, matcher.config.dropout
@@ -124,6 +133,11 @@ class Grounder(nn.Module):
         self.region_scale = nn.Parameter(torch.tensor(math.log(5.0)))
         self.cell_scale = None if regions_only else nn.Parameter(torch.tensor(math.log(5.0)))
         self.image_bias = nn.Parameter(torch.tensor(-3.0))
+        self.label_weight = self.label = None
+        if labels and config.labels.enabled:
+            # starts from what the language encoder knows, the cosine alone
+            self.label_weight = nn.Parameter(torch.tensor(2.0))
+            self.label = from_zero(nn.Linear(matcher.text.skip.in_features, width, bias=False))
 
     def forward(
         self,
@@ -259,6 +273,9 @@ class Grounder(nn.Module):
         """
         proposals = images.proposals
         match = torch.einsum("pd,pkd->pk", texts.phrase, functional.normalize(images.regions, dim=-1))
+        if self.label is not None and proposals.labels is not None:
+            similarity_of_labels = self.label_similarity(texts, proposals.labels).unsqueeze(1)
+            match = match + proposals.labels.evidence(proposals.boxes, similarity_of_labels).squeeze(1)
         scores = self.region_scale.exp() * match
         scores = scores + self.objectness_weight * proposals.objectness
         if self.cells is not None and similarity is not None:
@@ -288,6 +305,14 @@ class Grounder(nn.Module):
             scores = scores + self.late_cam(cam_regions * texts.phrase.unsqueeze(1)).squeeze(-1)
         return scores.masked_fill(~proposals.valid, -torch.inf)
 
+    def label_similarity(self, texts: Texts, labels: Labels) -> Tensor:
+        """How well each of M texts fits each of the L labels, (M, L): the weighted cosine of the language
+        encoder's vectors, and the product of the phrase with what is learnt of the label."""
+        assert self.label is not None
+        assert self.label_weight is not None
+        learnt: Tensor = self.label(labels.vectors)
+        return self.label_weight * (texts.vector @ labels.vectors.T) + texts.phrase @ learnt.T
+
     def all_similarities(self, images: Images, texts: Texts) -> Tensor | None:
         """The matcher's similarity (B, M, H * W) of each cell of every image with every text; None with
         `regions_only`."""
@@ -299,7 +324,11 @@ class Grounder(nn.Module):
         temperature = self.matcher.config.temperature
         regions = functional.normalize(images.regions, dim=-1)
         similarity = torch.einsum("md,bkd->bmk", texts.phrase, regions)
-        pooled = smooth_max(similarity, temperature, images.proposals.valid.unsqueeze(1))
+        proposals = images.proposals
+        if self.label is not None and proposals.labels is not None:
+            of_labels = self.label_similarity(texts, proposals.labels).expand(len(regions), -1, -1)
+            similarity = similarity + proposals.labels.evidence(proposals.boxes, of_labels)
+        pooled = smooth_max(similarity, temperature, proposals.valid.unsqueeze(1))
         if cells is not None:
             pooled = pooled + smooth_max(cells, temperature)
         return self.contrastive_scale.exp() * pooled

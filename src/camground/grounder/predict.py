@@ -39,7 +39,7 @@ def predict(
     """Write the tables `predictions` (`output`) and `swap_scores` (`swaps`) of the splits' phrases."""
     trained = load_grounder(checkpoint, device)
     store = trained.open_store(features, images)
-    table = ProposalTable(images, proposals)
+    table = ProposalTable(images, proposals, store if trained.model.label is not None else None)
     control = trained.model.config.cam_encoder.control
     without = 0
     with (
@@ -108,7 +108,7 @@ def erased_scores(trained: TrainedGrounder, batch: GroundingBatch, output: Groun
     assert output.own_cam is not None
     model, mask = trained.model, soft_mask(output.own_cam, trained.omega, trained.sigma)
     erased = erase(output.stem[batch.owner], mask)
-    proposals = batch.proposals.take(batch.owner)
+    proposals = batch.proposals.take(batch.owner).erased(mask)
     return model.score_images(erased, proposals, output.texts).logit.sigmoid()
 
 

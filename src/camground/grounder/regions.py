@@ -1,12 +1,12 @@
-"""Proposals on a grid: bilinear pooling as matrix products, which has the double backward that
-torchvision's roi_align lacks, and the geometry of boxes.
+"""Proposals and their labels; proposals on a grid: bilinear pooling as matrix products, which has the double
+backward that torchvision's roi_align lacks; and the geometry of boxes.
 
 Boxes here are xyxy as shares of the image's width and height, in [0, 1].
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,17 +15,52 @@ RING = 1.5  # side of the context around a box, in sides of the box
 
 
 @dataclass
+class Labels:
+    """What a detector says that J boxes of each of B images hold.
+
+    boxes (B, J, 4) xyxy in [0, 1]; score (B, J) in [0, 1], 0 of a box without a label; index (B, J) int64,
+    the label's row of vectors (L, text_width), the unit vectors of all labels.
+    """
+
+    boxes: Tensor
+    score: Tensor
+    index: Tensor
+    vectors: Tensor
+
+    @classmethod
+    def of(cls, boxes: Tensor, score: Tensor, index: Tensor, vectors: Tensor) -> Labels:
+        """index: -1 where a box has no label, whatever its score."""
+        return cls(boxes, score * (index >= 0), index.clamp(min=0), vectors)
+
+    def take(self, rows: Tensor) -> Labels:
+        return Labels(self.boxes[rows], self.score[rows], self.index[rows], self.vectors)
+
+    def to(self, device: torch.device) -> Labels:
+        parts = (self.boxes, self.score, self.index, self.vectors)
+        return Labels(*(part.to(device) for part in parts))
+
+    def evidence(self, boxes: Tensor, similarity: Tensor) -> Tensor:
+        """What the labels say of boxes (B, K, 4) for M texts each, (B, M, K): the sum over the labelled boxes
+        of score x similarity (B, M, L) of text and label, times the squared IoU of the two boxes."""
+        index = self.index.unsqueeze(1).expand(-1, similarity.shape[1], -1)
+        each = self.score.unsqueeze(1) * similarity.gather(2, index)  # (B, M, J)
+        return each @ pairwise_iou(self.boxes, boxes).square()
+
+
+@dataclass
 class Proposals:
     """Proposals of B images, padded to K: boxes (B, K, 4) xyxy in [0, 1], objectness (B, K) in [0, 1],
-    valid (B, K) bool.
+    valid (B, K) bool; labels: None where there are none or nothing reads them.
     """
 
     boxes: Tensor
     objectness: Tensor
     valid: Tensor
+    labels: Labels | None = None
 
     def take(self, rows: Tensor) -> Proposals:
-        return Proposals(self.boxes[rows], self.objectness[rows], self.valid[rows])
+        labels = None if self.labels is None else self.labels.take(rows)
+        return Proposals(self.boxes[rows], self.objectness[rows], self.valid[rows], labels)
 
     def extended(self, boxes: Tensor) -> Proposals:
         """With more boxes (B, E, 4) after the others, each as much an object as the one it overlaps most, and
@@ -40,10 +75,27 @@ class Proposals:
             torch.cat([self.boxes, boxes], 1),
             torch.cat([self.objectness, objectness], 1),
             torch.cat([self.valid, valid], 1),
+            self.labels,
         )
 
     def to(self, device: torch.device) -> Proposals:
-        return Proposals(self.boxes.to(device), self.objectness.to(device), self.valid.to(device))
+        labels = None if self.labels is None else self.labels.to(device)
+        return Proposals(self.boxes.to(device), self.objectness.to(device), self.valid.to(device), labels)
+
+    def detach(self) -> Proposals:
+        """Without the graph of the labels' vectors."""
+        if self.labels is None:
+            return self
+        return replace(self, labels=replace(self.labels, vectors=self.labels.vectors.detach()))
+
+    def erased(self, mask: Tensor) -> Proposals:
+        """Where mask (B, H, W) in [0, 1] is erased from the images: a label's score is less by the share of
+        its box that is gone."""
+        if self.labels is None:
+            return self
+        cells = cell_overlap(self.labels.boxes, *mask.shape[-2:])
+        gone = (cells @ mask.flatten(1).unsqueeze(-1)).squeeze(-1) / cells.sum(-1).clamp(min=1e-6)
+        return replace(self, labels=replace(self.labels, score=self.labels.score * (1 - gone)))
 
 
 def cell_overlap(boxes: Tensor, height: int, width: int) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from camground.features.language import text_vectors
 from camground.matcher.config import MatcherConfig
 from camground.matcher.projections import TextProjection, VisualTrunk
 from camground.matcher.relation_kernel import RelationKernel
@@ -28,7 +29,8 @@ class Texts:
     """M texts in the joint space.
 
     words (M, T, width) with mask (M, T) bool; phrase (M, width), unit vectors of the whole text; landmarks
-    (M, heads, width), unit vectors, and relations (M, heads, rank) of `RelationKernel`, or None.
+    (M, heads, width), unit vectors, and relations (M, heads, rank) of `RelationKernel`, or None; vector
+    (M, text_width), unit: the mean of the language encoder's own vectors, which nothing here has trained.
     """
 
     words: Tensor
@@ -36,10 +38,11 @@ class Texts:
     phrase: Tensor
     landmarks: Tensor | None
     relations: Tensor | None
+    vector: Tensor
 
     def take(self, rows: Tensor) -> Texts:
         """The texts at these rows, in that order."""
-        parts = (self.words, self.mask, self.phrase, self.landmarks, self.relations)
+        parts = (self.words, self.mask, self.phrase, self.landmarks, self.relations, self.vector)
         return Texts(*(None if part is None else part[rows] for part in parts))  # type: ignore[arg-type]
 
     @staticmethod
@@ -51,7 +54,7 @@ class Texts:
             more = length - texts.mask.shape[1]
             words = functional.pad(texts.words, (0, 0, 0, more))
             mask = functional.pad(texts.mask, (0, more))
-            return words, mask, texts.phrase, texts.landmarks, texts.relations
+            return words, mask, texts.phrase, texts.landmarks, texts.relations, texts.vector
 
         pairs = zip(rows(first), rows(second), strict=True)
         return Texts(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))  # type: ignore[arg-type]
@@ -94,7 +97,8 @@ class Matcher(nn.Module):
         words, weights = self.text(tokens, mask)
         phrase = functional.normalize((weights.unsqueeze(-1) * words).sum(1), dim=-1)
         related = (None, None) if self.relations is None else self.relations.read(words, mask)
-        return Texts(words, mask, phrase, *related)
+        landmarks, relations = related
+        return Texts(words, mask, phrase, landmarks, relations, text_vectors(tokens, mask))
 
     def similarity(self, visual: Tensor, texts: Texts) -> Tensor:
         """Similarity (P, H * W) of each cell of the map `visual` (P, width, H, W) with its row's text."""

@@ -1,1 +1,1 @@
-"""Proposals: class-agnostic candidate boxes of a photograph, best first, by one of several methods."""
+"""Proposals: candidate boxes of a photograph, best first, by one of several methods."""

@@ -7,14 +7,16 @@ The file is JSON, and one of
     {"images": [{"id": 7, "file_name": "a.jpg"}, ...], "annotations": [{"image_id": 7, ...}, ...]}
 
 COCO's results, MAttNet's detections (its released files are lists too), and a COCO data set whose boxes have
-scores. A box is `bbox` or `box`, xywh in pixels of the photograph, 0-based; scores are from 0 to 1. Which
-photograph an `image_id` means, `camground.proposals.image_ids` says.
+scores. A box is `bbox` or `box`, xywh in pixels of the photograph, 0-based; scores are from 0 to 1. Its label
+is `category_name` or `category`, or what the file's own `categories` call the `category_id`. Which photograph
+an `image_id` means, `camground.proposals.image_ids` says.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from camground.data.rejected import Rejected
 from camground.proposals.config import BoxesFileConfig
 from camground.proposals.image_ids import ImageIds
 from camground.proposals.proposer import Photograph, Proposer
-from camground.proposals.thinning import Proposals, to_proposals
+from camground.proposals.thinning import Proposals, to_label, to_proposals
 from camground.study.errors import UserError
 from camground.study.progress import log
 
@@ -37,8 +39,8 @@ FORMS = (
 )
 SHOWN = 3
 
-# x1, y1, x2, y2 and score of each of an image's boxes, by its image_id
-ScoredBoxes = dict[str, list[tuple[float, ...]]]
+# x1, y1, x2, y2 and score of each of an image's boxes, with its label, by its image_id
+ScoredBoxes = dict[str, list[tuple[tuple[float, ...], str | None]]]
 
 
 class BoxesFileProposer(Proposer):
@@ -48,19 +50,23 @@ class BoxesFileProposer(Proposer):
         boxes = read_boxes(self.config.boxes_file, photographs, self.tables["rejected"])
         source = f"boxes_file:{Path(str(self.config.boxes_file.path)).name}"
         for photograph in photographs:
-            rows = np.array(boxes.get(photograph.image_id, []), dtype=np.float32).reshape(-1, 5)
-            yield to_proposals(rows[:, :4], rows[:, 4], source, self.config, photograph.size)
+            found = boxes.get(photograph.image_id, [])
+            rows = np.array([row for row, _ in found], dtype=np.float32).reshape(-1, 5)
+            labels = [label for _, label in found]
+            yield to_proposals(rows[:, :4], rows[:, 4], source, self.config, photograph.size, labels=labels)
 
 
 class Entry:
     """A detection of the file, with little of the memory of a dict; a key that is missing is None."""
 
-    __slots__ = ("box", "box_key", "image_id", "score")
+    __slots__ = ("box", "box_key", "category", "category_id", "image_id", "score")
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.image_id, self.score = values["image_id"], values.get("score")
         self.box_key = "box" if "box" in values and "bbox" not in values else "bbox"
         self.box = values.get(self.box_key)
+        self.category = values.get("category_name", values.get("category"))
+        self.category_id = values.get("category_id")
 
 
 def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejected: Path) -> ScoredBoxes:
@@ -71,12 +77,12 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
     more images have no entry, than `max_rejected_share` allows.
     """
     path = Path(str(config.path)).expanduser()
-    list_name, entries, file_names = _load(path)
+    list_name, entries, file_names, categories = _load(path)
     ids = ImageIds(photographs, path, file_names)
     boxes: ScoredBoxes = {}
     refused = Rejected()
     others: set[str] = set()
-    listed = ids.listed()
+    listed, labels = ids.listed(), cache(to_label)
     for index, entry in enumerate(entries):
         key, value = "", str(entry)[:80]
         try:
@@ -95,7 +101,15 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
             # NaN fails the comparison
             if type(score) not in (int, float) or not 0 <= score <= 1:
                 raise ValueError("the score is not a number from 0 to 1")
-            boxes.setdefault(photograph.image_id, []).append((*box, float(score)))
+            key, value, label = ".category", repr(entry.category), entry.category
+            if label is None and categories:
+                key, value = ".category_id", repr(entry.category_id)
+                label = categories.get(entry.category_id) if type(entry.category_id) in (int, str) else None
+                if label is None:
+                    raise ValueError("none of the file's categories")
+            if not isinstance(label, str | None):
+                raise ValueError("the category's name is no text")
+            boxes.setdefault(photograph.image_id, []).append(((*box, float(score)), labels(label)))
         except ValueError as error:
             refused.add(path, index + 1, f"{list_name}[{index}]{key}: {value}", error)
     max_share, share_key = config.max_rejected_share, f"{KEY}.max_rejected_share"
@@ -119,8 +133,9 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
     return boxes
 
 
-def _load(path: Path) -> tuple[str, list[Any], dict[Any, str] | None]:
-    """The name of the list of entries, the entries, and, where the file has them, its image names by id."""
+def _load(path: Path) -> tuple[str, list[Any], dict[Any, str] | None, dict[Any, str]]:
+    """The name of the list of entries, the entries, and, where the file has them, its image names and its
+    categories' names by id."""
     try:
         with path.open(encoding="utf-8") as stream:
             content = json.load(
@@ -145,20 +160,25 @@ def _load(path: Path) -> tuple[str, list[Any], dict[Any, str] | None]:
             f"{path}: no entry has a score, so these are not a detector's boxes; to choose among the true"
             " boxes set evaluate.proposals: ground_truth, for others give each entry a score from 0 to 1"
         )
-    own_images = content.get("images") if name else None
-    return name, entries, _file_names(path, own_images) if own_images is not None else None
+    images, categories = (content.get(key) if name else None for key in ("images", "categories"))
+    advice = "image_id is the number in the photographs' file names"
+    file_names = None if images is None else _by_id(path, "images", images, "file_name", advice)
+    named = (
+        {} if categories is None else _by_id(path, "categories", categories, "name", "boxes need no label")
+    )
+    return name, entries, file_names, named
 
 
-def _file_names(path: Path, images: Any) -> dict[Any, str]:
-    """File names by id of the file's own list of images."""
+def _by_id(path: Path, listed: str, rows: Any, column: str, advice: str) -> dict[Any, str]:
+    """The `column` by id of a list of the file's own; advice: when the list can be left out."""
     names = {}
-    for index, image in enumerate(images if isinstance(images, list) else [None]):
-        if not isinstance(image, dict) or not {"id", "file_name"} <= set(image):
+    for index, row in enumerate(rows if isinstance(rows, list) else [None]):
+        if not isinstance(row, dict) or not {"id", column} <= set(row):
             raise UserError(
-                f"{path}: images[{index}] lacks id or file_name; mend it, or leave `images` out if image_id"
-                " is the number in the photographs' file names"
+                f"{path}: {listed}[{index}] lacks id or {column}; mend it, or leave `{listed}` out if"
+                f" {advice}"
             )
-        if not isinstance(image["id"], int | str):
-            raise UserError(f"{path}: images[{index}].id is {image['id']!r}, no number and no text")
-        names[image["id"]] = str(image["file_name"])
+        if not isinstance(row["id"], int | str):
+            raise UserError(f"{path}: {listed}[{index}].id is {row['id']!r}, no number and no text")
+        names[row["id"]] = str(row[column])
     return names

@@ -6,14 +6,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from camground.proposals.methods import METHODS, MethodName
+from camground.proposals.methods import FILLER, METHODS, MethodName
 from camground.study.section import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DetectorConfig(Section):
-    """An object detector of transformers, for method detector; its categories are dropped.
+    """An object detector of transformers, for method detector; its categories are the boxes' labels.
 
     A detector has learnt from boxes, so the study is no longer free of them. What those named here have
     learnt from, as their authors say (look up any other's before you compare):
@@ -48,13 +48,15 @@ class BoxesFileConfig(Section):
     path: Annotated[str, Field(min_length=1)] | None = None
     """JSON: [{image_id, bbox: [x, y, width, height], score}, ...] as COCO's results, or such a list under
     dets (MAttNet's detections), annotations or detections. image_id is the number that the photograph's file
-    name ends with, or its file name; a file with its own `images` (id, file_name) is matched by file name."""
+    name ends with, or its file name; a file with its own `images` (id, file_name) is matched by file name.
+    A box's label is the entry's category_name or category, or the name that the file's `categories` (id,
+    name) give its category_id; an entry without these has none."""
     max_rejected_share: Share = 0.01
     """More bad entries, or images without one, stop the run."""
 
 
 class ProposalsConfig(Section):
-    """Class-agnostic candidate boxes."""
+    """Candidate boxes."""
 
     method: MethodName = "selective_search"
     """selective_search; detector, a published one; or boxes_file, boxes found elsewhere. To choose among true
@@ -67,6 +69,8 @@ class ProposalsConfig(Section):
     """Smallest side of a proposal, as a share of the image's."""
     nms_iou: Annotated[float, Field(gt=0, le=1)] = 0.6
     """Of two proposals that overlap more than this, the better ranked is kept."""
+    fill_up: bool = False
+    """Fill up to `count` with the boxes of selective search, after the method's own, which may be few."""
     whole_image: bool = True
     """Keep the whole image as one proposal; where nothing else is found it is kept anyway."""
     detector: DetectorConfig = DetectorConfig()
@@ -80,6 +84,11 @@ class ProposalsConfig(Section):
             if getattr(getattr(self, self.method), key) is None:
                 raise ValueError(f"method is {self.method}, so set {self.method}.{key}: {advice}")
         return self
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The method, and after it the one that fills up."""
+        return tuple(dict.fromkeys([self.method, FILLER] if self.fill_up else [self.method]))
 
     @property
     def user_files(self) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """Published object detectors of transformers, by hub name or folder, as finders of things of any kind.
 
 Two families: detectors of fixed categories (DETR, RT-DETR, Deformable DETR, YOLOS ...), and open-vocabulary
-ones that are told what to look for (OWL-ViT, OWLv2, Grounding DINO). The category is dropped; the score is
-kept. OWLv2 also scores how much of an object anything is, and needs no queries.
+ones that are told what to look for (OWL-ViT, OWLv2, Grounding DINO). A box's label is its category, or the
+query that found it. OWLv2 also scores how much of an object anything is, and needs no queries.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +24,7 @@ from torch import Tensor
 from camground.data.photographs import read_reduced
 from camground.proposals.config import DetectorConfig, ProposalsConfig
 from camground.proposals.proposer import Photograph, Proposer
-from camground.proposals.thinning import Proposals, to_proposals
+from camground.proposals.thinning import Proposals, to_label, to_proposals
 from camground.study.ahead import map_ahead
 from camground.study.devices import use_threads
 from camground.study.errors import UserError
@@ -33,6 +34,7 @@ from camground.study.progress import log
 KEY = "proposals.detector"
 OWL, GROUNDING_DINO = ("owlvit", "owlv2"), ("grounding-dino", "mm-grounding-dino")
 THIN = 32  # a longer picture of one pixel more would have no width left in some image processors
+NAMELESS = re.compile(r"LABEL_\d+|N/A")  # what a category without a name is called
 WINDOW = 2  # batches that photographs of one shape are gathered from
 EXAMPLES = "such as facebook/detr-resnet-50, PekingU/rtdetr_r50vd or google/owlv2-base-patch16-ensemble"
 
@@ -127,16 +129,19 @@ class DetectorProposer(Proposer):
                 )
             size = each.photograph.size
             scale = np.tile(np.array(size) / np.array(each.size), 2)
-            yield to_proposals(boxes * scale, scores, self.source, self.config, size)
+            labels = [self.detector.labels.get(number) for number in detection["labels"].tolist()]
+            yield to_proposals(boxes * scale, scores, self.source, self.config, size, labels=labels)
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A frozen detector. queries: the encoded texts (Q, T) of one photograph; empty for a model without."""
+    """A frozen detector. queries: the encoded texts (Q, T) of one photograph; empty for a model without.
+    labels: words of `to_label` by the number that the processor gives a box, where there are any."""
 
     model: Any
     processor: Any
     queries: dict[str, Tensor]
+    labels: dict[int, str | None]
 
     def forward(self, tensors: dict[str, Tensor]) -> Any:
         """The model's output for a batch of photographs."""
@@ -181,7 +186,7 @@ def open_detector(config: DetectorConfig, device: torch.device) -> Detector:
         advice = f"; choose a checkpoint that was trained to detect objects, {EXAMPLES}"
         model = load_model(kind, f"{KEY}.model", name, advice=advice)
         processor = load_processor(name)
-        queries = _encode_queries(config, settings, model)
+        queries, labels = _encode_queries(config, settings, model)
     if not hasattr(processor, "post_process_object_detection"):
         raise UserError(
             f"{KEY}.model: the image processor of {name!r}, {type(processor).__name__}, makes no boxes of"
@@ -189,11 +194,14 @@ def open_detector(config: DetectorConfig, device: torch.device) -> Detector:
         )
     any_kind = config.queries is None and settings.model_type in OWL
     detector = ObjectnessDetector if any_kind else Detector
-    return detector(model.to(device), processor, queries)
+    return detector(model.to(device), processor, queries, labels)
 
 
-def _encode_queries(config: DetectorConfig, settings: Any, model: Any) -> dict[str, Tensor]:
-    """The encoded queries; within `opening`. `UserError` where model and queries do not fit."""
+def _encode_queries(
+    config: DetectorConfig, settings: Any, model: Any
+) -> tuple[dict[str, Tensor], dict[int, str | None]]:
+    """The encoded queries and `Detector.labels`; within `opening`. `UserError` where model and queries do not
+    fit."""
     name, kind, queries = str(config.model), settings.model_type, config.queries
     if kind not in (*OWL, *GROUNDING_DINO):
         if queries:
@@ -201,10 +209,11 @@ def _encode_queries(config: DetectorConfig, settings: Any, model: Any) -> dict[s
                 f"{KEY}.queries: {name!r} is of type {kind!r}, which finds its own categories and takes no"
                 " queries; set them to null"
             )
-        return {}
+        named = settings.id2label.items()
+        return {}, {number: to_label(label) for number, label in named if not NAMELESS.fullmatch(label)}
     if queries is None:
         if hasattr(model, "objectness_predictor"):
-            return {}
+            return {}, {}
         raise UserError(
             f"{KEY}.queries: {name!r} is of type {kind!r}, which must be told what to look for; list phrases"
             " such as [person, animal, vehicle], or take an OWLv2, which finds things of any kind"
@@ -224,4 +233,13 @@ def _encode_queries(config: DetectorConfig, settings: Any, model: Any) -> dict[s
             " shorten them"
         )
     padding = {"padding": "max_length", "max_length": most} if kind in OWL else {"padding": True}
-    return dict(tokenizer(texts, return_tensors="pt", **padding))
+    encoded = dict(tokenizer(texts, return_tensors="pt", **padding))
+    if kind in OWL:
+        return encoded, {number: to_label(query) for number, query in enumerate(queries)}
+    # Grounding DINO names a box by the token that it fits best; the queries stand between full stops
+    stop, position, labels = tokenizer.convert_tokens_to_ids("."), 0, {}
+    for number, token in enumerate(encoded["input_ids"][0].tolist()):
+        if token not in (stop, *tokenizer.all_special_ids):
+            labels[number] = to_label(queries[min(position, len(queries) - 1)])
+        position += token == stop
+    return encoded, labels

@@ -29,7 +29,14 @@ def write_true_boxes(
         if not area(boxes).any():
             boxes, source = np.array([[0, 0, image["width"], image["height"]]]), WHOLE
         rows += [
-            {"image_id": image["image_id"], "rank": n, "box_xyxy": box, "objectness": 1.0, "source": source}
+            {
+                "image_id": image["image_id"],
+                "rank": n,
+                "box_xyxy": box,
+                "objectness": 1.0,
+                "source": source,
+                "label": None,  # a category of the truth
+            }
             for n, box in enumerate(boxes.tolist())
         ]
     tables.write("proposals", rows, output)

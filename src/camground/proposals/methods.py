@@ -45,6 +45,8 @@ METHODS: dict[str, Method] = {
     ),
 }
 
+FILLER = "selective_search"  # of `proposals.fill_up`
+
 
 def _registered(name: str) -> str:
     if name not in METHODS:

@@ -12,7 +12,7 @@ from pkgutil import resolve_name
 from camground.data.photographs import open_photograph
 from camground.proposals.config import ProposalsConfig
 from camground.proposals.methods import METHODS
-from camground.proposals.thinning import Proposals
+from camground.proposals.thinning import Proposals, filled_up
 from camground.study.errors import UserError
 
 
@@ -49,12 +49,25 @@ class Proposer(ABC):
         """
 
 
+class FilledUp(Proposer):
+    """`own` and, where it has fewer than `proposals.count` boxes, those of `more`."""
+
+    def __init__(self, own: Proposer, more: Proposer) -> None:
+        super().__init__(own.config, own.tables, own.threads)
+        self.own, self.more = own, more
+
+    def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
+        pairs = zip(self.own.propose(photographs), self.more.propose(photographs), strict=True)
+        yield from (filled_up(own, more, self.config) for own, more in pairs)
+
+
 def open_proposer(
     config: ProposalsConfig, tables: Mapping[str, Path] | None = None, threads: int | None = None
 ) -> Proposer:
-    """The method that the config names; see `Proposer`."""
-    proposer: type[Proposer] = resolve_name(METHODS[config.method].proposer)
-    return proposer(config, tables or {}, threads)
+    """The method that the config names, filled up where it says so; see `Proposer`."""
+    methods = [resolve_name(METHODS[name].proposer) for name in config.methods]
+    own, *more = (proposer(config, tables or {}, threads) for proposer in methods)
+    return FilledUp(own, more[0]) if more else own
 
 
 def propose_one_image(config: ProposalsConfig, path: str | Path) -> Proposals:

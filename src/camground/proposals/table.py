@@ -59,6 +59,9 @@ def _rows(photograph: Photograph, proposals: Proposals) -> list[dict[str, Any]]:
             "box_xyxy": box,
             "objectness": objectness,
             "source": source,
+            "label": label,
         }
-        for rank, (box, objectness, source) in enumerate(zip(boxes, scores, proposals.sources, strict=True))
+        for rank, (box, objectness, source, label) in enumerate(
+            zip(boxes, scores, proposals.sources, proposals.labels, strict=True)
+        )
     ]

@@ -37,6 +37,6 @@ class ReportConfig(Section):
 
 
 class ReportInput(StudyMethods, SupervisionConfig):
-    """What stage `report` reads of the config; losses and train are the reference variant's."""
+    """What stage `report` reads of the config; grounder, losses and train are the reference variant's."""
 
     report: ReportConfig = ReportConfig()

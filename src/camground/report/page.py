@@ -58,7 +58,7 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
     gallery.fill(results, shown.cards)
     by_image = {card.image_id: card for card in shown.cards}
     mined = mining.mined(results)
-    entered = supervision.supervision(study, results.boxes_of("val"))
+    entered = supervision.supervision(study, results.boxes_of("val"), results.labels())
     for subject, sentence in entered.items():
         log.info("supervision, %s: %s", subject.lower(), sentence)
     with tables.atomic(root / supervision.FILE) as path:

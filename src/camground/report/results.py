@@ -182,6 +182,11 @@ class Results:
         images = int(pc.count_distinct(table["image_id"]).as_py())
         return len(table) / max(images, 1), ", ".join(sorted(pc.unique(table["source"]).to_pylist()))
 
+    def labels(self) -> int:
+        """How many different labels the proposals have that the trainings see."""
+        file = self.root / EvaluateConfig().proposals_file
+        return int(pc.count_distinct(tables.read_arrow("proposals", file, ["label"])["label"]).as_py())
+
     def resolved_config(self, variant: str | None = None) -> dict[str, Any]:
         """The resolved config of a variant's first training, by default the reference's."""
         path = self.run_folder(variant or self.table.reference) / "train" / "config.yaml"

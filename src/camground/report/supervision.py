@@ -9,6 +9,7 @@ from __future__ import annotations
 from camground.data.config import DataConfig
 from camground.evaluation.config import EvaluateConfig
 from camground.features.config import PACKAGED_BACKBONE, PACKAGED_LANGUAGE, TIMM, FeaturesConfig
+from camground.grounder.config import GrounderConfig
 from camground.matcher.config import GradcamConfig, MatcherConfig
 from camground.proposals.config import ProposalsConfig
 from camground.study.section import Section
@@ -24,7 +25,8 @@ PRETRAINED = {
 
 
 class SupervisionConfig(Section):
-    """What of a study's config decides what its models learn from; losses and train are a variant's."""
+    """What of a study's config decides what its models learn from; grounder, losses and train
+    are a variant's."""
 
     data: DataConfig = DataConfig()
     proposals: ProposalsConfig = ProposalsConfig()
@@ -32,17 +34,19 @@ class SupervisionConfig(Section):
     features: FeaturesConfig = FeaturesConfig()
     matcher: MatcherConfig = MatcherConfig()
     gradcam: GradcamConfig = GradcamConfig()
+    grounder: GrounderConfig = GrounderConfig()
     losses: LossesConfig = LossesConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
 
-def supervision(config: SupervisionConfig, val_boxes: int) -> dict[str, str]:
-    """Sentences by what they are about, in a reader's order; val_boxes: expressions of val with a box."""
+def supervision(config: SupervisionConfig, val_boxes: int, labels: int) -> dict[str, str]:
+    """Sentences by what they are about, in a reader's order; val_boxes: expressions of val with a box;
+    labels: how many different ones the proposals have."""
     return {
         "Images and sentences": _pairs(config),
         "Sentences known to be false": _false_sentences(config),
-        "Proposals": _proposals(config.proposals),
+        "Proposals": _proposals(config.proposals) + _labels(config, labels),
         "Image network": _image_network(config),
         "Text network": _text_network(config),
         "Teacher": _teacher(config),
@@ -85,7 +89,7 @@ def _false_sentences(config: SupervisionConfig) -> str:
 
 
 def _proposals(config: ProposalsConfig) -> str:
-    return {
+    own = {
         "selective_search": "Selective search. The objectness that ranks its boxes, and that the scores use,"
         " was fitted on pictures drawn for that purpose with their exact boxes; no box of the data set has a"
         " part in it.",
@@ -94,6 +98,26 @@ def _proposals(config: ProposalsConfig) -> str:
         "boxes_file": f"Boxes that another program found ({config.boxes_file.path}). What it has learnt from,"
         " boxes of the evaluated photographs or not, its authors must say.",
     }.get(config.method, f"{config.method}.")
+    if len(config.methods) == 1:
+        return own
+    return (
+        f"{own} Where these are few, selective search's boxes follow, whose objectness was fitted on pictures"
+        " drawn for that purpose."
+    )
+
+
+def _labels(config: SupervisionConfig, labels: int) -> str:
+    readers = {
+        "the grounder's scores": config.grounder.labels.enabled,
+        "the teacher": bool(config.losses.distillation.weight and config.losses.distillation.label),
+    }
+    who = [name for name, reads in readers.items() if reads]
+    if not labels or not who:
+        return ""
+    return (
+        f" With the boxes came the names of {labels} categories, which the text network reads for"
+        f" {' and '.join(who)}: somebody named what the detector was taught to find."
+    )
 
 
 def _image_network(config: SupervisionConfig) -> str:

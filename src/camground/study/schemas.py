@@ -77,7 +77,16 @@ SCHEMAS: dict[str, pa.Schema] = {
     "rejected": _schema(file=TEXT, row=INT64, value=TEXT, reason=TEXT),
     # Where the tokens of each distinct text lie in the feature cache.
     "texts": _schema(text=TEXT, start=INT64, length=INT32),
-    "proposals": _schema(image_id=TEXT, rank=INT32, box_xyxy=BOX, objectness=FLOAT32, source=TEXT),
+    "proposals": _schema(
+        image_id=TEXT,
+        rank=INT32,
+        box_xyxy=BOX,
+        # from 0 to 1; of a detector's box the detector's score
+        objectness=FLOAT32,
+        source=TEXT,
+        # what a detector says that the box holds; null for other boxes
+        label=_nullable(TEXT),
+    ),
     "cams": _schema(
         expression_id=TEXT,
         height=INT32,

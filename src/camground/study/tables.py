@@ -21,12 +21,18 @@ from camground.study.errors import UserError
 from camground.study.schemas import SCHEMAS
 
 VERSION = "1"
+REVISED = {"proposals": "2"}  # tables that have changed since
 Rows: TypeAlias = "pd.DataFrame | pa.Table | Iterable[dict[str, Any]]"
 
 
 def schema(name: str) -> pa.Schema:
     """The schema of table `name` with its name and version in the metadata."""
-    return SCHEMAS[name].with_metadata({"camground.table": name, "camground.version": VERSION})
+    return SCHEMAS[name].with_metadata({"camground.table": name, "camground.version": version(name)})
+
+
+def version(name: str) -> str:
+    """The version of table `name` that this code writes and reads."""
+    return REVISED.get(name, VERSION)
 
 
 def to_arrow(name: str, rows: Rows) -> pa.Table:
@@ -99,13 +105,13 @@ def _checked(name: str, path: str | Path) -> pq.ParquetFile:
         raise UserError(f"{path}: not a readable Parquet file ({error}); delete it and rerun") from None
     metadata = parquet.schema_arrow.metadata or {}
     table = metadata.get(b"camground.table", b"?").decode()
-    version = metadata.get(b"camground.version", b"?").decode()
+    found = metadata.get(b"camground.version", b"?").decode()
     if table != name:
         raise UserError(f"{path}: holds table `{table}`, not `{name}`")
-    if version != VERSION or not parquet.schema_arrow.equals(SCHEMAS[name]):
+    if found != version(name) or not parquet.schema_arrow.equals(SCHEMAS[name]):
         raise UserError(
-            f"{path}: table `{name}` of version {version} or another schema; this code reads version"
-            f" {VERSION}; delete it and rerun the stage that writes it"
+            f"{path}: table `{name}` of version {found} or another schema; this code reads version"
+            f" {version(name)}; delete it and rerun the stage that writes it"
         )
     return parquet
 

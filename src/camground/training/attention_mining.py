@@ -57,11 +57,11 @@ class AttentionMining:
     def __call__(self, batch: GroundingBatch, output: GroundingOutput) -> dict[str, Tensor]:
         """S(I*, q) and the other terms, scalars; their weighted sum is "mining_sum"."""
         config, owner = self.config, batch.owner
-        stem, tokens = output.stem[owner], batch.tokens
+        stem, proposals, tokens = output.stem[owner], batch.proposals.take(owner), batch.tokens
         if config.scorer == "frozen":
             # the stem, and networks that train along, get no gradient but through the mask
-            stem, tokens = stem.detach(), tokens.detach()
-        texts = (batch.proposals.take(owner), tokens, batch.mask)
+            stem, proposals, tokens = stem.detach(), proposals.detach(), tokens.detach()
+        texts = tokens, batch.mask
         assert output.own_cam is not None  # `order` asks for it
         mask = soft_mask(output.own_cam, config.omega, config.sigma)
         if config.erase == "image":
@@ -72,14 +72,15 @@ class AttentionMining:
             erased = erase(stem, mask)
         score = output.image_score.logit.sigmoid().detach()
         values = {
-            "erased_score": self._call(self.score, erased, *texts).mean(),
+            "erased_score": self._call(self.score, erased, proposals.erased(mask), *texts).mean(),
             "image_score": score.mean(),
             "mask_share": mask.mean().detach(),
             "size_penalty": size_penalty(mask, config.size_limit),
         }
         total = values["erased_score"] + config.size_weight * values["size_penalty"]
         if config.keep_weight:
-            kept = self._call(self.score, erase(stem, 1 - mask), *texts)
+            rest = 1 - mask
+            kept = self._call(self.score, erase(stem, rest), proposals.erased(rest), *texts)
             values["keep"] = (kept - score).abs().mean()
             total = total + config.keep_weight * values["keep"]
         return {**values, "mining_sum": total}

@@ -34,6 +34,9 @@ class DistillationConfig(Section):
     """Shares of the map's maximum that these boxes are drawn around: which one fits differs by map."""
     objectness: Weight = 0.5
     """Of the proposal's objectness."""
+    label: Weight = 0.0
+    """Of what a detector's labels say of a proposal: score x cosine of phrase and label x squared IoU, summed
+    over the labelled boxes."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Of the teacher's softmax."""
 

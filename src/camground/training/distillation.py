@@ -2,8 +2,8 @@
 
 The teacher is a distribution over the proposals made from the CAM, without any label: how well a proposal
 fits the boxes around the thresholded map, how much stronger the map is inside it than in the ring around it,
-how much of the map it holds for its area (the ranking of ALBEF, Li et al. 2021, section 6), and how much it
-looks like an object.
+how much of the map it holds for its area (the ranking of ALBEF, Li et al. 2021, section 6), how much it looks
+like an object, and, if the config says so, what a detector's labels say of it.
 """
 
 from __future__ import annotations
@@ -38,11 +38,18 @@ def ranking(cam: Tensor, boxes: Tensor, valid: Tensor) -> Tensor:
     return score / score.amax(-1, keepdim=True).clamp(min=1e-6)
 
 
-def teacher(config: DistillationConfig, cam: Tensor, cam_boxes: Tensor, candidates: Proposals) -> Tensor:
+def teacher(
+    config: DistillationConfig,
+    cam: Tensor,
+    cam_boxes: Tensor,
+    candidates: Proposals,
+    text: Tensor | None = None,
+) -> Tensor:
     """The teacher's distribution (P, K) over the candidates of P pairs.
 
-    cam (P, H, W) in [0, 1]; cam_boxes (P, E, 4) xyxy in [0, 1] around the thresholded map. Of a CAM of zeros
-    only objectness is left, which is no teaching: `distillation` leaves such a pair out.
+    cam (P, H, W) in [0, 1]; cam_boxes (P, E, 4) xyxy in [0, 1] around the thresholded map; text
+    (P, text_width): `Texts.vector`, which only `config.label` needs. Of a CAM of zeros
+    only objectness and labels are left, which is no teaching: `distillation` leaves such a pair out.
     """
     boxes, valid = candidates.boxes, candidates.valid
     score = config.box * pairwise_iou(boxes, cam_boxes).mean(-1) + config.objectness * candidates.objectness
@@ -50,6 +57,11 @@ def teacher(config: DistillationConfig, cam: Tensor, cam_boxes: Tensor, candidat
         score = score + config.contrast * contrast(cam, boxes, valid)
     if config.ranking:
         score = score + config.ranking * ranking(cam, boxes, valid)
+    if config.label and candidates.labels is not None and text is not None:
+        cosines = text @ candidates.labels.vectors.T
+        evidence = candidates.labels.evidence(boxes, cosines.unsqueeze(1)).squeeze(1)
+        # the language encoder may be training; a teacher does not learn
+        score = score + config.label * evidence.detach()
     return (score / config.temperature).masked_fill(~valid, -1e4).softmax(-1)
 
 

@@ -57,12 +57,15 @@ def train_grounder(
         log.info("%d tensors of the backbone and the language encoder train too", len(networks.trained()))
         store = TunedStore(features, images, networks)
     pairs = training_pairs(images, expressions, ["phrase"])
-    table, control = ProposalTable(images, proposals), grounder_config.cam_encoder.control
+    reads_labels = grounder_config.labels.enabled or losses.distillation.label
+    table = ProposalTable(images, proposals, store if reads_labels else None)
+    control = grounder_config.cam_encoder.control
     thresholds = losses.distillation.thresholds
     data, val = (GroundingData(each, store, table, cams, thresholds, control, teacher_cams) for each in pairs)
     trained_matcher = load_matcher(matcher)
     torch.manual_seed(seed)
-    grounder = Grounder(trained_matcher, grounder_config, losses.of_candidates)
+    labels = bool(table.label_names)
+    grounder = Grounder(trained_matcher, grounder_config, losses.of_candidates, labels)
     erase_image = None
     if losses.attention_mining.weight and losses.attention_mining.erase == "image":
         frozen = losses.attention_mining.scorer == "frozen"

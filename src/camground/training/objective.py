@@ -16,7 +16,7 @@ from camground.training.config import LossesConfig
 from camground.training.contrastive import info_nce, positives, recall_at_1
 from camground.training.distillation import distillation, teacher
 from camground.training.matching import matching
-from camground.training.reconstruction import Reconstruction, text_vectors
+from camground.training.reconstruction import Reconstruction
 
 
 class Objective(nn.Module):
@@ -81,7 +81,13 @@ class Objective(nn.Module):
             loss = loss + config.swap_ranking * values["swap_ranking"]
         valid = output.candidates.valid
         if config.distillation.weight:
-            target = teacher(config.distillation, batch.teacher_cam, batch.cam_boxes, output.candidates)
+            target = teacher(
+                config.distillation,
+                batch.teacher_cam,
+                batch.cam_boxes,
+                output.candidates,
+                output.texts.vector,
+            )
             # Without the CAM too, so that it adds to a model that grounds by itself.
             plain = output.image_score.proposal_scores
             values["distillation"] = 0.5 * (
@@ -90,9 +96,8 @@ class Objective(nn.Module):
             )
             loss = loss + config.distillation.weight * values["distillation"]
         if self.reconstruction is not None:
-            target = text_vectors(batch.tokens, batch.mask)
             values["reconstruction"] = self.reconstruction(
-                output.scores, output.regions, valid, target, batch.text_ids
+                output.scores, output.regions, valid, output.texts.vector, batch.text_ids
             )
             loss = loss + config.reconstruction * values["reconstruction"]
         return {"loss": loss, **values}

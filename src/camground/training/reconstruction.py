@@ -32,7 +32,7 @@ class Reconstruction(nn.Module):
         """The contrastive reconstruction loss, scalar, at least 0; its gradient reaches scores and regions.
 
         scores (M, K), logits, and regions (M, K, width) of the own pairs, valid (M, K) bool; target
-        (M, text_width) unit vectors of `text_vectors`; text_ids (M,): equal texts are no negatives of each
+        (M, text_width) unit vectors, `Texts.vector`; text_ids (M,): equal texts are no negatives of each
         other. Pairs whose image has no proposals are left out.
         """
         kept = valid.any(-1)
@@ -44,9 +44,3 @@ class Reconstruction(nn.Module):
         cosines = predicted @ target[kept].T
         same = text_ids[kept].unsqueeze(0) == text_ids[kept].unsqueeze(1)
         return info_nce(cosines.float() / TEMPERATURE, same)
-
-
-def text_vectors(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Unit vectors (M, text_width): the mean of each text's token vectors (M, T, text_width)."""
-    weights = mask.unsqueeze(-1).to(tokens.dtype)
-    return functional.normalize((tokens * weights).sum(1) / weights.sum(1).clamp(min=1), dim=-1)
