@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camground.data.photographs import open_photograph, read_square
+from camground.data.photographs import read_photograph, read_square
 from camground.features.backbone import Backbone
 from camground.features.language import LanguageEncoder
 from camground.grounder import cam_control
@@ -106,7 +106,6 @@ class GroundingPipeline:
 
     def _propose(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (K, 4) xyxy in pixels, objectness (K,), and the photograph's width and height."""
-        with open_photograph(path) as picture:
-            size = picture.size
-        proposals = propose_one_image(self.settings.proposals, path)
+        size = read_photograph(path).size
+        proposals = propose_one_image(self.settings.proposals, path, size)
         return proposals.boxes_xyxy, proposals.objectness, np.array(size, dtype=np.float64)
