@@ -206,6 +206,14 @@ def test_the_environment_overrides_the_config(monkeypatch: pytest.MonkeyPatch) -
         find_store("r")
 
 
+def test_the_store_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    own = tmp_path / "me" / "my runs.db"
+    assert find_store("r", "sqlite:///~/my%20runs.db").database == own
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/other.db")
+    assert find_store("r").database == own.with_name("other.db")
+
+
 def test_a_store_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
     with pytest.raises(UserError, match=r"mlflow\.db: not usable"):
