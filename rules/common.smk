@@ -116,7 +116,7 @@ def source_tables():
 
     Files that are not there are left out: the stage says which are missing, and what to do.
     """
-    root = Path(STUDY.data_root or "").expanduser()
+    root = Path(STUDY.data_root or "")
     files = [root / file for file in STUDY.data.chosen.source_files()]
     return [str(file) for file in files if file.exists()]
 

@@ -12,11 +12,11 @@ import re
 
 from camground.data.download.sources import TABLE, read_sources
 
-SOURCE_TABLE = str(Path(STUDY.sources or TABLE).expanduser().absolute())
+SOURCE_TABLE = str(Path(STUDY.sources or TABLE).absolute())
 # For the jobs; no param of the rule, because other addresses change nothing of what is there already.
 os.environ.update(CAMGROUND_SOURCES=SOURCE_TABLE)
 SOURCES = checked(read_sources, SOURCE_TABLE)
-DATA_ROOT = str(Path(STUDY.data_root or "data").expanduser())
+DATA_ROOT = str(Path(STUDY.data_root or "data"))
 
 
 def downloads():

@@ -20,7 +20,7 @@ EVALUATED_PROPOSALS = study(STUDY.evaluate.proposals_file)
 rule proposals:
     input:
         **PICTURES,
-        files=[str(Path(path).expanduser()) for path in STUDY.proposals.user_files.values()],
+        files=[*STUDY.proposals.user_files.values()],
         images=rules.data.output.images,
         code=code("proposals", *(METHODS[name].proposer for name in STUDY.proposals.methods)),
     output:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camground.data.photographs import open_photograph, read_square
+from camground.data.photographs import read_photograph, read_square
+from camground.data.readers.inputs import require_words
 from camground.features.backbone import Backbone
 from camground.features.language import LanguageEncoder, text_vectors
 from camground.grounder import cam_control
@@ -28,6 +29,7 @@ from camground.matcher.cam_sources import SOURCES
 from camground.matcher.matcher import load_matcher
 from camground.proposals.proposer import propose_one_image
 from camground.proposals.thinning import Proposals as Found
+from camground.study.devices import find_device
 from camground.study.errors import UserError
 
 
@@ -49,16 +51,18 @@ class GroundingPipeline:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> GroundingPipeline:
-        """From a model folder; `UserError` when it is none."""
-        return cls(Path(folder), read_settings(Path(folder)), torch.device(device))
+        """From a model folder; `UserError` when it is none, or there is no such device."""
+        return cls(Path(folder), read_settings(Path(folder)), find_device(device))
 
     @torch.no_grad()
     def __call__(self, photograph: str | Path, texts: Sequence[str]) -> list[dict[str, Any]]:
         """One dict per text, as transformers' detection pipelines give them.
 
         `label`: the text; `score`: that of the chosen candidate, a logit; `box`: xmin, ymin, xmax, ymax in
-        pixels of the photograph. Raises `UserError` for a file that is no photograph or has no proposals.
+        pixels of the photograph, upright. Raises `UserError` for a file that is no photograph or has no
+        proposals, and for a text without a word.
         """
+        require_words(texts)
         if not texts:
             return []
         found, size = self._propose(Path(photograph))
@@ -117,7 +121,6 @@ class GroundingPipeline:
 
     def _propose(self, path: Path) -> tuple[Found, np.ndarray]:
         """What is found in the photograph, and its width and height."""
-        with open_photograph(path) as picture:
-            size = picture.size
-        proposals = propose_one_image(self.settings.proposals, path)
+        size = read_photograph(path).size
+        proposals = propose_one_image(self.settings.proposals, path, size)
         return proposals, np.array(size, dtype=np.float64)

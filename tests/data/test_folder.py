@@ -15,6 +15,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from camground.data.boxes import fit_box
+from camground.data.photographs import read_photograph
 from camground.data.readers.folder import chosen_by_hash
 from camground.study.errors import UserError
 from data_stage import rejected, run_data, table
@@ -299,3 +300,21 @@ def test_real_photographs(tmp_path: Path) -> None:
     trained = set(expressions.query("kind == 'phrase' and split == 'train'").text)
     tested = expressions[expressions.expression_id.isin(targets.expression_id)].text
     assert tested.isin(trained).mean() > 0.6
+
+
+def test_boxes_are_in_pixels_of_the_upright_photograph(folder: Folder) -> None:
+    """A phone stores what is 30 x 40 upright as 40 x 30, and EXIF says how to turn it."""
+    upright = np.full((40, 30, 3), 110, np.uint8)
+    upright[25:37, 4:14] = (220, 30, 30)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = folder.root / "images" / "test0.png"
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(path, exif=exif)
+    folder.phrases[1:] = [["test0.png", "red square", "4", "25", "10", "12"]]
+    folder.run()
+    row = folder.table("images").set_index("image_id").loc["test0.png"]
+    assert (row.width, row.height) == (30, 40)
+    (box,) = folder.table("targets").boxes_xyxy[0]
+    x1, y1, x2, y2 = map(int, box)
+    assert (np.asarray(read_photograph(path))[y1:y2, x1:x2] == (220, 30, 30)).all()
+    assert folder.rejected() == []

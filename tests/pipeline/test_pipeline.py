@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,9 @@ def test_texts_together_are_grounded_as_alone(paths: dict[str, Path], tmp_path: 
         assert 0 <= xmin < xmax <= 64
         assert 0 <= ymin < ymax <= 64
     assert pipeline(photograph, []) == []
+    for nothing in ("", " ?", None):
+        with pytest.raises(UserError, match=rf"phrase 2: {re.escape(repr(nothing))} names nothing"):
+            pipeline(photograph, ["red boat", nothing])
 
 
 def test_a_photograph_without_proposals_is_refused(paths: dict[str, Path], tmp_path: Path) -> None:
@@ -203,13 +207,20 @@ def test_a_model_folder_keeps_what_grounding_needs(paths: dict[str, Path], tmp_p
     settings = json.loads((model / "grounding.json").read_text())
     settings["predict"]["voting"]["deccay"] = 1.0
     (model / "grounding.json").write_text(json.dumps(settings))
-    with pytest.raises(UserError, match=r"predict\.voting\.deccay: unknown key"):
+    with pytest.raises(UserError, match=r"grounding\.json: (.*\n)+.*predict\.voting\.deccay: unknown key"):
         GroundingPipeline.from_pretrained(model)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a folder that the stage `tracking` made"):
         GroundingPipeline.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("device", ["graphics card", "cpu:x", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(device: str, paths: dict[str, Path], tmp_path: Path) -> None:
+    model = make_model(paths, tmp_path, epochs=1)
+    with pytest.raises(UserError, match=f"device '{device}': cannot be used here"):
+        GroundingPipeline.from_pretrained(model, device)
 
 
 @pytest.mark.workflow

@@ -59,14 +59,14 @@ def test_a_new_method_is_a_class_and_an_entry(corners: None, tmp_path: Path) -> 
 def test_of_a_new_photograph_what_the_method_finds_or_nothing(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "a.png")
-    sources = propose_one_image(ProposalsConfig(), tmp_path / "a.png").sources
+    sources = propose_one_image(ProposalsConfig(), tmp_path / "a.png", (50, 40)).sources
     assert set(sources) == {"selective_search", WHOLE}
     from_file = ProposalsConfig.parse({"method": "boxes_file", "boxes_file": {"path": "d.json"}})
     with pytest.raises(UserError, match=r"a\.png: .*boxes_file.*new photograph.*detector"):
-        propose_one_image(from_file, tmp_path / "a.png")
+        propose_one_image(from_file, tmp_path / "a.png", (50, 40))
     (tmp_path / "b.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"b\.png.*cannot be read"):
-        propose_one_image(ProposalsConfig(), tmp_path / "b.png")
+    with pytest.raises(UserError, match=r"b\.png: unreadable"):
+        propose_one_image(ProposalsConfig(), tmp_path / "b.png", (50, 40))
 
 
 def write_truth(folder: Path, expression_of: dict[str, str], targets: list[dict]) -> dict[str, Path]:

@@ -198,7 +198,7 @@ def test_any_number_of_processes_writes_the_same_bytes(tmp_path: Path) -> None:
     assert table["image_id"].drop_duplicates().tolist() == list(pictures)
     for name, rows in table.groupby("image_id"):
         assert rows["rank"].tolist() == list(range(len(rows)))
-        alone = propose_one_image(ProposalsConfig(), tmp_path / str(name))
+        alone = propose_one_image(ProposalsConfig(), tmp_path / str(name), (64, 64))
         boxes, scores, sources = boxes_of(table, str(name))
         assert np.array_equal(boxes, alone.boxes_xyxy)
         assert np.array_equal(scores, alone.objectness)

@@ -234,6 +234,65 @@ def test_text_becomes_what_the_keys_want() -> None:
     assert study.variants_to_run is None
 
 
+FILES = [
+    *("results_dir", "data_root", "sources", "proposals.boxes_file.path", "data.folder.captions"),
+    *("data.folder.phrases", "data.folder.images", "data.refer.dataset", "data.refer.images"),
+    *("data.flickr30k.annotations", "data.flickr30k.images"),
+]
+MODELS = [
+    *("proposals.detector.model", "gradcam.model", "features.language.name", "data.folder.spacy_model"),
+    "features.backbone.name",
+]
+
+
+@pytest.mark.parametrize("key", [*FILES, *MODELS])
+def test_every_path_is_treated_alike(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    before = "auto/" if key == "features.backbone.name" else ""
+    others = {"features": {"backbone": {"output_stride": None}}} if before else {}
+
+    def read(path: str) -> str:
+        value: Any = before + path
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        found: Any = StudyConfig.parse(merge(others, value))
+        for part in key.split("."):
+            found = getattr(found, part)
+        return str(found).removeprefix(before)
+
+    assert read("~/my grüße") == "/home/me/my grüße"
+    assert read("some/~place") == "some/~place"
+    assert read("~nobody-of-this-name/x") == "~nobody-of-this-name/x"
+    if key in MODELS:
+        assert read("a{b}") == "a{b}"
+    else:
+        for path in ("a{b}", "~/{", "x}"):
+            with pytest.raises(UserError, match=rf"{key}: braces are wildcards to Snakemake; rename "):
+                read(path)
+
+
+@pytest.mark.parametrize("value", [2024, 1.5, "2024", "ÄÖ x"])
+def test_a_name_may_be_a_number(value: Any) -> None:
+    """`snakemake --config` makes numbers of what looks like one."""
+    study = StudyConfig.parse({"data_root": value, "results_dir": value})
+    assert (study.data_root, study.results_dir) == (str(value), str(value))
+    if value != "ÄÖ x":
+        assert StudyConfig.parse({"dataset": value}).dataset == str(value)
+
+
+def test_a_study_of_the_checkout_is_the_same_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = REPOSITORY / "configs" / "mining.yaml"
+    here = StudyConfig.load(path)
+    monkeypatch.chdir(tmp_path)
+    elsewhere = StudyConfig.load(path)
+    assert elsewhere == here
+    # where it works wins over where the code lies
+    (tmp_path / "config.yaml").write_text("{dataset: own, seeds: [7]}")
+    assert StudyConfig.load().dataset == "own"
+
+
 def test_a_variant_changes_what_it_names_and_nothing_else() -> None:
     study = StudyConfig()
     varied = study.variant("no_fusion")
@@ -275,6 +334,7 @@ def test_without_a_config_yaml_the_defaults_lie_below(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("camground.study.layers.CHECKOUT", tmp_path)
     assert StudyConfig.load() == StudyConfig()
     (tmp_path / "mine.yaml").write_text("variants: {mine: {losses: {matching: 0.0}}}")
     assert StudyConfig.load("mine.yaml").variant_names == [*StudyConfig().variants, "mine"]

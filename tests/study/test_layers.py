@@ -53,6 +53,20 @@ def test_a_study_lies_over_what_it_extends(folder: Path) -> None:
     assert config == {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4, "extends": "middle.yaml"}
 
 
+def test_a_study_of_the_checkout_is_found_from_elsewhere(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = tmp_path_factory.mktemp("checkout")
+    for name in ("low.yaml", "middle.yaml", "other.yaml"):
+        (checkout / name).write_text("{b: 9}")
+    monkeypatch.setattr("camground.study.layers.CHECKOUT", checkout)
+    monkeypatch.setenv("HOME", str(folder))
+    assert layers({"extends": "other.yaml"}) == [str(checkout / "other.yaml")]
+    # the working directory's own comes first
+    assert layers({"extends": "middle.yaml"}) == ["low.yaml", "middle.yaml"]
+    assert layers({"extends": "~/low.yaml"}) == [str(folder / "low.yaml")]
+
+
 def test_what_cannot_be_extended(folder: Path) -> None:
     for extends, message in (
         ("circle.yaml", "circle.yaml extends itself"),

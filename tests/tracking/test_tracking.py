@@ -206,6 +206,14 @@ def test_the_environment_overrides_the_config(monkeypatch: pytest.MonkeyPatch) -
         find_store("r")
 
 
+def test_the_store_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    own = tmp_path / "me" / "my runs.db"
+    assert find_store("r", "sqlite:///~/my%20runs.db").database == own
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/other.db")
+    assert find_store("r").database == own.with_name("other.db")
+
+
 def test_a_store_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
     with pytest.raises(UserError, match=r"mlflow\.db: not usable"):
@@ -246,6 +254,8 @@ def test_the_headline_model_loads_with_its_signature(root: Path, monkeypatch: py
             return pipeline
 
         def __call__(self, photograph: str, texts: list[str]) -> list[dict[str, Any]]:
+            if photograph == "absent.png":
+                raise UserError("absent.png: no such photograph")
             box = {"xmin": 0.0, "ymin": 0.0, "xmax": 1.0, "ymax": float(photograph[0] == "b")}
             return [{"label": text, "score": self.score, "box": box} for text in texts]
 
@@ -259,11 +269,24 @@ def test_the_headline_model_loads_with_its_signature(root: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "camground.pipeline", module)
     model = mlflow.pyfunc.load_model(done["model"])
     assert model.metadata.signature.inputs.input_names() == ["image_path", "text"]
-    assert model.metadata.signature.outputs.input_names() == ["x1", "y1", "x2", "y2", "score"]
+    assert model.metadata.signature.outputs.input_names() == ["x1", "y1", "x2", "y2", "score", "error"]
     paths, texts = ["a.png", "b.png", "a.png"], ["a cat", "a dog", "a hat"]
     answers = model.predict(pd.DataFrame({"image_path": paths, "text": texts}))
     assert answers["score"].tolist() == [500.0] * 3
     assert answers["y2"].tolist() == [0.0, 1.0, 0.0]
+    assert answers["error"].tolist() == [None] * 3
+    # what one row lacks is that row's error; order, count and the other answers stay
+    paths = ["b.png", None, "absent.png", "a.png", "a.png", "", "b.png"]
+    texts = ["a cat", "a dog", "a hat", None, "a cow", "a pig", " "]
+    frame = pd.DataFrame({"image_path": paths, "text": texts}, index=[7, 7, 3, 2, 1, 0, 9])
+    answers = model.predict(frame)
+    assert answers["score"].tolist() == [500.0, None, None, None, 500.0, None, None]
+    assert answers["y2"].tolist()[::4] == [1.0, 0.0]
+    problems = ["image_path: missing", "absent.png: no such photograph", "text: missing, or without a word"]
+    assert answers["error"].tolist() == [None, *problems, None, problems[0], problems[2]]
+    json.dumps(answers.to_dict("records"), allow_nan=False)
+    assert model.predict(frame[:0]).empty
+    assert list(model.predict(frame[:0])) == list(answers)
 
 
 def test_the_served_model_requires_what_the_package_does(repository: Path) -> None:

@@ -138,6 +138,10 @@ def test_the_catalog_entry_runs_the_same_jobs(workflow: Workflow) -> None:
         ),
         (["--configfile", "configs/photos.yaml"], "--config data_root=DIR"),
         (["--configfile", "configs/photos.yaml", "--config", "data_root=nowhere"], "no folder nowhere"),
+        (
+            ["--config", "results_dir=/tmp/{x}"],
+            "results_dir: braces are wildcards to Snakemake; rename /tmp/{x}",
+        ),
     ],
 )
 def test_a_config_error_stops_before_any_job(arguments: list[str], said: str, workflow: Workflow) -> None:
@@ -147,6 +151,29 @@ def test_a_config_error_stops_before_any_job(arguments: list[str], said: str, wo
     assert "Traceback" not in run.text
     assert "Job stats" not in run.text
     assert not (workflow.folder / "results").exists()
+
+
+@pytest.mark.parametrize("way", ["directory", "snakefile"])
+def test_it_starts_from_anywhere(
+    way: str, workflow: Workflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder with a blank and an umlaut: results there, the checkout's studies, photographs at home."""
+    there = tmp_path / "my Möwen"
+    there.mkdir()
+    photographs(tmp_path / "home" / "photos")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    arguments = ["--configfile", str(workflow.folder / "configs" / "photos.yaml")]
+    arguments += ["--config", "data_root=~/photos", "dataset=2024", "--printshellcmds"]
+    if way == "directory":
+        run = workflow.dry("--directory", str(there), *arguments)
+    else:
+        run = Workflow(there).dry("--snakefile", str(workflow.folder / "Snakefile"), *arguments)
+    assert run.status == 0, run.text
+    assert {"data", "train", "report"} <= run.jobs.keys()
+    assert '"count": 64' in run.text  # what configs/photos.yaml extends
+    assert "bfloat16" in run.text  # the checkout's config.yaml
+    assert f'"data_root": "{tmp_path / "home" / "photos"}"' in run.text
+    assert " results/2024/data/images.parquet" in run.text
 
 
 def rule_inputs(workflow: Workflow, *arguments: str) -> dict[str, set[str]]:

@@ -14,11 +14,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
-from camground.study.section import Section
+from camground.study.section import FilePath, NameOrPath, Section
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(min_length=1)]
 
 
 class KindSection(Section):
@@ -93,14 +92,14 @@ class FolderConfig(KindSection):
 
     module: ClassVar[str] = "readers.folder"
 
-    captions: Name = "captions.csv"
+    captions: FilePath = "captions.csv"
     """CSV file in data_root with the columns image and caption."""
 
-    phrases: str | None = "phrases.csv"
+    phrases: FilePath | None = "phrases.csv"
     """CSV file in data_root with the columns image, phrase, x, y, width and height, for evaluation; it may
     be absent, or null."""
 
-    images: str = "images"
+    images: FilePath = "images"
     """Folder of the photographs inside data_root."""
 
     val_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -115,7 +114,7 @@ class FolderConfig(KindSection):
     min_phrase_count: Count = 2
     """Noun phrases that occur less often are left out of training."""
 
-    spacy_model: str | None = None
+    spacy_model: NameOrPath | None = None
     """Name or path of a spaCy pipeline that finds the noun phrases; null takes the stop-word splitter."""
 
     def source_files(self) -> list[str]:
@@ -127,13 +126,13 @@ class ReferConfig(KindSection):
 
     module: ClassVar[str] = "readers.refer"
 
-    dataset: Name = "refcoco"
+    dataset: FilePath = "refcoco"
     """Folder in data_root with refs(<split_by>).p and instances.json."""
 
     split_by: Literal["unc", "google", "umd", "berkeley"] = "unc"
     """Whose splits, the name in brackets of the refs file."""
 
-    images: Name = "images/mscoco/images/train2014"
+    images: FilePath = "images/mscoco/images/train2014"
     """Folder of the photographs inside data_root."""
 
     check_counts: bool = True
@@ -156,10 +155,10 @@ class Flickr30kConfig(KindSection):
 
     module: ClassVar[str] = "readers.flickr30k"
 
-    annotations: Name = "flickr30k_entities"
+    annotations: FilePath = "flickr30k_entities"
     """Folder in data_root with Sentences, Annotations, train.txt, val.txt and test.txt."""
 
-    images: Name = "flickr30k_entities/flickr30k-images"
+    images: FilePath = "flickr30k_entities/flickr30k-images"
     """Folder of the photographs inside data_root."""
 
     def source_files(self) -> list[str]:

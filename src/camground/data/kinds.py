@@ -44,7 +44,7 @@ def write_data(config: DataConfig, data_root: str | Path | None, outputs: Output
     """Write the data set that `config` describes. Raises `UserError`: no folder for pictures or photographs,
     or what the kind's own reader refuses."""
     kind, section = config.kind, config.chosen
-    root = Path(data_root or "").expanduser().absolute()
+    root = Path(data_root or "").absolute()
     if section.makes_pictures and outputs.pictures is None:
         raise UserError(f"data.kind is {kind}: give --pictures, the folder for its pictures")
     if not section.makes_pictures and not (data_root and root.is_dir()):

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from camground.study.section import Section
+from camground.study.section import NameOrPath, Section, at_home
 
 PACKAGED_BACKBONE, PACKAGED_LANGUAGE = "efficientnet_lite0", "minilm"
 TIMM, AUTO = "timm/", "auto/"
 BACKBONE = "backbone.safetensors"  # the weights of a tuned backbone, in its stage's folder and a model's
 
 
+def _expanded(name: str) -> str:
+    return AUTO + at_home(name.removeprefix(AUTO)) if name.startswith(AUTO) else name
+
+
 class BackboneConfig(Section):
     """The frozen network that turns a photograph into a grid of features."""
 
-    name: str = PACKAGED_BACKBONE
+    name: Annotated[str, AfterValidator(_expanded)] = PACKAGED_BACKBONE
     """efficientnet_lite0, whose weights a pip package ships; timm/<model>, any feature extractor of timm; or
     auto/<hub name or folder>, any backbone of transformers' AutoBackbone: ResNet, ConvNeXt, Swin, DINOv2."""
-    checkpoint: str | None = None
+    checkpoint: NameOrPath | None = None
     """Weights of timm/<model>. hub: timm's own of that name; a file (.pth, .safetensors) or a folder with
     one, which must have all weights but the head's; null leaves them random."""
     weights: str | None = None
@@ -57,7 +61,7 @@ class BackboneConfig(Section):
 class LanguageConfig(Section):
     """The frozen language encoder."""
 
-    name: Annotated[str, Field(min_length=1)] = PACKAGED_LANGUAGE
+    name: NameOrPath = PACKAGED_LANGUAGE
     """minilm, whose weights a pip package ships, or the hub name or folder of a text encoder that
     transformers' AutoModel loads: BERT, RoBERTa, DistilBERT, CLIP's text side, T5's encoder."""
     max_tokens: Annotated[int, Field(ge=1)] = 24

@@ -52,9 +52,13 @@ def save_model(grounder: Path, matcher: Path, settings: GroundingSettings, folde
 
 
 def read_settings(folder: Path) -> GroundingSettings:
-    """The settings of a model folder; `UserError` when it is none."""
+    """The settings of a model folder; `UserError` when it is none, or of another version."""
+    path = folder / SETTINGS
     try:
-        settings = json.loads((folder / SETTINGS).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        settings = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
         raise UserError(f"{folder}: not a folder that the stage `tracking` made ({error})") from None
-    return GroundingSettings.parse(settings)
+    try:
+        return GroundingSettings.parse(settings)
+    except UserError as error:
+        raise UserError(f"{path}: {error}\n  if another version wrote it, run the stage `tracking`") from None

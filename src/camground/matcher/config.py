@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from camground.matcher.cam_sources import SOURCES, SourceName
 from camground.study.optimiser import OptimiserConfig
-from camground.study.section import Section
+from camground.study.section import NameOrPath, Section
 
 # A method of Grad-CAM: the class of pytorch-grad-cam that draws the map. `gated`, which the study's own
 # matcher alone has, is then kept to the thing that is meant (`matcher.gated_map`).
@@ -110,7 +110,7 @@ class GradcamConfig(Section):
     source: SourceName = "matcher"
     """Whose Grad-CAM; matcher is the study's own, blip, clip and siglip are pretrained vision-language models
     of transformers, which need model."""
-    model: Annotated[str, Field(min_length=1)] | None = None
+    model: NameOrPath | None = None
     """Name on the hub, or folder, of the pretrained model; null for the matcher."""
     image_size: tuple[Pixels, Pixels] | None = None
     """Height and width in pixels that photographs are squashed to for the pretrained model, cut to whole

@@ -76,7 +76,7 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
     this format, about none of the images or about two at once, and when more entries cannot be used, or
     more images have no entry, than `max_rejected_share` allows.
     """
-    path = Path(str(config.path)).expanduser()
+    path = Path(str(config.path))
     list_name, entries, file_names, categories = _load(path)
     ids = ImageIds(photographs, path, file_names)
     boxes: ScoredBoxes = {}

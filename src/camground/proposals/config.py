@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from camground.proposals.methods import FILLER, METHODS, MethodName
-from camground.study.section import Section
+from camground.study.section import FilePath, NameOrPath, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -27,7 +27,7 @@ class DetectorConfig(Section):
       COCO and RefCOCO's boxed expressions too. An upper reference, and no weak supervision.
     """
 
-    model: Annotated[str, Field(min_length=1)] | None = None
+    model: NameOrPath | None = None
     """Name on the hub, or folder."""
     queries: Annotated[tuple[Annotated[str, Field(pattern=r"\S")], ...], Field(min_length=1)] | None = None
     """Phrases that an open-vocabulary detector (OWL-ViT, OWLv2, Grounding DINO) looks for, such as [person,
@@ -45,7 +45,7 @@ class BoxesFileConfig(Section):
     MAttNet's detector has not seen the val and test photographs of RefCOCO, RefCOCO+ and RefCOCOg.
     """
 
-    path: Annotated[str, Field(min_length=1)] | None = None
+    path: FilePath | None = None
     """JSON: [{image_id, bbox: [x, y, width, height], score}, ...] as COCO's results, or such a list under
     dets (MAttNet's detections), annotations or detections. image_id is the number that the photograph's file
     name ends with, or its file name; a file with its own `images` (id, file_name) is matched by file name.

@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
 
-from camground.data.photographs import open_photograph
 from camground.proposals.config import ProposalsConfig
 from camground.proposals.methods import METHODS
 from camground.proposals.thinning import Proposals, filled_up
@@ -70,8 +69,8 @@ def open_proposer(
     return FilledUp(own, more[0]) if more else own
 
 
-def propose_one_image(config: ProposalsConfig, path: str | Path) -> Proposals:
-    """Proposals of a photograph that is in no study, by the config's method.
+def propose_one_image(config: ProposalsConfig, path: str | Path, size: tuple[int, int]) -> Proposals:
+    """Proposals of a photograph that is in no study, by the config's method; size: its width and height.
 
     A detector is loaded once and kept. Raises `UserError` for a file that is no photograph, or where the
     method has no boxes of a new one.
@@ -83,9 +82,7 @@ def propose_one_image(config: ProposalsConfig, path: str | Path) -> Proposals:
             " none of a new photograph; in grounding.json of the model's folder set proposals.method to"
             " detector and name the detector that found them, or to selective_search"
         )
-    with open_photograph(path) as picture:
-        photograph = Photograph("", str(path), picture.size)
-    return next(_kept_proposer(config).propose([photograph]))
+    return next(_kept_proposer(config).propose([Photograph("", str(path), size)]))
 
 
 @lru_cache(maxsize=1)

@@ -31,8 +31,8 @@ from camground.grounder.config import GrounderConfig, PredictConfig
 from camground.matcher.config import GradcamConfig, MatcherConfig
 from camground.proposals.config import ProposalsConfig
 from camground.report.config import ReportConfig
-from camground.study.layers import merge, merged_files, read_yaml
-from camground.study.section import Distinct, Section, problems, refuse, unknown_key
+from camground.study.layers import find, merge, merged_files, read_yaml
+from camground.study.section import Distinct, FilePath, Section, problems, refuse, unknown_key
 from camground.tracking.config import TrackingConfig
 from camground.training.config import LossesConfig, TrainConfig, TuningConfig
 
@@ -48,7 +48,10 @@ RESERVED = frozenset(
 INTRODUCTION = """\
 A study's file holds what differs from `config.yaml`; `extends` names a file that lies between the two. The
 defaults here are the default study. `snakemake --config 'train={optimiser: {epochs: 5}}'` changes a key for
-once. `camground config show configs/refcoco.yaml` prints a study in full. Made by `camground config docs`."""
+once. `camground config show configs/refcoco.yaml` prints a study in full. Made by `camground config docs`.
+
+In every path `~` is the home folder and braces are refused. A relative path starts in the folder that
+Snakemake works in (`--directory`, or else where it was called), a path inside `data_root` there."""
 
 
 class Variant(Section):
@@ -127,15 +130,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 class StudyConfig(Section):
     """A study of camground; the defaults are the default study."""
 
-    extends: str | None = None
-    """A study's file that lies under this one, such as configs/photographs.yaml."""
+    extends: FilePath | None = None
+    """A study's file that lies under this one, such as configs/photographs.yaml; where the working directory
+    has none of this name, the checkout's."""
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")] = "scenes"
     """Name of the data set: of the folder in results_dir and of the MLflow experiment."""
-    results_dir: Annotated[str, Field(min_length=1)] = "results"
-    """Folder of all results, relative to the working directory or absolute."""
-    data_root: str | None = None
+    results_dir: FilePath = "results"
+    """Folder of all results."""
+    data_root: FilePath | None = None
     """Folder of photographs, or of the benchmarks; every data.kind but scenes needs it."""
-    sources: str | None = None
+    sources: FilePath | None = None
     """A YAML file laid over the table of where the benchmarks are downloaded from, such as `sources:
     {refcoco: {addresses: [http://...]}}`; null: the table as it is."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] = (0, 1)
@@ -180,10 +184,10 @@ class StudyConfig(Section):
     def load(cls, *paths: str | Path) -> Self:
         """The study that `snakemake --configfile paths` runs in the working directory.
 
-        Where there is no config.yaml, the study lies over the defaults.
+        Where there is no config.yaml, nor one in the checkout, the study lies over the defaults.
         """
-        base = read_yaml("config.yaml") if Path("config.yaml").exists() else cls().to_dict()
-        return cls.parse(merged_files(base, *paths))
+        base = Path(find("config.yaml"))
+        return cls.parse(merged_files(read_yaml(base) if base.exists() else cls().to_dict(), *paths))
 
     def variant(self, name: str) -> Variant:
         """What the named variant trains with."""
@@ -232,7 +236,7 @@ class StudyConfig(Section):
         if kind == "folder" and self.data_root is not None and not Path(self.data_root).is_dir():
             yield f"data_root: no folder {self.data_root}"
         for key, file in self.proposals.user_files.items():
-            if not Path(file).expanduser().is_file():
+            if not Path(file).is_file():
                 yield f"{key}: no file {file}"
 
 
@@ -274,7 +278,7 @@ def config(
 ) -> None:
     """Check or show the config of a study, or write what is made from the config's models.
 
-    Every study lies over the config.yaml of the working directory, or else over the defaults.
+    Every study lies over the config.yaml of the working directory, or else over the checkout's.
     """
     import yaml
 

@@ -9,12 +9,12 @@ import typer
 
 from camground.data.config import DataConfig
 from camground.stages.command import ConfigText, read_config
-from camground.study.section import Section
+from camground.study.section import FilePath, Section
 
 
 class DataInput(Section):
     dataset: str = ""
-    data_root: str | None = None
+    data_root: FilePath | None = None
     data: DataConfig
 
 

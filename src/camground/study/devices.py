@@ -4,6 +4,20 @@ from __future__ import annotations
 
 import torch
 
+from camground.study.errors import UserError
+
+
+def find_device(name: str | torch.device) -> torch.device:
+    """The device that PyTorch knows by this name, such as cpu or cuda:1; `UserError` where there is none."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    # a build without CUDA says so by an AssertionError
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"device {str(name)!r}: cannot be used here ({reason}); cpu always can") from None
+    return device
+
 
 def use_threads(threads: int | None) -> torch.device:
     """Set the number of processor threads (None: unchanged) and return the device to compute on: the GPU if

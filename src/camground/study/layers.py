@@ -14,8 +14,11 @@ from typing import Any
 import yaml
 
 from camground.study.errors import UserError
+from camground.study.section import at_home
 
 EXTENDS = "extends"
+# Where the studies lie that come with the code, unless it was installed without them.
+CHECKOUT = Path(__file__).parents[3]
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -42,8 +45,14 @@ def merge(base: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
+def find(path: str) -> str:
+    """A study's file that a config names: below the working directory, or else in the checkout."""
+    named = Path(at_home(path))
+    return str(CHECKOUT / named if not named.exists() and (CHECKOUT / named).exists() else named)
+
+
 def layers(config: Mapping[str, Any]) -> list[str]:
-    """The files that a config extends, the lowest first; paths are relative to the working directory.
+    """The files that a config extends, as `find` finds them, the lowest first.
 
     Raises `UserError` when one cannot be read or extends itself.
     """
@@ -51,6 +60,7 @@ def layers(config: Mapping[str, Any]) -> list[str]:
     while (path := config.get(EXTENDS)) is not None:
         if not isinstance(path, str):
             raise UserError(f"{EXTENDS}: must be the path of a study's file, not {path!r}")
+        path = find(path)
         if path in below:
             raise UserError(f"{EXTENDS}: {path} extends itself")
         below.insert(0, path)

@@ -11,9 +11,19 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from camground.study.errors import UserError
@@ -28,8 +38,26 @@ def _distinct(values: Values) -> Values:
     return values
 
 
+def at_home(path: str) -> str:
+    """A path with the home folder in place of its `~`; as it is where there is no such user."""
+    with suppress(RuntimeError):
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    return path
+
+
+def _without_braces(path: str) -> str:
+    if "{" in path or "}" in path:
+        raise ValueError(f"braces are wildcards to Snakemake; rename {path}")
+    return path
+
+
 # Of a list whose values must differ.
 Distinct = AfterValidator(_distinct)
+# A published model by its name on a hub, or by its folder; `~` is the home folder.
+NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(at_home)]
+# A file or folder. A relative one is below data_root where its description says so, or else below the folder
+# that Snakemake works in.
+FilePath = Annotated[NameOrPath, AfterValidator(_without_braces)]
 
 
 class Section(BaseModel):

@@ -26,13 +26,15 @@ REQUIREMENTS = (
 
 
 def signature() -> Any:
-    """Input: image_path, text. Output: the chosen box, xyxy pixels of the original image, and its score."""
+    """Input: image_path, text. Output: the chosen box, xyxy pixels of the upright photograph, its score, and
+    what keeps a row from having them."""
     import_mlflow()
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
     inputs: list[Any] = [ColSpec(DataType.string, name) for name in ("image_path", "text")]
     outputs: list[Any] = [ColSpec(DataType.double, name) for name in ("x1", "y1", "x2", "y2", "score")]
+    outputs.append(ColSpec(DataType.string, "error", required=False))
     return ModelSignature(Schema(inputs), Schema(outputs))
 
 

@@ -56,7 +56,7 @@ def find_store(results: str | Path, uri: str | None = None) -> Store:
     local = f"sqlite:///{quote(str(Path(results) / DATABASE))}"
     chosen = os.environ.get("MLFLOW_TRACKING_URI") or uri or local
     if chosen.startswith("sqlite:///"):
-        database = Path(unquote(chosen.removeprefix("sqlite:///"))).resolve()
+        database = Path(unquote(chosen.removeprefix("sqlite:///"))).expanduser().resolve()
         return Store(f"sqlite:///{database}", database)
     if urlsplit(chosen).scheme not in {"http", "https", "postgresql", "mysql", "mssql"}:
         raise UserError(

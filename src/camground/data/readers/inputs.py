@@ -1,4 +1,4 @@
-"""What a reader is pointed at: folders, the names of photographs in them, and CSV files.
+"""What a reader is pointed at: folders, the names of photographs in them, phrases, and CSV files.
 
 CSV files are read row by row with the line on which each row starts, so that errors can point at it. Not
 by pandas: it tells neither the line of a bad row nor a stray quote from the start of a long field.
@@ -7,7 +7,7 @@ by pandas: it tells neither the line of a bad row nor a stray quote from the sta
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from camground.data.rejected import Rejected
@@ -35,6 +35,13 @@ def inside_folder(name: str) -> str:
 def has_word(text: str) -> bool:
     """Whether a text has a letter or digit."""
     return any(letter.isalnum() for letter in text)
+
+
+def require_words(texts: Sequence[str]) -> None:
+    """`UserError` for the first of the phrases that has no letter or digit, or is no text."""
+    for number, text in enumerate(texts, start=1):
+        if not (isinstance(text, str) and has_word(text)):
+            raise UserError(f"phrase {number}: {text!r} names nothing; say in words what to find")
 
 
 def read_csv_rows(path: Path, columns: list[str], rejected: Rejected) -> Iterator[tuple[int, dict[str, str]]]:
