@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camground.data.photographs import open_photograph, read_square
+from camground.data.photographs import photograph_size, read_square
 from camground.features.backbone import Backbone
 from camground.features.language import LanguageEncoder
 from camground.grounder import cam_control
@@ -56,7 +56,8 @@ class GroundingPipeline:
         """One dict per text, as transformers' detection pipelines give them.
 
         `label`: the text; `score`: that of the chosen candidate, a logit; `box`: xmin, ymin, xmax, ymax in
-        pixels of the photograph. Raises `UserError` for a file that is no photograph or has no proposals.
+        pixels of the upright photograph. Raises `UserError` for a file that is no photograph or has no
+        proposals.
         """
         if not texts:
             return []
@@ -106,7 +107,5 @@ class GroundingPipeline:
 
     def _propose(self, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (K, 4) xyxy in pixels, objectness (K,), and the photograph's width and height."""
-        with open_photograph(path) as picture:
-            size = picture.size
         proposals = propose_one_image(self.settings.proposals, path)
-        return proposals.boxes_xyxy, proposals.objectness, np.array(size, dtype=np.float64)
+        return proposals.boxes_xyxy, proposals.objectness, np.array(photograph_size(path), dtype=np.float64)

@@ -1,6 +1,7 @@
 """The one place that opens photographs: for the readers of data sets, the models and the report.
 
-Pixels are as stored in the file, RGB; an EXIF rotation is not applied. A file that cannot be read as a
+Every photograph is seen as a viewer shows it: turned upright as its EXIF says, 16 bits scaled to 8, what is
+transparent laid on white. Sizes and boxes are of the upright photograph. A file that cannot be read as a
 photograph is a `UserError` that names it, except in `inspect_all`, which tells the reader of a data set
 what is wrong with each.
 """
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from camground.study.ahead import map_ahead
 from camground.study.errors import UserError
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 # Photographs handed to the threads at a time; none of their pixels are kept.
 AHEAD = 256
+# Orientations of EXIF that swap width and height.
+QUARTER_TURNS = (5, 6, 7, 8)
 
 
 @contextmanager
-def open_photograph(path: str | Path) -> Iterator[Image.Image]:
-    """The photograph, opened but not decoded yet; `UserError` where it cannot be read in the block."""
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """The picture, opened but not decoded yet; `UserError` where it cannot be read in the block."""
     try:
         with Image.open(path) as picture:
             yield picture
@@ -39,14 +42,41 @@ def open_photograph(path: str | Path) -> Iterator[Image.Image]:
         raise UserError(f"{path}: cannot be read as a photograph ({error})") from None
 
 
+def _size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of the picture once it is upright."""
+    # Pillow gives the upright size of a TIFF itself.
+    turned = picture.format != "TIFF" and picture.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
+    return picture.size[::-1] if turned else picture.size
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """The picture in RGB as a viewer shows it."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):
+        return Image.fromarray((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F":  # from 0 to 1, as programs write them
+        return Image.fromarray((np.asarray(picture).clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        ground = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(ground, picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+def photograph_size(path: str | Path) -> tuple[int, int]:
+    """Width and height in pixels of the upright photograph; `UserError` for a file that cannot be read."""
+    with _opened(path) as picture:
+        return _size(picture)
+
+
 def read_photograph(path: str | Path) -> Image.Image:
-    """The photograph in RGB; `UserError` for a file that cannot be read."""
-    with open_photograph(path) as picture:
-        return picture.convert("RGB")
+    """The upright photograph in RGB; `UserError` for a file that cannot be read."""
+    with _opened(path) as picture:
+        return _upright(picture)
 
 
 def read_square(path: str | Path, size: int) -> Tensor:
-    """The photograph as (3, size, size) uint8 RGB, each axis scaled on its own.
+    """The upright photograph as (3, size, size) uint8 RGB, each axis scaled on its own.
 
     Boxes as shares of width and height therefore hold at any size. Raises `UserError` for a file that
     cannot be read.
@@ -60,28 +90,30 @@ def read_square(path: str | Path, size: int) -> Tensor:
 
 
 def read_reduced(path: str | Path, longest: int, size: tuple[int, int]) -> np.ndarray:
-    """The photograph as (h, w, 3) uint8 RGB with its longest side at most `longest` pixels.
+    """The upright photograph as (h, w, 3) uint8 RGB with its longest side at most `longest` pixels.
 
     size: width and height in the `images` table. Raises `UserError` for a file that cannot be read or has
     another size.
     """
     import cv2
 
-    with open_photograph(path) as picture:
-        if picture.size != tuple(size):
-            now, before = ("x".join(map(str, sides)) for sides in (picture.size, size))
+    with _opened(path) as picture:
+        now_size = _size(picture)
+        if now_size != tuple(size):
+            now, before = ("x".join(map(str, sides)) for sides in (now_size, size))
             raise UserError(f"{path}: is {now} pixels but {before} in the images table; rerun `data`")
         shrink = min(1.0, longest / max(size))
         reduced = (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
         # A JPEG decoder can leave out what would be averaged away; other formats ignore this.
-        picture.draft("RGB", (2 * reduced[0], 2 * reduced[1]))
-        rgb = np.array(picture.convert("RGB"))
+        wanted = reduced if picture.size == now_size else reduced[::-1]
+        picture.draft("RGB", (2 * wanted[0], 2 * wanted[1]))
+        rgb = np.array(_upright(picture))
     # Not Pillow's box filter: it takes whole pixels, which shows when little is averaged.
     return rgb if shrink == 1 else cv2.resize(rgb, reduced, interpolation=cv2.INTER_AREA)
 
 
 class PhotographFile(NamedTuple):
-    """Width and height in pixels, or the problem for which the photograph cannot be used."""
+    """Width and height in pixels of the upright photograph, or the problem for which it cannot be used."""
 
     size: tuple[int, int] = (0, 0)
     problem: str = ""
@@ -91,8 +123,9 @@ def inspect(path: Path) -> PhotographFile:
     """Open and fully decode the photograph at `path`; its pixels are dropped at once."""
     try:
         with Image.open(path) as picture:
+            size = _size(picture)
             picture.load()
-            return PhotographFile(picture.size)
+            return PhotographFile(size)
     except UnidentifiedImageError:
         return PhotographFile(problem="unreadable: not an image that Pillow knows")
     except FileNotFoundError:

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from camground.data.boxes import fit_box, xywh_to_xyxy
+from camground.data.boxes import SharesError, fit_box, refuse_shares, xywh_to_xyxy
 from camground.data.rejected import Rejected
 from camground.proposals.config import BoxesFileConfig
 from camground.proposals.image_ids import ImageIds
 from camground.proposals.proposer import Photograph, Proposer
-from camground.proposals.thinning import Proposals, to_proposals
+from camground.proposals.thinning import WHOLE, Proposals, to_proposals
 from camground.study.errors import UserError
 from camground.study.progress import log
 
@@ -46,10 +46,22 @@ class BoxesFileProposer(Proposer):
 
     def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
         boxes = read_boxes(self.config.boxes_file, photographs, self.tables["rejected"])
-        source = f"boxes_file:{Path(str(self.config.boxes_file.path)).name}"
+        path = Path(str(self.config.boxes_file.path))
+        bare: list[str] = []
         for photograph in photographs:
             rows = np.array(boxes.get(photograph.image_id, []), dtype=np.float32).reshape(-1, 5)
-            yield to_proposals(rows[:, :4], rows[:, 4], source, self.config, photograph.size)
+            kept = to_proposals(
+                rows[:, :4], rows[:, 4], f"boxes_file:{path.name}", self.config, photograph.size
+            )
+            if len(rows) and set(kept.sources) == {WHOLE}:
+                bare.append(photograph.image_id)
+            yield kept
+        if bare:
+            log.warning(
+                "%s: every box of %d of %d images is too small (proposals.min_size) or nearly the whole"
+                " image, such as those of %s; each has the whole image as its only proposal",
+                *(path, len(bare), len(photographs), ", ".join(bare[:SHOWN])),
+            )
 
 
 class Entry:
@@ -76,9 +88,11 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
     boxes: ScoredBoxes = {}
     refused = Rejected()
     others: set[str] = set()
+    lost: set[str] = set()
+    shares = 0
     listed = ids.listed()
     for index, entry in enumerate(entries):
-        key, value = "", str(entry)[:80]
+        key, value, photograph = "", str(entry)[:80], None
         try:
             if not isinstance(entry, Entry):
                 raise ValueError("no detection: it has no image_id")
@@ -97,7 +111,11 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
                 raise ValueError("the score is not a number from 0 to 1")
             boxes.setdefault(photograph.image_id, []).append((*box, float(score)))
         except ValueError as error:
+            shares += isinstance(error, SharesError)
+            if photograph is not None:
+                lost.add(photograph.image_id)
             refused.add(path, index + 1, f"{list_name}[{index}]{key}: {value}", error)
+    refuse_shares(path, f"{KEY}.path", shares, len(entries))
     max_share, share_key = config.max_rejected_share, f"{KEY}.max_rejected_share"
     refused.settle(len(entries), max_share, rejected, share_key)
     if photographs and not listed:
@@ -105,6 +123,9 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
     if others:
         few = ", ".join(sorted(others)[:SHOWN])
         log.info("%s: %d images are not of this study, such as %s", path, len(others), few)
+    if lost := lost - boxes.keys():
+        few = ", ".join(sorted(lost)[:SHOWN])
+        log.warning("%s: %d images lost every box, which were all rejected, such as %s", path, len(lost), few)
     without = [each.image_id for each in photographs if each.image_id not in listed]
     if without:
         few = ", ".join(without[:SHOWN])
@@ -158,7 +179,10 @@ def _file_names(path: Path, images: Any) -> dict[Any, str]:
                 f"{path}: images[{index}] lacks id or file_name; mend it, or leave `images` out if image_id"
                 " is the number in the photographs' file names"
             )
-        if not isinstance(image["id"], int | str):
-            raise UserError(f"{path}: images[{index}].id is {image['id']!r}, no number and no text")
-        names[image["id"]] = str(image["file_name"])
+        own = image["id"]
+        if isinstance(own, float) and own.is_integer():
+            own = int(own)
+        if not isinstance(own, int | str):
+            raise UserError(f"{path}: images[{index}].id is {own!r}, no whole number and no text")
+        names[own] = str(image["file_name"])
     return names

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
 
-from camground.data.photographs import open_photograph
+from camground.data.photographs import photograph_size
 from camground.proposals.config import ProposalsConfig
 from camground.proposals.methods import METHODS
 from camground.proposals.thinning import Proposals
@@ -70,8 +70,7 @@ def propose_one_image(config: ProposalsConfig, path: str | Path) -> Proposals:
             " none of a new photograph; in grounding.json of the model's folder set proposals.method to"
             " detector and name the detector that found them, or to selective_search"
         )
-    with open_photograph(path) as picture:
-        photograph = Photograph("", str(path), picture.size)
+    photograph = Photograph("", str(path), photograph_size(path))
     return next(_kept_proposer(config).propose([photograph]))
 
 
