@@ -197,7 +197,7 @@ def captioned(folder: Path, count: int) -> Path:
 @pytest.mark.workflow
 def test_captions_alone_end_in_a_model_and_pictures(tmp_path: Path) -> None:
     """Everything after `evaluate` works without phrases.csv; a photograph mended later is taken in."""
-    workflow = copy_workflow(tmp_path / "workflow")
+    workflow = copy_workflow(tmp_path)
     root = captioned(tmp_path / "photographs", 24)
     (root / "images" / "3.png").rename(root / "3.png")
     study = (
@@ -205,6 +205,8 @@ def test_captions_alone_end_in_a_model_and_pictures(tmp_path: Path) -> None:
         *("--config", f"data_root={root}", "variants_to_run=[full]", "dataset=photos"),
         "data={kind: folder, max_rejected_share: 0.1}",
         "evaluate={splits: [val, test]}",
+        "matcher={optimiser: {min_steps: 0}}",
+        "train={optimiser: {min_steps: 0}}",
     )
     run = workflow.run(*study)
     results = workflow.folder / "results" / "photos"
@@ -224,7 +226,7 @@ def test_captions_alone_end_in_a_model_and_pictures(tmp_path: Path) -> None:
 
 @pytest.mark.workflow
 def test_too_few_photographs_stop_before_any_other_job(tmp_path: Path) -> None:
-    workflow = copy_workflow(tmp_path / "workflow")
+    workflow = copy_workflow(tmp_path)
     root = captioned(tmp_path / "photographs", 3)
     run = workflow.snakemake(
         "--cores", "2", "--configfile", "configs/photos.yaml", "--config", f"data_root={root}"
