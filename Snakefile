@@ -52,3 +52,6 @@ onsuccess:
     results = [file for file in map(study, ("ablation.md", "report.html")) if Path(file).exists()]
     if results:
         logger.info(f"Results: {', '.join(results)}")
+    model = study("model")
+    if Path(model).exists():
+        logger.info(f'A box in a photograph: camground ground {model} PHOTO "PHRASE" --drawn out.png')

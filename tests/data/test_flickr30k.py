@@ -22,6 +22,12 @@ from camground.study.errors import UserError
 from data_stage import NAMES, rejected, run_data, table
 
 
+@pytest.fixture(autouse=True)
+def one_photograph_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data sets of these tests have no more of val."""
+    monkeypatch.setattr("camground.data.kinds.FEWEST", 1)
+
+
 def run(root: Path, out: Path, share: float = 0.0) -> dict[str, pd.DataFrame]:
     run_data(out, "flickr30k", root, share)
     return {name: table(out, name) for name in NAMES}
@@ -201,3 +207,31 @@ def test_split_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Sentences: no such folder.*data_root"):
         run(tmp_path / "elsewhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_boxes_of_other_chains_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Sentences and Annotations that do not belong together."""
+    folder = small_flickr30k(tmp_path)
+    for path in (folder / "Sentences").glob("*.txt"):
+        path.write_text(path.read_text().replace("/EN#", "/EN#9"))
+    assert run(tmp_path, tmp_path / "out")["targets"].empty
+    assert "WARNING: 4 of 4 photographs have boxes of no phrase in their captions" in caplog.text
+    assert "WARNING: no phrase has a box" in caplog.text
+
+
+def test_rejected_rows_add_up(tmp_path: Path) -> None:
+    folder = small_flickr30k(tmp_path)
+    for path in (folder / "Annotations").glob("*.xml"):
+        path.unlink()
+    for path in (folder / "Sentences").glob("*.txt"):
+        path.write_text("[/EN#1 A man] runs .\n")
+    with pytest.raises(UserError, match=r"8 of 8 rows were rejected, 100\.00%"):
+        run(tmp_path, tmp_path / "out")
+
+
+def test_a_photograph_under_a_near_name_is_named(tmp_path: Path) -> None:
+    folder = small_flickr30k(tmp_path)
+    photographs = folder / "flickr30k-images"
+    (photographs / "10002456.jpg").rename(photographs / "10002456.JPG")
+    with pytest.raises(UserError, match=r"no such photograph; there is '10002456\.JPG'"):
+        run(tmp_path, tmp_path / "out")

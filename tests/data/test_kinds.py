@@ -73,7 +73,7 @@ def test_the_recipe_for_a_new_kind(repository: Path, tmp_path: Path) -> None:
     (package / "data" / "readers" / "toy.py").write_text(READER)
     photographs = tmp_path / "photographs"
     photographs.mkdir()
-    run_data(tmp_path / "scenes", "scenes", train=1, val=1, test=1)
+    run_data(tmp_path / "scenes", "scenes", train=2, val=2, test=1)
     picture = tmp_path / "scenes" / "pictures" / "test" / "test-000000.png"
     shutil.copy(picture, photographs / "a.png")
     (photographs / "names.txt").write_text("a.png b.png")

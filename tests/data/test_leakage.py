@@ -17,6 +17,12 @@ from data_stage import table
 LISTING = "leakage-refused.json"
 
 
+@pytest.fixture(autouse=True)
+def one_photograph_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data sets of these tests have no more of val."""
+    monkeypatch.setattr("camground.data.kinds.FEWEST", 1)
+
+
 def audited(refer: Refer, out: Path, allow: str = "nothing") -> dict:
     """The list that the stage writes; `UserError` when it refuses."""
     leakage(refer.root, refer.dataset, refer.split_by, out / "leakage.json", allow)

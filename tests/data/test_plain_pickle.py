@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import copyreg
 import os
 import pickle
@@ -11,6 +12,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmark_files import python2_pickle
@@ -144,3 +146,23 @@ def test_cycles_and_bombs_end(tmp_path: Path) -> None:
         wide = [wide, wide]
     found = load_plain_pickle(written(tmp_path / "a.p", pickle.dumps(wide)))
     assert found[0] is found[1]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_numbers_of_numpy_become_pythons(protocol: int, tmp_path: Path) -> None:
+    value = [np.int64(2**40), np.int32(-3), np.uint8(200), np.float64(0.5), np.bool_(True)]
+    found = load_plain_pickle(written(tmp_path / "a.p", pickle.dumps(value, protocol)))
+    assert found == [2**40, -3, 200, 0.5, True]
+    assert [type(each) for each in found] == [int, int, int, float, bool]
+
+
+@pytest.mark.parametrize("value", [np.zeros(3), np.array(["a"]), np.datetime64("2026-01-01"), np.dtype("O")])
+def test_other_objects_of_numpy_are_refused(value: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not plain data"):
+        load_plain_pickle(written(tmp_path / "a.p", pickle.dumps([value])))
+
+
+def test_an_encoder_other_than_latin1_is_refused(tmp_path: Path) -> None:
+    raw = pickle.dumps([Call(codecs.encode, "a", "rot13")], 2)
+    with pytest.raises(UserError, match="not plain data"):
+        load_plain_pickle(written(tmp_path / "a.p", raw))

@@ -15,6 +15,12 @@ from camground.data.readers.refer_files import PUBLISHED, Ref, differences
 from data_stage import rejected, table
 
 
+@pytest.fixture(autouse=True)
+def one_photograph_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data sets of these tests have no more of val."""
+    monkeypatch.setattr("camground.data.kinds.FEWEST", 1)
+
+
 def test_splits_and_sentences_and_boxes(tmp_path: Path) -> None:
     refer = small_refer(tmp_path)
     other = refer.annotate(503, [1.0, 2.0, 10.0, 10.0], category_id=18)
@@ -89,7 +95,7 @@ def test_refs_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
     assert [row for _, row, *_ in rows if row] == [len(refer.refs) - 1, 1, 9, 13, 7, 8, 10, 11]
     text = "\n".join(f"{file} {row} {value}: {reason}" for file, row, value, reason in rows)
     for message in (
-        "a ref is without ann_id, image_id, split, sentences",
+        "{'ref_id': 77}: without ann_id, image_id, split, sentences",
         "refs(unc).p 1 ref 0: annotation 999: is not in instances.json",
         "refs(unc).p 9 ref 8: annotation 1000009: the box has no positive width and height",
         "refs(unc).p 13 ref 1: the ref comes twice",
@@ -178,3 +184,48 @@ def test_what_the_config_cannot_name(tmp_path: Path) -> None:
     assert "no such file" in refer_refusal(refer, tmp_path / "out", dataset="refcoco+")
     default = ReferConfig()
     assert (default.check_counts, default.allow_leakage) == (True, False)
+
+
+# Refs that somebody wrote for an own data set
+
+
+@pytest.mark.parametrize("kind", [float, np.int64, np.float32, str])
+def test_ids_of_other_types_are_the_same_ids(kind: type, tmp_path: Path) -> None:
+    refer = small_refer(tmp_path).write()
+    for ref in refer.refs:
+        ref |= {key: kind(ref[key]) for key in ("ref_id", "image_id", "ann_id")}
+    for protocol in (0, 2, 4):
+        refer.refs_file.write_bytes(pickle.dumps(refer.refs, protocol))
+        run_refer(refer, tmp_path / "out")
+        assert len(table(tmp_path / "out", "targets")) == 2 * len(refer.refs)
+    assert table(tmp_path / "out", "expressions").expression_id[0] == "0#0"
+
+
+def test_malformed_refs_add_up_and_are_entries(tmp_path: Path) -> None:
+    refer = small_refer(tmp_path)
+    for ref in refer.refs:
+        ref["sentences"] = [sentence["sent"] for sentence in ref["sentences"]]
+    count = len(refer.refs)
+    message = refer_refusal(refer.write(), tmp_path / "out", share=0.01)
+    assert f"{count} of {count} rows were rejected, 100.00%" in message
+    assert "refs(unc).p, entry 1: its sentences are not a list of dicts with a sent_id" in message
+    refer.refs[0] |= {"image_id": 1.5, "sentences": []}
+    assert "the id 1.5 is no whole number and no text" in refer_refusal(refer.write(), tmp_path / "out")
+
+
+def test_boxes_from_0_to_1_are_refused(tmp_path: Path) -> None:
+    refer = small_refer(tmp_path)
+    for annotation in refer.annotations:
+        annotation["bbox"] = [0.1, 0.2, 0.5, 0.5]
+    message = refer_refusal(refer.write(), tmp_path / "out", share=1.0)
+    assert "instances.json (data.refer.dataset): " in message
+    assert "from 0 to 1" in message
+
+
+def test_a_split_that_training_needs_is_missed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("camground.data.kinds.FEWEST", 2)
+    message = refer_refusal(small_refer(tmp_path).write(), tmp_path / "out")
+    assert "1 usable photographs of split val have a phrase, and training needs at least 2" in message
+    assert "data.refer.split_by" in message

@@ -127,7 +127,7 @@ def test_another_seed_gives_other_scenes(written: Path, tmp_path: Path) -> None:
 
 
 def test_more_scenes_keep_the_first_ones(written: Path, tmp_path: Path) -> None:
-    fewer = digests(write_scenes(tmp_path, train=3, val=1, test=1))
+    fewer = digests(write_scenes(tmp_path, train=3, val=2, test=1))
     full = digests(written)
     pictures = [name for name in fewer if name.endswith(".png")]
     assert len(pictures) == 5

@@ -304,7 +304,7 @@ def test_scenes_and_expressions_do_not_depend_on_the_swaps(tmp_path: Path) -> No
 
 
 def test_the_table_says_what_each_swap_was_made_from(tmp_path: Path) -> None:
-    folder = write_scenes(tmp_path, train=3, val=1, test=1)
+    folder = write_scenes(tmp_path, train=3, val=2, test=1)
     texts = tables.read("expressions", folder / "expressions.parquet")
     swapped = texts[texts.kind == "swap"]
     phrases = texts[texts.kind == "phrase"].set_index("expression_id")

@@ -373,3 +373,25 @@ def test_a_changed_file_runs_the_stage_again(workflow, tmp_path: Path) -> None:
     assert dry().jobs == {}
     os.utime(boxes, (later + 100, later + 100))
     assert dry().jobs == {"proposals": 1}
+
+
+def test_boxes_from_0_to_1_are_refused_with_file_and_key(images: Path) -> None:
+    shares = [detection(entry["image_id"], [0.1, 0.2, 0.3, 0.4]) for entry in DETECTIONS]
+    said = r"dets\.json \(proposals\.boxes_file\.path\): 4 of its 4 boxes are from 0 to 1"
+    with pytest.raises(UserError, match=said):
+        run(images, shares, share=1.0)
+
+
+def test_images_that_lose_every_box_are_counted(images: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = run(images, [*DETECTIONS[:1], detection(45, [0, 0, -1, 8]), DETECTIONS[2]], share=0.5)
+    assert found(table, NAMES[1])["from"] == ["whole_image"]
+    assert "1 images lost every box, which were all rejected, such as sub/45.jpg" in caplog.text
+    run(images, [*DETECTIONS[:1], detection(45, [0, 0, 1.5, 1.5]), DETECTIONS[2]], min_size=0.1)
+    assert "every box of 2 of 3 images is too small (proposals.min_size)" in caplog.text
+
+
+def test_ids_of_images_may_be_whole_floats(images: Path) -> None:
+    content = as_data_set(DETECTIONS)
+    for image in content["images"]:
+        image["id"] = float(image["id"])
+    assert len(run(images, content)) == 7

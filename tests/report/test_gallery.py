@@ -62,3 +62,25 @@ def test_heat_is_clear_at_0_and_hot_at_the_maximum() -> None:
     # 16 pixels per cell: the middle of the hot one and a far corner
     assert rgba[24, 40, 3] > 200
     assert rgba[63, 95, 3] == 0
+
+
+def test_without_true_boxes_the_page_shows_answers_and_no_numbers(tmp_path: Path) -> None:
+    """As of a folder of photographs without phrases.csv."""
+    root = fake_study.make(tmp_path / "toy")
+    for name, file in (("targets", "data/targets.parquet"), ("ablation", "ablation.parquet")):
+        tables.write(name, [], root / file)
+    for name in ("outcomes", "metrics", "learning_curve"):
+        for file in root.rglob(f"{name}.parquet"):
+            tables.write(name, [], file)
+    predictions = tables.read("predictions", root / "full" / "seed0" / "predictions.parquet")
+    text = write_page(root, tmp_path / "report.html", report={"gallery": {"successes": 3, "failures": 2}})
+    page = Page(text)
+    drawn = [a for tag, a in page.tags if tag == "rect" and a.get("class") == "box chosen"]
+    assert len(drawn) == 5
+    assert not [a for tag, a in page.tags if tag == "rect" and a.get("class") == "box true"]
+    assert f"the first 5 of {len(predictions)}" in text
+    assert "Nothing is measured" in text
+    assert 'id="results"' not in text
+    assert "IoU" not in text.split('id="gallery"')[1].split("</section>")[0]
+    made = {path.name for path in (root / "figures").glob("*.png")}
+    assert {"gallery.png", "curves.png"} <= made

@@ -126,7 +126,29 @@ def test_the_links_are_the_sources(page: str) -> None:
     assert 'href="#published"' in page
 
 
-@pytest.mark.parametrize("data", [{}, {**REFCOCO, "kind": "scenes"}, {"kind": "folder"}])
+def test_a_folder_stands_beside_flickr30k_as_other_data(root: Path, tmp_path: Path) -> None:
+    text = write(root, {"kind": "folder"}, tmp_path / "report.html")
+    assert "<b>Other data.</b> This study is on photographs of its own (toy)" in text
+    lines = {line[0]: line for line in Page(text, "published").lines}
+    assert lines["full"][1] == "this study, other data: toy"
+    assert lines["gradcam_ranking"][1] == "this study, other data: toy, best baseline"
+    assert lines["MPL"][1] == "AAAI 2025 published"
+    assert "RefCLIP" not in lines
+    of_benchmark = write(root, {"kind": "flickr30k"}, tmp_path / "report.html")
+    assert "ther data" not in of_benchmark.split('id="published"')[1].split("</section>")[0]
+
+
+def test_methods_since_2024_are_listed_and_no_number_is_made_up() -> None:
+    methods = {method.name: method for method in read_published()}
+    for name, paper in (("AlignCAT", "2508.03201"), ("LIHE (HEMix)", "2511.12020")):
+        assert methods[name].paper == f"https://arxiv.org/abs/{paper}"
+        assert methods[name].missing
+    (row,) = methods["What is Where by Looking"].on("flickr30k", "pointing")
+    assert row.numbers == {"flickr30k": {"test": 75.63}}
+    assert methods["What is Where by Looking"].detector == "none"
+
+
+@pytest.mark.parametrize("data", [{}, {**REFCOCO, "kind": "scenes"}])
 def test_no_section_for_other_data(data: dict[str, Any], root: Path, tmp_path: Path) -> None:
     text = write(root, data, tmp_path / "report.html")
     assert 'id="published"' not in text

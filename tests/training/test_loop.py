@@ -147,6 +147,20 @@ def fit_number(
     return model, fitted
 
 
+def test_few_images_are_passed_over_until_there_are_enough_steps() -> None:
+    def fitted(**config: Any) -> Fit:
+        return fit_number(lambda weight, *_: {"loss": weight.square()}, **config, patience=0)[1]
+
+    assert fitted(epochs=1, min_steps=9, steps=4).epochs == 3
+    assert fitted(epochs=5, min_steps=9, steps=4).epochs == 5
+    # patience ends it all the same
+    scores = iter([1.0, 0.0, 0.0, 0.0])
+    _, ended = fit_number(
+        lambda weight, *_: {"loss": weight.square()}, scores, epochs=1, min_steps=99, patience=2
+    )
+    assert (ended.epochs, ended.limit_reached) == (3, False)
+
+
 def test_a_value_of_some_steps_is_logged_as_its_mean_over_those_steps() -> None:
     def losses(weight: Tensor, step: int, epoch: float) -> dict[str, Tensor]:
         assert epoch == step / 4

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from camground.study.errors import UserError
+
 Box = tuple[float, float, float, float]
 # A box may reach this many pixels over the edge (rounding in other tools); it is cut back.
 OVERHANG = 1.0
+
+
+class SharesError(ValueError):
+    """A box whose numbers are all from 0 to 1: no pixels, but shares of the photograph's width and height."""
+
+
+def refuse_shares(path: Path, key: str, shares: int, boxes: int) -> None:
+    """`UserError` where more than half of the `boxes` of the file that the config's `key` names are
+    `shares`: then it is the file's unit, and no matter of single rows."""
+    if 2 * shares > boxes:
+        raise UserError(
+            f"{path} ({key}): {shares} of its {boxes} boxes are from 0 to 1, shares of the photograph; boxes"
+            " are in pixels: multiply x and width by the photograph's width, y and height by its height"
+        )
 
 
 def area(boxes_xyxy: np.ndarray) -> np.ndarray:
@@ -37,7 +54,8 @@ def clip(boxes_xyxy: np.ndarray, width: float, height: float) -> np.ndarray:
 
 
 def xywh_to_xyxy(values: Any) -> Box:
-    """Box xyxy of the x, y, width, height in a file, numbers or text; ValueError says what is wrong."""
+    """Box xyxy, in pixels, of the x, y, width, height in a file, numbers or text; ValueError says what is
+    wrong, `SharesError` that they are no pixels."""
     try:
         x, y, width, height = (float(value) for value in values)
     except (TypeError, ValueError):
@@ -46,6 +64,8 @@ def xywh_to_xyxy(values: Any) -> Box:
         raise ValueError("the box is not finite")
     if width <= 0 or height <= 0:
         raise ValueError("the box has no positive width and height")
+    if max(x, y, width, height) <= 1:
+        raise SharesError("the box is from 0 to 1, a share of the photograph; boxes are in pixels")
     return x, y, x + width, y + height
 
 

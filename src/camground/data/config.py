@@ -49,10 +49,10 @@ class ScenesConfig(KindSection):
     image_size: Annotated[int, Field(ge=64, le=512)] = 128
     """Side of a scene in pixels."""
 
-    train: Count = 1600
+    train: Annotated[int, Field(ge=2)] = 1600
     """Number of training scenes."""
 
-    val: Count = 200
+    val: Annotated[int, Field(ge=2)] = 200
     """Number of validation scenes."""
 
     test: Count = 400
@@ -103,7 +103,7 @@ class FolderConfig(KindSection):
     """Folder of the photographs inside data_root."""
 
     val_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share of the captioned photographs kept for choosing by captions."""
+    """Share of the captioned photographs kept for choosing by captions, at least two."""
 
     phrases_val_share: Share = 0.0
     """Share of the photographs with phrases that goes to val; the rest is test."""
@@ -112,7 +112,7 @@ class FolderConfig(KindSection):
     """Noun phrases kept per training photograph."""
 
     min_phrase_count: Count = 2
-    """Noun phrases that occur less often are left out of training."""
+    """Noun phrases that occur less often in the captions of training photographs are left out."""
 
     spacy_model: NameOrPath | None = None
     """Name or path of a spaCy pipeline that finds the noun phrases; null takes the stop-word splitter."""

@@ -25,6 +25,12 @@ from camground.study.progress import log
 from camground.study.schemas import SCHEMAS, SPLITS
 
 Row = dict[str, Any]
+UNMEASURED = (
+    "no phrase has a box, so nothing is measured: the study ends in a model, its boxes and pictures of them,"
+    " and the tables of results stay empty"
+)
+# Photographs with a phrase that train and val need: one alone has no negatives.
+FEWEST = 2
 # Rows of a table that are written at a time: memory does not grow with the data set.
 ROW_GROUP = 1024
 
@@ -83,15 +89,27 @@ class DataTables:
         self._writers = writers
         self._waiting: dict[str, list[Row]] = {name: [] for name in writers}
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._trainable: Counter[str] = Counter()
 
     def add(self, image: Row, expressions: list[Row], targets: list[Row]) -> None:
         """One photograph with its expressions and their targets; written in groups of ROW_GROUP rows."""
+        self._trainable.update({row["split"] for row in expressions if row["kind"] == "phrase"})
         for name, rows in zip(self._writers, ([image], expressions, targets), strict=True):
             waiting = self._waiting[name]
             waiting += rows
             while len(waiting) >= ROW_GROUP:
                 self.append(name, waiting[:ROW_GROUP])
                 del waiting[:ROW_GROUP]
+
+    def check_trainable(self, what: str, advice: str) -> None:
+        """`UserError` where fewer than `FEWEST` of the added photographs have a phrase of train, or of val:
+        the trainings would refuse them. what: the file or folder that names them, and its key."""
+        for split in ("train", "val"):
+            if self._trainable[split] < FEWEST:
+                raise UserError(
+                    f"{what}: {self._trainable[split]} usable photographs of split {split} have a phrase, and"
+                    f" training needs at least {FEWEST}; {advice}"
+                )
 
     def append(self, name: str, rows: list[Row]) -> None:
         """Rows of one table, written at once as a row group."""
@@ -107,7 +125,10 @@ class DataTables:
             if self._counts[split, "images"]:
                 kinds = (self._counts[split, kind] for kind in ("images", "sentence", "phrase"))
                 log.info("%s: %d photographs, %d sentences, %d phrases", split, *kinds)
-        log.info("phrases with boxes: %d", self._counts["", "targets"])
+        if boxes := self._counts["", "targets"]:
+            log.info("phrases with boxes: %d", boxes)
+        else:
+            log.warning("WARNING: %s", UNMEASURED)
 
 
 @contextmanager

@@ -12,12 +12,16 @@ from camground.study.errors import UserError
 from camground.study.progress import log
 
 SHOWN = 5
+MENDED = (
+    "Once they are mended, run the same command with --forcerun data: a photograph put in its place is not"
+    " noticed by itself."
+)
 
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A refused row. `row` is the line of `file` on which it starts, the header being line 1; 0 means the
-    whole file."""
+    """A refused row. `row` is the line of a text `file` on which it starts, the header being line 1, or the
+    number, from 1, of the entry of a JSON file or pickle; 0 means the whole file."""
 
     file: str
     row: int
@@ -25,7 +29,7 @@ class RejectedRow:
     reason: str
 
     def __str__(self) -> str:
-        unit = "entry" if self.file.endswith(".json") else "line"
+        unit = "entry" if self.file.endswith((".json", ".p")) else "line"
         position = f"{self.file}, {unit} {self.row}" if self.row else self.file
         return f"{position}: {self.reason}" + (f" ({self.value!r})" if self.value else "")
 
@@ -43,7 +47,8 @@ class Rejected:
 
     def settle(self, total: int, max_share: float, path: Path, key: str = "data.max_rejected_share") -> None:
         """Write the table `rejected` to `path`; `UserError` where more than `max_share` (0 to 1, the config's
-        `key`) of the `total` rows that were read, refused ones included, were refused.
+        `key`) of the `total` rows that were read, refused ones included, were refused. Where the run goes on,
+        the log says how mended rows are taken in.
 
         Before stopping, the rows also go to a CSV file beside `path`: a workflow deletes the
         outputs of a failed job, and the list of what to mend must outlive it.
@@ -59,7 +64,7 @@ class Rejected:
         excerpt = "\n".join(f"  {row}" for row in [*self.rows[:SHOWN], *more])
         summary = f"{len(rows)} of {total} rows were rejected, {share:.2%}"
         if share <= max_share:
-            log.warning("%s; all are listed in %s:\n%s", summary, path, excerpt)
+            log.warning("%s; all are listed in %s:\n%s\n%s", summary, path, excerpt, MENDED)
             return
         with tables.atomic(listing) as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False)

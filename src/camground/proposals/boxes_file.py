@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from camground.data.boxes import fit_box, xywh_to_xyxy
+from camground.data.boxes import SharesError, fit_box, refuse_shares, xywh_to_xyxy
 from camground.data.rejected import Rejected
 from camground.proposals.config import BoxesFileConfig
 from camground.proposals.image_ids import ImageIds
 from camground.proposals.proposer import Photograph, Proposer
-from camground.proposals.thinning import Proposals, to_label, to_proposals
+from camground.proposals.thinning import WHOLE, Proposals, to_label, to_proposals
 from camground.study.errors import UserError
 from camground.study.progress import log
 
@@ -48,12 +48,25 @@ class BoxesFileProposer(Proposer):
 
     def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
         boxes = read_boxes(self.config.boxes_file, photographs, self.tables["rejected"])
-        source = f"boxes_file:{Path(str(self.config.boxes_file.path)).name}"
+        path = Path(str(self.config.boxes_file.path))
+        bare: list[str] = []
         for photograph in photographs:
             found = boxes.get(photograph.image_id, [])
             rows = np.array([row for row, _ in found], dtype=np.float32).reshape(-1, 5)
             labels = [label for _, label in found]
-            yield to_proposals(rows[:, :4], rows[:, 4], source, self.config, photograph.size, labels=labels)
+            kept = to_proposals(
+                *(rows[:, :4], rows[:, 4], f"boxes_file:{path.name}", self.config, photograph.size),
+                labels=labels,
+            )
+            if len(rows) and set(kept.sources) == {WHOLE}:
+                bare.append(photograph.image_id)
+            yield kept
+        if bare:
+            log.warning(
+                "%s: every box of %d of %d images is too small (proposals.min_size) or nearly the whole"
+                " image, such as those of %s; each has the whole image as its only proposal",
+                *(path, len(bare), len(photographs), ", ".join(bare[:SHOWN])),
+            )
 
 
 class Entry:
@@ -82,9 +95,11 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
     boxes: ScoredBoxes = {}
     refused = Rejected()
     others: set[str] = set()
+    lost: set[str] = set()
+    shares = 0
     listed, labels = ids.listed(), cache(to_label)
     for index, entry in enumerate(entries):
-        key, value = "", str(entry)[:80]
+        key, value, photograph = "", str(entry)[:80], None
         try:
             if not isinstance(entry, Entry):
                 raise ValueError("no detection: it has no image_id")
@@ -111,7 +126,11 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
                 raise ValueError("the category's name is no text")
             boxes.setdefault(photograph.image_id, []).append(((*box, float(score)), labels(label)))
         except ValueError as error:
+            shares += isinstance(error, SharesError)
+            if photograph is not None:
+                lost.add(photograph.image_id)
             refused.add(path, index + 1, f"{list_name}[{index}]{key}: {value}", error)
+    refuse_shares(path, f"{KEY}.path", shares, len(entries))
     max_share, share_key = config.max_rejected_share, f"{KEY}.max_rejected_share"
     refused.settle(len(entries), max_share, rejected, share_key)
     if photographs and not listed:
@@ -119,6 +138,9 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
     if others:
         few = ", ".join(sorted(others)[:SHOWN])
         log.info("%s: %d images are not of this study, such as %s", path, len(others), few)
+    if lost := lost - boxes.keys():
+        few = ", ".join(sorted(lost)[:SHOWN])
+        log.warning("%s: %d images lost every box, which were all rejected, such as %s", path, len(lost), few)
     without = [each.image_id for each in photographs if each.image_id not in listed]
     if without:
         few = ", ".join(without[:SHOWN])
@@ -178,7 +200,10 @@ def _by_id(path: Path, listed: str, rows: Any, column: str, advice: str) -> dict
                 f"{path}: {listed}[{index}] lacks id or {column}; mend it, or leave `{listed}` out if"
                 f" {advice}"
             )
-        if not isinstance(row["id"], int | str):
-            raise UserError(f"{path}: {listed}[{index}].id is {row['id']!r}, no number and no text")
-        names[row["id"]] = str(row[column])
+        own = row["id"]
+        if isinstance(own, float) and own.is_integer():
+            own = int(own)
+        if not isinstance(own, int | str):
+            raise UserError(f"{path}: {listed}[{index}].id is {own!r}, no whole number and no text")
+        names[own] = str(row[column])
     return names

@@ -3,7 +3,8 @@ the first of them as one sheet for documents.
 
 The rule: the evaluated expressions of the reference's first seed are put in the order of a hash of their
 id; the first few right answers (IoU of at least 0.5 by the study's protocol) and the first few wrong ones
-are shown. Nothing about a picture or an answer, apart from right and wrong, enters the order.
+are shown. Nothing about a picture or an answer, apart from right and wrong, enters the order. Where no phrase
+has a true box, the first few answers are shown, and none is called right or wrong.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 # Of the hash.
 ORDER_SEED = 0
-# Of the sheet: boxes, and the texts of right and of wrong answers.
+# Of the sheet: boxes, and the texts of right, of wrong and of unmeasured answers.
 TRUE, CHOSEN = "#18e0c8", "#ff6a1a"
-RIGHT, WRONG = "#0b7a5c", "#9a5a00"
+RIGHT, WRONG, UNMEASURED = "#0b7a5c", "#9a5a00", "#333333"
 # Longest side of the pictures and of the heat maps, in pixels.
 PICTURE_SIDE, HEAT_SIDE = 320, 96
 
@@ -59,8 +60,8 @@ class Card:
 
     @property
     def answer(self) -> str:
-        """`right`, or why the answer is wrong."""
-        return answer(self.outcomes)
+        """`right`, or why the answer is wrong; "" where it was not measured."""
+        return answer(self.outcomes) if self.outcomes else ""
 
     @property
     def maps(self) -> list[tuple[str, np.ndarray | None, float | None]]:
@@ -73,17 +74,20 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The cards of right and of wrong answers, and how many answers there are of each in all."""
+    """The cards of right and of wrong answers, and how many answers there are of each in all; or, where none
+    was measured, cards of answers and how many there are."""
 
     right: list[Card]
     wrong: list[Card]
     right_count: int
     wrong_count: int
+    unmeasured: list[Card] = field(default_factory=list)
+    unmeasured_count: int = 0
 
     @property
     def cards(self) -> list[Card]:
         """All, right ones first."""
-        return self.right + self.wrong
+        return self.right + self.wrong + self.unmeasured
 
 
 def hash_order(ids: Iterable[str], seed: int = ORDER_SEED) -> list[str]:
@@ -93,6 +97,11 @@ def hash_order(ids: Iterable[str], seed: int = ORDER_SEED) -> list[str]:
 
 def choose(results: Results, config: GalleryConfig) -> Gallery:
     """The cards in hash order, without their contents."""
+    if not results.measured:
+        path = results.run_folder(results.table.reference) / "predictions.parquet"
+        names = hash_order(tables.read("predictions", path, ["expression_id"])["expression_id"])
+        shown = [Card(name, {}) for name in names[: config.successes + config.failures]]
+        return Gallery([], [], 0, 0, shown, len(names))
     outcomes = results.outcomes(results.table.reference, results.table.seeds[0])
     cards = [Card(name, outcomes[name]) for name in hash_order(outcomes)]
     right = [card for card in cards if card.answer == "right"]
@@ -185,11 +194,16 @@ def data_uri(shown: Card | np.ndarray) -> str:
 
 
 def contact_sheet(gallery: Gallery, rows: int = 4) -> Figure:
-    """At most `rows` right cards on the left and `rows` wrong ones on the right, in their order."""
+    """At most `rows` right cards on the left and `rows` wrong ones on the right, in their order; unmeasured
+    ones on both sides."""
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
 
     right, wrong = gallery.right[:rows], gallery.wrong[:rows]
+    title = "The first right answers (left) and the first wrong ones (right) in hash order"
+    if gallery.unmeasured:
+        right, wrong = gallery.unmeasured[:rows], gallery.unmeasured[rows : 2 * rows]
+        title = "The first answers in hash order; there are no true boxes to measure them by"
     height = max(len(right), len(wrong), 1)
     figure, grid = plt.subplots(
         height, 6, figsize=(12, 2.45 * height + 0.7), squeeze=False, layout="constrained"
@@ -200,12 +214,10 @@ def contact_sheet(gallery: Gallery, rows: int = 4) -> Figure:
     for side, column in ((right, 0), (wrong, 3)):
         for line, card in enumerate(side):
             _draw(list(grid[line, column : column + 3]), card)
-    title = "The first right answers (left) and the first wrong ones (right) in hash order"
     figure.suptitle(title, x=0.008, ha="left", fontsize=10)
-    handles = [
-        Line2D([], [], color=TRUE, lw=2.5, ls="--", label="true box"),
-        Line2D([], [], color=CHOSEN, lw=2.5, label="chosen box"),
-    ]
+    handles = [Line2D([], [], color=CHOSEN, lw=2.5, label="chosen box")]
+    if not gallery.unmeasured:
+        handles.insert(0, Line2D([], [], color=TRUE, lw=2.5, ls="--", label="true box"))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
@@ -216,6 +228,9 @@ def _draw(axes: list[Axes], card: Card) -> None:
     grey = np.repeat(photograph.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
     right = card.answer == "right"
     iou = f"IoU {card.outcomes.get('iou', 0.0):.2f}" + ("" if right else f", {card.answer}")
+    colour = RIGHT if right else WRONG
+    if not card.outcomes:
+        iou, colour = "chosen box", UNMEASURED
     for panel, (title, heat, _) in zip(axes, [(iou, None, None), *card.maps], strict=True):
         panel.set_axis_on()
         panel.set(xticks=[], yticks=[], xlim=(0, card.width), ylim=(card.height, 0))
@@ -238,7 +253,7 @@ def _draw(axes: list[Axes], card: Card) -> None:
         textcoords="offset points",
         fontsize=9,
         fontweight="bold",
-        color=RIGHT if right else WRONG,
+        color=colour,
     )
     label.set_in_layout(False)
 

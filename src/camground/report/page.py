@@ -44,12 +44,15 @@ NOTES = {
 def write_report(root: Path, output: Path, figures: Path, study: ReportInput) -> None:
     """Write the page of the study below `root` (R/D) to `output` and its main charts to `figures`, PNG.
 
-    Raises `UserError` that names the file that is missing, damaged or of another study.
+    A study without true boxes has no tables and charts of results: what is left is the gallery of answers,
+    the training and the data. Raises `UserError` that names the file that is missing, damaged or of another
+    study.
     """
     file = root / "ablation.parquet"
     results = Results(root, AblationTable.of(tables.read("ablation", file), study), study.evaluate)
     ablation, report = study.ablation, study.report
-    if results.table.row(ablation.reference) is None:
+    measured = results.measured
+    if not measured and results.boxes_of(ablation.split):
         raise UserError(
             f"{file}: no {PRIMARY} of the reference variant {ablation.reference!r} on split"
             f" {ablation.split!r}; check config keys ablation.reference and ablation.split"
@@ -57,38 +60,44 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
     shown = gallery.choose(results, report.gallery)
     gallery.fill(results, shown.cards)
     by_image = {card.image_id: card for card in shown.cards}
-    mined = mining.mined(results)
+    mined = mining.mined(results) if measured else []
     entered = supervision.supervision(study, results.boxes_of("val"), results.labels())
     for subject, sentence in entered.items():
         log.info("supervision, %s: %s", subject.lower(), sentence)
     with tables.atomic(root / supervision.FILE) as path:
         path.write_text(json.dumps(entered, indent=1))
+    unmeasured: dict[str, Callable[[], Figure | None]] = {
+        "curves": partial(charts.curves, results),
+        "gallery": partial(gallery.contact_sheet, shown),
+    }
     drawn: dict[str, Callable[[], Figure | None]] = {
         "ablation": partial(charts.accuracy, results),
-        "curves": partial(charts.curves, results),
         "learning_curves": partial(charts.learning_curves, results),
         "mining": partial(mining.chart, results, mined),
         "causes": partial(charts.causes, results),
         "groups": partial(charts.by_group, results.table, report.groups),
         "cam": partial(charts.cam_quality, results.table),
-        "gallery": partial(gallery.contact_sheet, shown),
     }
+    names = [*drawn, *unmeasured]
+    drawn = drawn | unmeasured if measured else unmeasured
     page = (
         _environment()
         .get_template("template.html")
         .render(
             **_content(results),
-            charts={name: to_svg(draw) for name, draw in drawn.items() if name != "gallery"},
+            charts=dict.fromkeys(names)
+            | {name: to_svg(draw) for name, draw in drawn.items() if name != "gallery"},
             mined=mined,
             supervision=entered,
-            published=published(results.table, study.data),
+            measured=measured,
+            published=published(results.table, study.data) if measured else None,
             multiple_boxes=study.evaluate.multiple_boxes,
             gallery=shown,
             pictures={name: (f"picture{i}", card) for i, (name, card) in enumerate(by_image.items())},
         )
     )
     for name in track(["ablation", "curves", "learning_curves", "gallery", "mining"], "figures"):
-        picture = to_png(drawn[name])
+        picture = to_png(drawn[name]) if name in drawn else None
         if picture:
             with tables.atomic(figures / f"{name}.png") as path:
                 path.write_bytes(picture)
@@ -112,7 +121,8 @@ def _content(results: Results) -> dict[str, Any]:
     rejected = tables.read_arrow("rejected", results.root / "data" / "rejected.parquet").to_pylist()
     per_image, sources = results.proposals()
     anatomy = []
-    for part in results.anatomy():
+    measured = results.measured
+    for part in results.anatomy() if measured else ():
         cells = [Cell(f"{part['n']:,}"), *(Cell(percent(part[kind])) for kind in ANSWERS)]
         anatomy.append(Line(f"{GROUPINGS[part['key']]}: {part['value']}", part["key"], cells))
     facts = {
@@ -127,11 +137,11 @@ def _content(results: Results) -> dict[str, Any]:
         "table": table,
         "heading": METRICS[PRIMARY].heading,
         "facts": facts,
-        "tiles": _tiles(table),
-        "methods": by_metric(table, COLUMNS),
-        "split_table": by_split(table),
+        "tiles": _tiles(table) if measured else [],
+        "methods": by_metric(table, COLUMNS) if measured else None,
+        "split_table": by_split(table) if measured else None,
         "anatomy": anatomy and MethodTable("Group", [(name, None) for name in ("n", *ANSWERS)], anatomy),
-        "swaps": word_swaps(table),
+        "swaps": word_swaps(table) if measured else [],
         "budget": budget(results),
         "mining": mining,
         "read_out_note": READ_OUT_NOTE,

@@ -181,38 +181,46 @@ class Part(NamedTuple):
 
 
 class Published(NamedTuple):
-    """The section of a study on `dataset`, one of `BENCHMARKS`. notes: what a reader must know of the methods
-    shown; missing: why others have no number; both by the method's name."""
+    """The section on `dataset`, one of `BENCHMARKS`. other: the study is on other photographs than those.
+    notes: what a reader must know of the methods shown; missing: why others have no number; both by the
+    method's name."""
 
     dataset: str
     title: str
+    other: bool
     parts: list[Part]
     notes: dict[str, str]
     missing: dict[str, str]
 
 
 def published(table: AblationTable, data: DataConfig) -> Published | None:
-    """The section's content; None where the study is on no benchmark of the table."""
-    dataset = benchmark(data)
+    """The section's content; None where the study is on nothing that a benchmark of the table is like.
+
+    A folder of photographs has captions and phrases as Flickr30k Entities has, so it is shown beside that, as
+    other data.
+    """
+    other = data.kind == "folder"
+    dataset = "flickr30k" if other else benchmark(data)
     if dataset is None:
         return None
     methods = read_published()
-    parts = [_part(table, dataset, methods, metric) for metric in get_args(MetricName)]
+    parts = [_part(table, dataset, methods, metric, other) for metric in get_args(MetricName)]
     parts = [part for part in parts if any(line.method for line in part.lines)]
     shown = {line.name for part in parts for line in part.lines if line.method}
     notes = {method.name: method.note for method in methods if method.note and method.name in shown}
     missing = {method.name: method.missing for method in methods if method.missing}
-    return Published(dataset, BENCHMARKS[dataset].title, parts, notes, missing)
+    return Published(dataset, BENCHMARKS[dataset].title, other, parts, notes, missing)
 
 
-def _part(table: AblationTable, dataset: str, methods: list[Method], metric: str) -> Part:
+def _part(table: AblationTable, dataset: str, methods: list[Method], metric: str, other: bool) -> Part:
     numbers = {method.name: method.by_split(dataset, metric) for method in methods}
     reported = {split for by_split in numbers.values() for split in by_split}
     reported |= {split for split in table.splits if table.row(table.reference, metric, split=split)}
     splits = [split for split in BENCHMARKS[dataset].splits if split in reported]
     main = table.split if table.split in splits else splits[0]
-    own = {table.reference: "this study"}
-    own |= dict.fromkeys(table.ranked(table.baselines, metric, main)[:1], "this study, best baseline")
+    ours = f"this study, other data: {table.dataset}" if other else "this study"
+    own = {table.reference: ours}
+    own |= dict.fromkeys(table.ranked(table.baselines, metric, main)[:1], f"{ours}, best baseline")
     lines = [
         Line(name, label, [table.cell(name, metric, split=split) for split in splits])
         for name, label in own.items()

@@ -59,6 +59,11 @@ class Results:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     @property
+    def measured(self) -> bool:
+        """Whether the reference has a number on the report's split: no, where no phrase there has a box."""
+        return self.table.row(self.table.reference) is not None
+
+    @property
     def proposals_file(self) -> Path:
         return self.root / self.evaluate.proposals_file
 

@@ -88,12 +88,18 @@ def image_format(drawn: Path, photograph: Path) -> str:
 
 
 def draw_boxes(picture: Image, answers: list[dict[str, Any]]) -> None:
-    """Draw every answer's box and phrase into `picture`; a box's right and lower edge are exclusive."""
+    """Draw every answer's box and phrase into `picture`, as large as the picture asks for; a box's right and
+    lower edge are exclusive."""
     from PIL import ImageDraw
 
     pen = ImageDraw.Draw(picture)
+    line = max(2, round(max(picture.size) / 300))
+    font_size = max(10, 6 * line)
     for answer in answers:
         left, top, right, bottom = answer["box"].values()
         # a box may be thinner than the pen
-        pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=RED, width=2)
-        pen.text((left + 3, top + 1), answer["label"], fill=RED)
+        pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=RED, width=line)
+        at = (left + 2 * line, top + line)
+        pen.text(
+            at, answer["label"], fill=RED, font_size=font_size, stroke_width=line // 2, stroke_fill="white"
+        )

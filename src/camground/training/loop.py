@@ -121,11 +121,14 @@ def fit(
             )
         return value
 
+    # few images make few steps a pass
+    limit = max(config.epochs, math.ceil(config.min_steps / max(1, steps_per_epoch)))
+
     def out_of_patience() -> bool:
         return bool(config.patience) and done - 1 - best_epoch >= config.patience
 
     began = time.monotonic()
-    while done < config.epochs and not out_of_patience():
+    while done < limit and not out_of_patience():
         torch.manual_seed(seed * 100_003 + done)
         rng = np.random.default_rng([seed, done])
         model.train()
@@ -165,8 +168,8 @@ def fit(
         log.info(
             "%s: epoch %d of at most %d, loss %.4f, val score %.4f, epochs without a better one: %d, at most"
             " %.0f s left",
-            *(label, done, config.epochs, means["train/loss"], score, done - 1 - best_epoch),
-            seconds / done * (config.epochs - done),
+            *(label, done, limit, means["train/loss"], score, done - 1 - best_epoch),
+            seconds / done * (limit - done),
         )
         if resume is not None:
             state = {

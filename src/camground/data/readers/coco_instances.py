@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from camground.data.boxes import Box, xywh_to_xyxy
+from camground.data.boxes import Box, SharesError, refuse_shares, xywh_to_xyxy
+from camground.data.readers.inputs import plain_id
 from camground.study.errors import UserError
+
+IDS = ("id", "image_id", "category_id")
 
 
 class Picture(NamedTuple):
@@ -72,12 +75,15 @@ def _entries(path: Path, content: Any, key: str, *required: str) -> Iterator[dic
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or any(name not in entry for name in required):
             raise UserError(f"{path}: {key}[{number}] lacks one of {', '.join(required)}; get the file again")
-        yield entry
+        try:
+            yield entry | {name: plain_id(entry[name]) for name in required if name in IDS}
+        except ValueError as error:
+            raise UserError(f"{path}: {key}[{number}]: {error}; get the file again") from None
 
 
 def read_instances(path: Path) -> Instances:
-    """The content of an instances.json. Raises `UserError`: the file is missing, truncated, or not of this
-    format."""
+    """The content of an instances.json. Raises `UserError`: the file is missing, truncated, not of this
+    format, or its boxes are not in pixels."""
     try:
         with path.open(encoding="utf-8") as stream:
             content = json.load(stream, object_hook=_compact)
@@ -87,27 +93,30 @@ def read_instances(path: Path) -> Instances:
         raise UserError(f"{path}: truncated, or not JSON ({error}); delete it and get it again") from None
     instances = Instances()
     for entry in _entries(path, content, "categories", "id", "name"):
-        instances.categories[str(entry["id"])] = str(entry["name"])
+        instances.categories[entry["id"]] = str(entry["name"])
     for entry in _entries(path, content, "images", "id", "file_name", "width", "height"):
         try:
             size = int(entry["width"]), int(entry["height"])
         except (TypeError, ValueError):
             raise UserError(f"{path}: image {entry['id']} has no width and height") from None
-        instances.pictures[str(entry["id"])] = Picture(str(entry["file_name"]), size)
+        instances.pictures[entry["id"]] = Picture(str(entry["file_name"]), size)
     if len({picture.file_name for picture in instances.pictures.values()}) < len(instances.pictures):
         raise UserError(f"{path}: two images have the same file_name; get the file again")
+    shares = 0
     for entry in _entries(path, content, "annotations", "id", "image_id", "category_id", "bbox"):
-        annotation_id = str(entry["id"])
+        annotation_id = entry["id"]
         try:
             box = xywh_to_xyxy(entry["bbox"])
         except ValueError as error:
+            shares += isinstance(error, SharesError)
             instances.problems[annotation_id] = str(error)
             continue
-        ids = annotation_id, str(entry["image_id"]), str(entry["category_id"])
+        ids = annotation_id, entry["image_id"], entry["category_id"]
         crowd, segmentation = bool(entry.get("iscrowd", 0)), entry.get("segmentation") or None
         annotation = Annotation(*ids, box, crowd, segmentation)
         instances.annotations[annotation_id] = annotation
         instances.of_image.setdefault(annotation.image_id, []).append(annotation)
+    refuse_shares(path, "data.refer.dataset", shares, len(instances.annotations) + len(instances.problems))
     return instances
 
 

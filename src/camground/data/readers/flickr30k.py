@@ -33,10 +33,10 @@ from camground.data.boxes import Box, fit_box
 from camground.data.config import DataConfig
 from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.photographs import PhotographFile, inspect_all
-from camground.data.readers.inputs import existing_folder, has_word
+from camground.data.readers.inputs import NearNames, existing_folder, has_word
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
-from camground.study.progress import track
+from camground.study.progress import log, track
 
 NOT_VISUAL = "0"
 _PHRASE = re.compile(r"\[/EN#(\d+)((?:/[^\s/\[\]]+)+)\s+([^\[\]]*[^\[\]\s])\s*\]")
@@ -107,23 +107,27 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     rejected = Rejected()
     paths = [images / f"{name}.jpg" for name in splits]
     inspected = zip(splits.items(), paths, inspect_all(paths), strict=True)
-    photographs = []
+    photographs: list[Flickr30kPhotograph] = []
+    near = NearNames(images)
     for (name, split), path, file in track(inspected, "captions and boxes", total=len(splits)):
         sources = texts / f"{name}.txt", boxes / f"{name}.xml"
+        if file.problem and not path.exists():
+            file = PhotographFile(problem=file.problem + near.advice(path.name))
         if photograph := _read_photograph(path, split, *sources, file, rejected):
             photographs.append(photograph)
-    total = len(splits) + sum(
-        len(photograph.captions) + len(photograph.boxes.objects) for photograph in photographs
-    )
-    total = max(total, len(rejected.rows))
+    # one row for each photograph that is left out; the others are lines and objects
+    refused = len(rejected.rows) - (len(splits) - len(photographs))
+    used = sum(len(photograph.captions) + len(photograph.boxes.objects) for photograph in photographs)
+    total = len(splits) + used + refused
     rejected.settle(total, config.max_rejected_share, outputs.rejected)
-    if not any(photograph.split == "train" and photograph.captions for photograph in photographs):
-        raise UserError(f"{split_files['train']}: no usable photograph to train on is in it")
 
+    _warn_of_foreign_chains(photographs, texts, boxes)
     with data_tables(outputs) as tables:
         for photograph in photographs:
             path, size = photograph.path, photograph.boxes.size
             tables.add(image_row(path.name, path, size, photograph.split), *_rows(photograph))
+        advice = "add photographs to that split's file, or get the official ones again"
+        tables.check_trainable(f"{root} (data.flickr30k.annotations)", advice)
 
 
 def _read_photograph(
@@ -147,6 +151,22 @@ def _read_photograph(
     for problem in boxes.problems:
         rejected.add(box_path, 0, path.stem, problem)
     return Flickr30kPhotograph(path, split, captions, boxes)
+
+
+def _warn_of_foreign_chains(photographs: list[Flickr30kPhotograph], texts: Path, boxes: Path) -> None:
+    """Warn of photographs that have boxes, none of them of a chain that their captions name."""
+    foreign = []
+    for photograph in photographs:
+        named = {phrase.chain for caption in photograph.captions.values() for phrase in caption.phrases}
+        if named and photograph.boxes.of_chain and not named & photograph.boxes.of_chain.keys():
+            foreign.append((photograph.path.name, min(named), min(photograph.boxes.of_chain)))
+    if foreign:
+        name, chain, other = foreign[0]
+        log.warning(
+            "WARNING: %d of %d photographs have boxes of no phrase in their captions: of %s, %s names chains"
+            " such as %s, %s such as %s; do the two folders belong together?",
+            *(len(foreign), len(photographs), name, texts, chain, boxes, other),
+        )
 
 
 def _rows(photograph: Flickr30kPhotograph) -> tuple[list[Row], list[Row]]:

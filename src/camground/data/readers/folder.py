@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from camground.data.boxes import Box, fit_box, xywh_to_xyxy
+from camground.data.boxes import Box, SharesError, fit_box, refuse_shares, xywh_to_xyxy
 from camground.data.config import DataConfig, FolderConfig
-from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
+from camground.data.kinds import FEWEST, Outputs, Row, data_tables, expression_row, image_row, target_row
 from camground.data.photographs import PhotographFile, inspect_all
-from camground.data.readers.inputs import existing_folder, has_word, inside_folder, read_csv_rows
+from camground.data.readers.inputs import NearNames, existing_folder, has_word, inside_folder, read_csv_rows
 from camground.data.readers.noun_phrases import phrase_extractor
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
@@ -70,9 +70,12 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     image_ids = list(dict.fromkeys(row.image_id for row in [*caption_rows, *phrase_rows]))
     paths = [images / image_id for image_id in image_ids]
     inspected = dict(zip(image_ids, inspect_all(paths), strict=True))
+    near = NearNames(images)
     for path, (image_id, file) in zip(paths, inspected.items(), strict=True):
         if file.problem and path.exists():
             rejected.add(path, 0, image_id, file.problem)  # a damaged one is a row of its own
+        elif file.problem:
+            inspected[image_id] = PhotographFile(problem=file.problem + near.advice(image_id))
     captions: dict[str, list[str]] = {}
     for row, _ in _usable(caption_rows, captions_file, inspected, rejected):
         captions.setdefault(row.image_id, []).append(row.text)
@@ -93,6 +96,7 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     _add_mentions(photographs, folder.spacy_model)
     trained = (photograph for photograph in photographs if photograph.split == "train")
     frequency = Counter(chain.from_iterable(photograph.mentions for photograph in trained))
+    _check_phrases(photographs, frequency, folder)
 
     with data_tables(outputs) as tables:
         for photograph in photographs:
@@ -116,7 +120,7 @@ def _source_files(root: Path, config: FolderConfig) -> tuple[Path, Path | None, 
     if phrases and not phrases.is_file():
         log.warning(
             "%s: not there, so there are no phrases with boxes: training runs, but there is"
-            " nothing to measure and the tables of results stay empty",
+            " nothing to measure; boxes are predicted for the photographs that are kept for choosing",
             phrases,
         )
         phrases = None
@@ -134,17 +138,22 @@ def _source_files(root: Path, config: FolderConfig) -> tuple[Path, Path | None, 
 def _read_rows(
     path: Path, column: str, box_columns: tuple[str, ...], rejected: Rejected
 ) -> Iterator[TextRow]:
-    """The rows of a CSV file that are well formed; the others go to `rejected`."""
+    """The rows of a CSV file that are well formed; the others go to `rejected`. Raises `UserError`: its boxes
+    are not in pixels."""
+    boxes = shares = 0
     for line, values in read_csv_rows(path, ["image", column, *box_columns], rejected):
         text = values[column]
         try:
             image_id = inside_folder(values["image"])
             if not has_word(text):
                 raise ValueError(f"empty {column}" + (": not a letter in it" if text else ""))
+            boxes += 1
             box = xywh_to_xyxy(values[name] for name in box_columns) if box_columns else None
             yield TextRow(image_id, text, line, box)
         except ValueError as error:
+            shares += isinstance(error, SharesError)
             rejected.add(path, line, ",".join(values.values()), error)
+    refuse_shares(path, "data.folder.phrases", shares, boxes)
 
 
 def _usable(
@@ -167,8 +176,10 @@ def _usable(
             yield row, box
 
 
-def chosen_by_hash(image_ids: Iterable[str], share: float, purpose: str, seed: int) -> set[str]:
-    """The image ids whose hash is below `share`; at least one when `share` is above 0.
+def chosen_by_hash(
+    image_ids: Iterable[str], share: float, purpose: str, seed: int, least: int = 1
+) -> set[str]:
+    """The image ids whose hash is below `share`; at least `least` when `share` is above 0, but not all.
 
     The hash is of the arguments alone: adding photographs moves none of the others.
     """
@@ -176,10 +187,11 @@ def chosen_by_hash(image_ids: Iterable[str], share: float, purpose: str, seed: i
     for image_id in image_ids:
         digest = hashlib.blake2b(f"{seed}:{purpose}:{image_id}".encode(), digest_size=8).digest()
         shares[image_id] = int.from_bytes(digest, "big") / 2**64
-    chosen = {image_id for image_id, value in shares.items() if value < share}
-    if not chosen and share > 0 and len(shares) > 1:
-        chosen = {min(shares, key=lambda image_id: shares[image_id])}
-    return chosen
+    in_order = sorted(shares, key=lambda image_id: shares[image_id])
+    count = sum(value < share for value in shares.values())
+    if share > 0 and count < least < len(shares):
+        count = least
+    return set(in_order[:count])
 
 
 def _split(
@@ -199,13 +211,18 @@ def _split(
             sum(len(captions[image_id]) for image_id in both),
         )
     captioned = {image_id: texts for image_id, texts in captions.items() if image_id not in both}
-    val = chosen_by_hash(captioned, folder.val_share, "captions", seed)
+    val = chosen_by_hash(captioned, folder.val_share, "captions", seed, FEWEST)
     phrases_val = chosen_by_hash(phrases, folder.phrases_val_share, "phrases", seed)
-    if not captioned.keys() - val:
+    if len(captioned) < 2 * FEWEST:
         raise UserError(
-            "no photograph is left to train on: captions.csv has no usable caption of a photograph"
-            " without boxes outside the validation split (data.folder.val_share is"
-            f" {folder.val_share})"
+            f"{folder.captions} (data.folder.captions) has usable captions of {len(captioned)} photographs"
+            f" without boxes; training needs at least {2 * FEWEST}, {FEWEST} of them to choose by;"
+            " caption more"
+        )
+    if len(captioned) - len(val) < FEWEST:
+        raise UserError(
+            f"data.folder.val_share: {folder.val_share} of {len(captioned)} captioned photographs leaves"
+            f" {len(captioned) - len(val)} to train on, and training needs at least {FEWEST}; lower it"
         )
     photographs = [
         FolderPhotograph(image_id, inspected[image_id].size, "val" if image_id in val else "train", texts)
@@ -228,6 +245,46 @@ def _add_mentions(photographs: list[FolderPhotograph], spacy_model: str | None) 
         photograph.mentions.update(dict.fromkeys(phrases, 1))
 
 
+def _check_phrases(
+    photographs: list[FolderPhotograph], frequency: Counter[str], config: FolderConfig
+) -> None:
+    """`UserError` where fewer than `FEWEST` photographs of train or val have a noun phrase that is kept; a
+    warning where captions of many photographs come to nothing."""
+    for split in ("train", "val"):
+        of_split = [
+            photograph for photograph in photographs if photograph.split == split and photograph.captions
+        ]
+        counts = {
+            least: sum(any(_kept(text, frequency, least) for text in each.mentions) for each in of_split)
+            for least in (config.min_phrase_count, 1)
+        }
+        found, at_most = counts[config.min_phrase_count], counts[1]
+        said = (
+            f"{found} of the {len(of_split)} captioned photographs of split {split} have a noun phrase that"
+            f" occurs {config.min_phrase_count} times or more in the captions to train on"
+        )
+        if at_most < FEWEST:
+            raise UserError(
+                f"{at_most} of the {len(of_split)} captioned photographs of split {split} have a noun phrase,"
+                f" and training needs at least {FEWEST}: caption more photographs"
+                + (", or raise data.folder.val_share" if split == "val" else "")
+            )
+        if found < FEWEST:
+            raise UserError(
+                f"{said}, and training needs at least {FEWEST}: set data.folder.min_phrase_count to 1, which"
+                f" takes in {at_most}, or caption more photographs"
+            )
+        if found < 0.75 * at_most:
+            log.warning(
+                "%s; the others are not used: data.folder.min_phrase_count: 1 takes in %d", said, at_most
+            )
+
+
+def _kept(text: str, frequency: Counter[str], least: int) -> bool:
+    """Whether a noun phrase occurs often enough in training; of val too, every one where once will do."""
+    return least == 1 or frequency[text] >= least
+
+
 def _expressions(
     photograph: FolderPhotograph, frequency: Counter[str], config: FolderConfig
 ) -> Iterator[Row]:
@@ -247,6 +304,6 @@ def _expressions(
     numbers = {text: number for number, text in enumerate(photograph.mentions)}
     # most_common is stable: among equals the first mentioned stay
     common = (text for text, _ in photograph.mentions.most_common())
-    frequent = [text for text in common if frequency[text] >= config.min_phrase_count]
+    frequent = [text for text in common if _kept(text, frequency, config.min_phrase_count)]
     for text in frequent[: config.max_phrases_per_image]:
         yield expression(f"p{numbers[text]}", text, "phrase")

@@ -7,8 +7,12 @@ by pandas: it tells neither the line of a bad row nor a stray quote from the sta
 from __future__ import annotations
 
 import csv
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
@@ -32,6 +36,48 @@ def inside_folder(name: str) -> str:
     return path.as_posix()
 
 
+class NearNames:
+    """The files below a folder, to say which of them a name that is not there may mean."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def _by_key(self) -> dict[str, list[str]]:
+        files: dict[str, list[str]] = defaultdict(list)
+        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            name = path.relative_to(self.folder).as_posix()
+            for key in dict.fromkeys(_keys(name)):
+                files[key].append(name)
+        return files
+
+    def advice(self, name: str) -> str:
+        """What to add to "no such photograph": the nearest name of a file, or nothing where none is near."""
+        near = next((self._by_key[key][0] for key in _keys(name) if key in self._by_key), None)
+        if near is None:
+            return ""
+        plain = unicodedata.normalize("NFC", near) == unicodedata.normalize("NFC", name)
+        why = " (the same letters in another Unicode normal form)" if plain else ""
+        return f"; there is {near!r}{why}: name it as the file is named"
+
+
+def _keys(name: str) -> list[str]:
+    """What the names of one photograph have in common, the nearest first: its path but for case, white space,
+    Unicode normal form and slashes; its file name; and that without the ending."""
+    path = PurePosixPath(" ".join(unicodedata.normalize("NFKC", name).casefold().replace("\\", "/").split()))
+    return [str(path), path.name, f"{path.stem}."]
+
+
+def plain_id(value: Any) -> str:
+    """An id as text, whether a file has it as a whole number, a float without fraction or text. Raises
+    `ValueError` for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) not in (int, str):
+        raise ValueError(f"the id {value!r} is no whole number and no text")
+    return str(value)
+
+
 def has_word(text: str) -> bool:
     """Whether a text has a letter or digit."""
     return any(letter.isalnum() for letter in text)
@@ -47,8 +93,9 @@ def require_words(texts: Sequence[str]) -> None:
 def read_csv_rows(path: Path, columns: list[str], rejected: Rejected) -> Iterator[tuple[int, dict[str, str]]]:
     """Line and values by column name, of `columns` alone, of each row of a UTF-8 file; the header is line 1.
 
-    Whitespace is normalised and blank lines are skipped. A row with a missing or surplus field, misplaced
-    quotes or bytes that are not UTF-8 goes to `rejected` and is not yielded. Raises `UserError`: a column is
+    Whitespace of a text is normalised; of column `image`, the name of a file, only blanks around it are cut.
+    Blank lines are skipped. A row with a missing or surplus field, misplaced quotes or bytes that are not
+    UTF-8 goes to `rejected` and is not yielded. Raises `UserError`: a column is
     missing, or a quote is never closed (what follows would be lost).
     """
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
@@ -76,7 +123,11 @@ def read_csv_rows(path: Path, columns: list[str], rejected: Rejected) -> Iterato
             if problem := _problem(fields, len(header)):
                 rejected.add(path, line, ",".join(fields), problem)
             else:
-                yield line, {n: " ".join(fields[header.index(n)].split()) for n in columns}
+                yield line, {n: _cleaned(n, fields[header.index(n)]) for n in columns}
+
+
+def _cleaned(column: str, field: str) -> str:
+    return field.strip(" \t\r\n") if column == "image" else " ".join(field.split())
 
 
 def _header(path: Path, reader: Iterator[list[str]], columns: list[str]) -> list[str]:

@@ -2,17 +2,21 @@
 
 A pickle is a program. What makes one dangerous is that it may name any function and call it; here every
 name is refused, even a harmless-looking one, so there is nothing to call. What is left is what REFER's
-files are made of: dict, list, tuple, str, numbers, truth values and None. Python 2 wrote its strings
-as bytes; they become `str`: what is no UTF-8 in them is read as Latin-1.
+files are made of: dict, list, tuple, str, numbers, truth values and None. Numbers of NumPy, which pandas
+writes, become Python's: the three names that they need stand for functions of this module. Python 2 wrote its
+strings as bytes; they become `str`: what is no UTF-8 in them is read as Latin-1.
 """
 
 from __future__ import annotations
 
 import codecs
 import pickle
+import re
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 from camground.study.errors import UserError
 
@@ -25,10 +29,50 @@ class _NotPlain(Exception):
     """The pickle asks for more than plain data."""
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Refuses every way in which a pickle names something outside itself."""
+class _Type:
+    """Stands for numpy.dtype: the type of a number, such as i8."""
 
-    def find_class(self, module: str, name: str) -> NoReturn:
+    def __init__(self, code: Any, *_: Any) -> None:
+        if not re.fullmatch(r"[iuf][1248]|b1", str(code)):
+            raise _NotPlain(f"it holds a NumPy type {code!r}")
+        self.code = f"<{code}"
+
+    def __setstate__(self, state: Any) -> None:
+        self.code = {">": ">"}.get(state[1], "<") + self.code[1:]
+
+
+def _number(kind: Any, raw: Any) -> Any:
+    """Stands for numpy's scalar: the number, as Python has it."""
+    if not isinstance(kind, _Type) or not isinstance(raw, bytes):
+        raise _NotPlain("it holds a NumPy object that is no number")
+    return np.frombuffer(raw, kind.code)[0].item()
+
+
+def _raw(text: Any, encoding: Any) -> bytes:
+    """Stands for _codecs.encode, as which old protocols write bytes."""
+    if encoding != "latin1" or not isinstance(text, str):
+        raise _NotPlain("it encodes a text")
+    return text.encode("latin1")
+
+
+STANDING_FOR = {
+    ("numpy", "dtype"): _Type,
+    ("numpy.core.multiarray", "scalar"): _number,
+    ("numpy._core.multiarray", "scalar"): _number,
+    ("_codecs", "encode"): _raw,
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Refuses every way in which a pickle names something outside itself, but for NumPy's numbers."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return STANDING_FOR[module, name]
+        except KeyError:
+            pass
+        if module.partition(".")[0] in ("numpy", "pandas"):
+            raise _NotPlain(f"it holds {module}.{name}: write it with Python's own lists, dicts and numbers")
         raise _NotPlain(f"it names {module!r}.{name!r}")
 
     def persistent_load(self, pid: Any) -> NoReturn:
@@ -61,7 +105,7 @@ codecs.register_error("camground.latin-1", _as_latin1)
 def load_plain_pickle(path: Path) -> Any:
     """The plain data in the pickle `path`, of any protocol, written by Python 2 or 3. Raises `UserError`: no
     such file; it is truncated or no pickle; it holds or names anything but plain data, in which case none of
-    it has run."""
+    it has run. Numbers of NumPy become Python's."""
     try:
         with path.open("rb") as stream:
             content = _PlainUnpickler(stream, encoding="utf-8", errors="camground.latin-1").load()

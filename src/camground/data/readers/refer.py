@@ -29,10 +29,9 @@ from camground.data.kinds import Outputs, Row, data_tables, expression_row, imag
 from camground.data.leakage import allowed_by, audit
 from camground.data.photographs import inspect_all, locate
 from camground.data.readers.coco_instances import Annotation, Instances, Picture, encoded_mask, read_instances
-from camground.data.readers.inputs import existing_folder, inside_folder
+from camground.data.readers.inputs import NearNames, existing_folder, inside_folder
 from camground.data.readers.refer_files import Ref, check_counts, read_refs, refs_path, with_known_splits
 from camground.data.rejected import Rejected
-from camground.study.errors import UserError
 from camground.study.progress import track
 from camground.study.schemas import SPLITS
 
@@ -60,6 +59,7 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     images = existing_folder(data_root / refer.images, advice)
     rejected = Rejected()
     refs = read_refs(refs_file, rejected)
+    malformed = len(rejected.rows)
     if refer.check_counts:
         # before the photographs are decoded: a file that broke off shows at once
         check_counts(refer.dataset, refer.split_by, refs, f"as read from {refs_file}")
@@ -73,11 +73,9 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
     pictures = {ref.image_id: instances.pictures[ref.image_id] for ref, _ in matched}
     paths = _usable_photographs(images, pictures, instances_file, rejected)
     photographs = _referents(matched, pictures, paths, refs_file, rejected)
-    total = len(refs) + sum(len(ref.sentences) for ref in refs) + len(pictures)
+    total = malformed + len(refs) + sum(len(ref.sentences) for ref, _ in matched) + len(pictures)
     rejected.settle(total, config.max_rejected_share, outputs.rejected)
     usable = [referent.ref for referents in photographs.values() for referent in referents]
-    if not any(ref.split == "train" for ref in usable):
-        raise UserError(f"{refs_file}: no usable ref of split train is left to train on")
     if refer.check_counts:
         check_counts(refer.dataset, refer.split_by, usable, "prepared")
 
@@ -88,6 +86,8 @@ def write(config: DataConfig, data_root: Path, outputs: Outputs) -> None:
             split = min((referent.ref.split for referent in referents), key=SPLITS.index)
             expressions, targets = _rows(name, size, referents, instances)
             tables.add(image_row(name, paths[image_id], size, split), expressions, targets)
+        advice = "add refs of that split, or choose another data.refer.split_by"
+        tables.check_trainable(f"{refs_file} (data.refer.dataset)", advice)
 
 
 def _matched(
@@ -127,10 +127,11 @@ def _usable_photographs(
         except ValueError as error:
             rejected.add(source, 0, f"image {image_id}: {picture.file_name}", error)
     located = locate(folder, names.values())
+    near = NearNames(folder)
     paths = {image_id: located[name] for image_id, name in names.items()}
     for (image_id, path), file in zip(list(paths.items()), inspect_all(list(paths.values())), strict=True):
         name, size = pictures[image_id]
-        problem = file.problem
+        problem = file.problem and file.problem + ("" if path.exists() else near.advice(name))
         if not problem and file.size != size:
             problem = "{} x {} pixels, but instances.json has {} x {}".format(*file.size, *size)
         if problem:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camground.data.readers.inputs import has_word
+from camground.data.readers.inputs import has_word, plain_id
 from camground.data.readers.plain_pickle import load_plain_pickle
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
@@ -83,17 +83,17 @@ def _text(sentence: dict[str, Any]) -> str:
 def _ref(row: int, entry: Any) -> Ref:
     """A checked entry; ValueError says what is wrong with it."""
     if not isinstance(entry, dict):
-        raise ValueError("a ref is not a dict")
+        raise ValueError("not a dict")
     if missing := [key for key in REF_KEYS if key not in entry]:
-        raise ValueError(f"a ref is without {', '.join(missing)}")
+        raise ValueError(f"without {', '.join(missing)}")
     sentences = entry["sentences"]
     if not isinstance(sentences, list) or not all(
         isinstance(sentence, dict) and "sent_id" in sentence for sentence in sentences
     ):
-        raise ValueError("a ref's sentences are not a list of dicts with a sent_id")
+        raise ValueError("its sentences are not a list of dicts with a sent_id")
     if not isinstance(entry["split"], str):
-        raise ValueError("a ref's split is no text")
-    ref_id, annotation_id, image_id = (str(entry[key]) for key in REF_KEYS[:3])
+        raise ValueError("its split is no text")
+    ref_id, annotation_id, image_id = (plain_id(entry[key]) for key in REF_KEYS[:3])
     texts = tuple((str(sentence["sent_id"]), _text(sentence)) for sentence in sentences)
     file_name = str(entry.get("file_name", ""))
     return Ref(row, ref_id, annotation_id, image_id, entry["split"], file_name, texts)
