@@ -14,6 +14,7 @@ from camground.evaluation.baselines import BASELINES, Choice, Context, predictio
 from camground.evaluation.ground_truth import GroundTruth
 from camground.grounder.config import PredictConfig, VotingConfig
 from camground.study import tables
+from camground.study.errors import UserError
 from camground.training.config import DistillationConfig
 
 SEEDS = [0, 1]
@@ -240,3 +241,13 @@ def test_no_proposals_or_no_map_or_one_of_zeros_is_no_answer(paths: dict[str, Pa
     nothing = study.ground_truth(changed)
     assert not choose("objectness", nothing).present.any()
     assert not choose("oracle", nothing).present.any()
+
+
+def test_a_teacher_that_reads_labels_needs_the_features_of_the_texts(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    inputs = {name: path for name, path in paths.items() if name != "cams"}
+    sections = {name: {} for name in ("evaluate", "gradcam", "predict")}
+    task = {"dataset": "toy", "seeds": [0], **sections, "losses": {"distillation": {"label": 1.0}}}
+    with pytest.raises(UserError, match=r"losses\.distillation\.label: .* needs --features"):
+        study.run("baselines", task, **inputs, gradcam=tmp_path, output_root=tmp_path)
