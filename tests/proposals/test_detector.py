@@ -337,7 +337,7 @@ def test_a_new_photograph_gets_the_boxes_that_the_stage_would_write(
     config = section(checkpoints["rt_detr"])
     boxes, scores, sources = boxes_of(run(images, config), "1.png")
     for _ in range(2):
-        alone = propose_one_image(ProposalsConfig.parse(config), images.with_name("1.png"))
+        alone = propose_one_image(ProposalsConfig.parse(config), images.with_name("1.png"), SIZES[1])
         assert np.allclose(alone.boxes_xyxy, boxes, atol=1e-3)
         assert np.allclose(alone.objectness, scores, atol=1e-5)
         assert alone.sources == sources
