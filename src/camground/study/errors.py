@@ -1,5 +1,35 @@
 """The error that a user can mend: it names the file, row or key and says what to do."""
 
+from __future__ import annotations
+
+import errno
+import os
+
+# What a user mends by making room, and what by giving the right to write.
+FULL = {errno.ENOSPC, errno.EDQUOT}
+FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
 
 class UserError(Exception):
     """Bad input. The message names what is wrong, where, and what to do; no traceback is shown."""
+
+
+def storage_error(error: BaseException, path: object = None) -> UserError | None:
+    """What to tell the user where a full disk or a missing right is behind `error`, else None. `path`: of
+    the file or folder, where the system's own error does not name one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        number = seen.errno if isinstance(seen, OSError) else None
+        if number is None and "database or disk is full" in str(seen):  # SQLite has errors of its own
+            number = errno.ENOSPC
+        if number in FULL | FORBIDDEN:
+            what = path or getattr(seen, "filename", None)
+            advice = "make room" if number in FULL else "give the right to it"
+            place = f"{what}: " if what else ""
+            return UserError(
+                f"{place}{os.strerror(number)}; {advice}, then run the same command again: what is finished"
+                " is kept"
+            )
+        # a writer that fails may fail again as it closes its file, with an error that says less
+        seen = seen.__cause__ or seen.__context__
+    return None

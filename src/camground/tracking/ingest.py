@@ -45,7 +45,9 @@ class Writer:
         unchanged = [
             old
             for old in old_runs
-            if old.data.tags.get("content_digest") == digest and old.info.status == "FINISHED"
+            if old.data.tags.get("content_digest") == digest
+            and old.info.status == "FINISHED"
+            and self._has_artifacts(old, run)
         ]
         if unchanged:
             self.kept += 1
@@ -60,6 +62,20 @@ class Writer:
             if old.info.run_id != run_id:
                 self.client.delete_run(old.info.run_id)
         self.runs[run.key] = run_id
+
+    def _has_artifacts(self, old: Any, run: Run) -> bool:
+        """Whether the store still has the files of `old`, whole."""
+        sizes = {artifact_name(path): path.stat().st_size for path in run.files}
+        found = self._artifacts(old.info.run_id)
+        missing = set(sizes) - set(found) or (run.table and table_name(run.table) not in found)
+        return not missing and all(found[name] == size for name, size in sizes.items())
+
+    def _artifacts(self, run_id: str, folder: str | None = None) -> dict[str, int]:
+        """Sizes of a run's artifacts in bytes, by path."""
+        found: dict[str, int] = {}
+        for item in self.client.list_artifacts(run_id, folder):
+            found |= self._artifacts(run_id, item.path) if item.is_dir else {item.path: item.file_size}
+        return found
 
     def _create(self, run: Run, digest: str, parent: str | None) -> str:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
@@ -86,11 +102,11 @@ class Writer:
         if datasets:
             self.client.log_inputs(run_id, datasets)
         for path in run.files:
-            folder = "figures" if path.suffix == ".png" else None
+            folder = artifact_name(path).rpartition("/")[0] or None
             self.client.log_artifact(run_id, str(path), folder)
         if run.table:
             table = tables.read("ablation", run.table)
-            self.client.log_table(run_id, table, f"{run.table.stem}.json")
+            self.client.log_table(run_id, table, table_name(run.table))
         self.client.set_tag(run_id, "content_digest", digest)
         self.client.set_terminated(run_id, "FINISHED", ended)
         return str(run_id)
@@ -102,6 +118,16 @@ class Writer:
         for run in stale:
             self.client.delete_run(run.info.run_id)
         return len(stale)
+
+
+def artifact_name(path: Path) -> str:
+    """What a file is called among a run's artifacts."""
+    return f"figures/{path.name}" if path.suffix == ".png" else path.name
+
+
+def table_name(path: Path) -> str:
+    """What a table to show is called among a run's artifacts."""
+    return f"{path.stem}.json"
 
 
 def ingest(
