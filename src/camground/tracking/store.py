@@ -16,7 +16,7 @@ import re
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SCHEME = "mlflow-artifacts"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+FILE_ADDRESS = "sqlite+pysqlite:///file:"
 PATIENCE = 600  # seconds that a lock of another program is waited for
 
 
@@ -48,7 +49,7 @@ class Store:
         """The SQLite file `database`, at an address that any path fits into and whose lock is waited for."""
         database = database.resolve()
         # With the driver's name, MLflow does not take SQLite's own `file:` for a folder to make.
-        address = f"sqlite+pysqlite:///file:{quote(str(database))}?timeout={PATIENCE}&uri=true"
+        address = f"{FILE_ADDRESS}{quote(str(database))}?timeout={PATIENCE}&uri=true"
         return cls(address, database)
 
     @property
@@ -70,6 +71,8 @@ def find_store(results: str | Path, uri: str | None = None) -> Store:
     chosen = os.environ.get("MLFLOW_TRACKING_URI") or uri
     if not chosen:
         return Store.local(Path(results) / DATABASE)
+    if chosen.startswith(FILE_ADDRESS):  # ours, which MLflow puts into the environment
+        return Store.local(Path(unquote(chosen.removeprefix(FILE_ADDRESS).partition("?")[0])))
     if chosen.startswith("sqlite:///"):
         return Store.local(Path(chosen.removeprefix("sqlite:///").partition("?")[0]))
     if urlsplit(chosen).scheme not in {"http", "https", "postgresql", "mysql", "mssql"}:
@@ -92,8 +95,10 @@ def import_mlflow() -> Any:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow
 
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.utils.requirements_utils"):
+    for name in ("alembic", "mlflow.utils.requirements_utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs the traceback of what it also raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return mlflow
 
 
@@ -133,7 +138,7 @@ def initialise(store: Store) -> None:
     def migrate(one: Store) -> None:
         SqlAlchemyStore(one.uri, f"{SCHEME}:/").engine.dispose()
 
-    with sole_writer(store), explained(store):
+    with sole_writer(store), explained(store, opening=True):
         store.artifacts.mkdir(parents=True, exist_ok=True)
         if store.database.exists():
             migrate(store)
@@ -144,33 +149,34 @@ def initialise(store: Store) -> None:
 
 
 @contextmanager
-def explained(store: Store) -> Iterator[None]:
-    """Turn the errors of a store that cannot be written into a `UserError` that says what to do."""
+def explained(store: Store, opening: bool = False) -> Iterator[None]:
+    """Turn what the store's place is to blame for into a `UserError` that says what to do: a full disk, a
+    lock, a server that is down; while it is `opening`, any error of a local store too."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    name = store.database or store.public_name
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        if storage := storage_error(error, store.database or store.public_name):
+        if storage := storage_error(error, name):
             raise storage from None
         reason = str(error).strip().splitlines()[0]
         if "database is locked" in str(error):
-            advice = (
-                f"another program has held it for {PATIENCE} s; end that one and run the same command again"
-            )
-        elif store.database:
-            advice = (
-                f"run `mlflow db upgrade '{store.uri}'`, or move it and {ARTIFACTS}/ away: a study's runs are made"
-                " again from its results"
-            )
-        else:
-            advice = (
-                "start the server, or unset MLFLOW_TRACKING_URI and config key tracking.uri to use the local"
-                " store"
-            )
+            raise UserError(
+                f"{name}: another program has held it locked for {PATIENCE} s; wait for it or end it, then"
+                " run the same command again"
+            ) from None
+        if store.database is None:
+            raise UserError(
+                f"MLflow store {name} cannot be reached ({reason}); start the server, or unset"
+                " MLFLOW_TRACKING_URI and config key tracking.uri to use the local store"
+            ) from None
+        if not opening:
+            raise
         raise UserError(
-            f"MLflow store {store.database or store.public_name}: cannot be used ({reason}); {advice}"
+            f"{name}: not usable as an MLflow store ({reason}); run `mlflow db upgrade '{store.uri}'`, or"
+            f" move it and {ARTIFACTS}/ away: a study's runs are made again from its results"
         ) from None
 
 
@@ -183,7 +189,7 @@ def connect(store: Store) -> MlflowClient:
     if store.artifacts is not None:
         _resolve_artifacts_to(store.artifacts)
     client: MlflowClient = mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
-    with explained(store):
+    with explained(store, opening=True):
         client.search_experiments(max_results=1)
     return client
 
@@ -226,7 +232,28 @@ def is_whole(written: Path, store: Store) -> bool:
     except (OSError, ValueError, KeyError, sqlite3.Error) as error:
         return "locked" in str(error)
     runs = set(done["runs"].values()) <= {run for (run,) in live}
-    return runs and all((store.artifacts / file).exists() for file in done["artifacts"])
+    return runs and all(
+        sum(len(files) for *_, files in os.walk(store.artifacts / folder)) >= count
+        for folder, count in done["artifacts"].items()
+    )
+
+
+def artifact_folder(address: str) -> str:
+    """The folder of an artifact address of a local store, below that of all artifacts."""
+    return unquote(urlsplit(address).path).lstrip("/")
+
+
+def artifact_sizes(list_folder: Callable[[str | None], Iterable[Any]]) -> dict[str, int]:
+    """Sizes of artifacts in bytes, by path. `list_folder`: the client's list of what a folder holds."""
+    found: dict[str, int] = {}
+    folders: list[str | None] = [None]
+    while folders:
+        for item in list_folder(folders.pop()):
+            if item.is_dir:
+                folders.append(item.path)
+            else:
+                found[item.path] = item.file_size
+    return found
 
 
 def serve(results: Path, host: str, port: int) -> None:
@@ -260,8 +287,7 @@ def _resolve_artifacts_to(folder: Path) -> None:
     def repository(
         artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
     ) -> LocalArtifactRepository:
-        inside = unquote(urlsplit(artifact_uri).path).lstrip("/")
-        path = (folder / inside).resolve()
+        path = (folder / artifact_folder(artifact_uri)).resolve()
         if not path.is_relative_to(folder.resolve()):
             raise UserError(f"artifact address {artifact_uri} points outside {folder.name}")
         path.mkdir(parents=True, exist_ok=True)
