@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from camground.features import cache
 from camground.stages.command import OutputFile, to_command
 from camground.study import tables
 from camground.study.checkpoints import save_checkpoint
-from camground.study.errors import UserError
+from camground.study.errors import UserError, storage_error
 
 # Writes half a file, says so, and waits.
 WRITER = """
@@ -81,6 +82,12 @@ def test_a_file_that_cannot_be_written_is_said_in_one_line(number: int, said: st
     with pytest.raises(UserError, match=rf"table: {said}"), tables.atomic(tmp_path / "table"):
         raise OSError(number, "from the system")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_below_a_database_is_said_too() -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    assert str(storage_error(error, "mlflow.db")).startswith("mlflow.db: No space left on device; make room")
+    assert storage_error(sqlite3.OperationalError("database is locked")) is None
 
 
 def test_any_other_error_stays_what_it_is(tmp_path: Path) -> None:

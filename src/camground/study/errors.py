@@ -8,6 +8,8 @@ import os
 # What a user mends by making room, and what by giving the right to write.
 FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+# SQLite's errors have texts instead.
+SQLITE = {"database or disk is full": errno.ENOSPC, "attempt to write a readonly database": errno.EROFS}
 
 
 class UserError(Exception):
@@ -20,10 +22,11 @@ def storage_error(error: BaseException, path: object = None) -> UserError | None
     seen: BaseException | None = error
     while seen is not None:
         number = seen.errno if isinstance(seen, OSError) else None
-        if number is None and "database or disk is full" in str(seen):  # SQLite has errors of its own
-            number = errno.ENOSPC
+        for text, meant in SQLITE.items():
+            number = meant if text in str(seen) else number
         if number in FULL | FORBIDDEN:
-            what = path or getattr(seen, "filename", None)
+            # of two files the second is written
+            what = path or getattr(seen, "filename2", None) or getattr(seen, "filename", None)
             advice = "make room" if number in FULL else "give the right to it"
             place = f"{what}: " if what else ""
             return UserError(

@@ -66,7 +66,7 @@ def log_headline(client: MlflowClient, experiment: str, run_id: str, folder: Pat
         logged = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts={"model": str(folder.resolve())},
+            artifacts={"model": folder.resolve().as_uri()},
             code_paths=[str(Path(camground.__file__).parent)],
             signature=signature(),
             pip_requirements=requirements(),
