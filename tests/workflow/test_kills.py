@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import multiprocessing
 import os
@@ -45,9 +44,8 @@ def _run_stage(folder: Path, arguments: list[str]) -> None:
     try:
         cli.app(arguments, prog_name="camground")
     except SystemExit as end:
-        atexit._run_exitfuncs()
         sys.stderr.flush()
-        os._exit(int(end.code or 0))  # multiprocessing would wait for the workers of joblib to be idle long
+        os._exit(int(end.code or 0))  # a usual exit would wait for joblib's workers to be idle for minutes
 
 
 # A server that has imported what the stages need forks each of them, so that none waits for its imports.
@@ -64,7 +62,7 @@ CONTEXT.set_forkserver_preload(
 
 def run_stage(folder: Path, arguments: list[str], kill_after: float | None = None) -> int:
     """Exit status of the stage, which is killed after so many seconds, or not; fails when one of its
-    processes is alive ten seconds later."""
+    processes is alive half a minute later."""
     process = CONTEXT.Process(target=_run_stage, args=(folder, arguments))
     process.start()
     process.join(kill_after)
@@ -72,7 +70,7 @@ def run_stage(folder: Path, arguments: list[str], kill_after: float | None = Non
         process.kill()
     process.join()
     assert process.pid is not None
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while alive := members(process.pid):
         assert time.monotonic() < deadline, [one.cmdline() for one in alive]
         time.sleep(0.1)

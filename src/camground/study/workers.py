@@ -7,10 +7,9 @@ import threading
 import time
 
 
-def end_with_parent() -> None:
-    """End this worker process within a second of its parent's death: one that is killed tells its workers
-    nothing, and they would wait for work for ever."""
-    parent = os.getppid()
+def end_with_parent(parent: int) -> None:
+    """End this worker process within a second of the death of its parent, of this id, which may be dead
+    already: one that is killed tells its workers nothing, and they would wait for work for ever."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -124,7 +124,8 @@ def _blocks(jobs: list[Job], processes: int) -> Iterator[Rows]:
         yield from itertools.starmap(_block, jobs)
         return
     # spawn: the parent may hold threads (of Arrow), which a forked child would find locked
-    with ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn"), end_with_parent) as pool:
+    count, context = min(processes, len(jobs)), get_context("spawn")
+    with ProcessPoolExecutor(count, context, end_with_parent, (os.getpid(),)) as pool:
         try:
             yield from pool.map(_block, *zip(*jobs, strict=True))
         except BaseException:
