@@ -1,7 +1,7 @@
 """What all rules share; no rule is defined here.
 
-Purpose: check the config before any job, name the study's files, cut out each stage's part of the
-config, list each stage's code, and say how long the run will still take.
+Purpose: check the config before any job, clear the lock of a run that was killed, name the study's files,
+cut out each stage's part of the config, list each stage's code, and say how long the run will still take.
 Inputs: the config.
 Outputs: none.
 """
@@ -32,6 +32,11 @@ from camground.study.code_closure import code_files
 from camground.study.errors import UserError
 from camground.study.estimate import Estimate
 from camground.study.layers import layers
+from camground.study.run_lock import hold_run_lock
+
+# A run that was killed goes on with the same command. Jobs read this file too, while the run holds its lock.
+if workflow.exec_mode == workflow.exec_mode.DEFAULT:
+    hold_run_lock(Path(".snakemake"))
 
 
 def checked(read, *arguments):

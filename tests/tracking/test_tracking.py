@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tomllib
 import types
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +31,14 @@ from camground.tracking import records
 from camground.tracking.config import TrackingConfig
 from camground.tracking.ingest import ingest
 from camground.tracking.model import REQUIREMENTS
-from camground.tracking.store import connect, experiment_id, find_store, serve
+from camground.tracking.store import connect, find_store, is_whole, serve
 
 SECTIONS = {"proposals": {"count": 8}, "gradcam": {}, "predict": {"voting": {"iou": 0.5}}}
 
 
 def bring_in(root: Path, variants: tuple[str, ...] = ("full", "baseline"), **config: bool) -> dict:
     """Ingest the study with two variants and one baseline."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # where MLflow keeps the address of its last store
     study = study_in(root, variants)
     options = TrackingConfig(**{"log_model": False, **config})
     settings = GroundingSettings.parse(SECTIONS)
@@ -42,7 +46,7 @@ def bring_in(root: Path, variants: tuple[str, ...] = ("full", "baseline"), **con
 
 
 def study_in(root: Path, variants: tuple[str, ...] = ("full", "baseline")) -> records.Study:
-    return records.Study(root, "toy", fake_study.SEEDS, variants, ("random",), "full")
+    return records.Study(root, root.name, fake_study.SEEDS, variants, ("random",), "full")
 
 
 @pytest.fixture(autouse=True)
@@ -71,33 +75,163 @@ def live_runs(results: Path) -> dict[str, Any]:
     return dict(zip(keys, runs, strict=True))
 
 
-def _use_fresh_store(results: str, name: str, barrier: Any) -> None:
+def _bring_in(root: str, barrier: Any) -> None:
     barrier.wait()
-    store = find_store(results)
-    client = connect(store)
-    experiment = experiment_id(client, store, "shared")
-    run = client.create_run(experiment, run_name=name).info.run_id
-    for step in range(20):
-        client.log_metric(run, "loss", 1.0 / (step + 1), step=step)
-    client.log_text(run, name, "name.txt")
-    client.set_terminated(run)
+    bring_in(Path(root), ("full",))
 
 
-def test_four_processes_at_once_on_a_fresh_store(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(4)
-    jobs = [
-        context.Process(target=_use_fresh_store, args=(str(tmp_path), f"job{i}", barrier)) for i in range(4)
-    ]
+def contents(results: Path) -> dict[str, tuple[str, list[Any], list[Any]]]:
+    """Of the live runs of all studies, by job key: id, params, all values of all metrics."""
+    with closing(sqlite3.connect(results / "mlflow.db")) as database:
+        runs = database.execute(
+            "SELECT value, run_uuid FROM runs JOIN tags USING (run_uuid)"
+            " WHERE lifecycle_stage = 'active' AND key = 'job_key'"
+        ).fetchall()
+        queries = [
+            f"SELECT {columns} WHERE run_uuid = ? ORDER BY 1, 2"
+            for columns in ("key, value FROM params", "key, step, value FROM metrics")
+        ]
+        found = {key: (run, *(database.execute(q, [run]).fetchall() for q in queries)) for key, run in runs}
+    assert len(found) == len(runs)
+    return found
+
+
+def test_sixteen_processes_at_once_on_a_fresh_store(study: Path, tmp_path: Path) -> None:
+    """Four studies, each brought in by four processes: every run, parameter and value is there once, and
+    stays so after a rerun and after the folder was moved."""
+    results = tmp_path / "results"
+    roots = [Path(shutil.copytree(study, results / f"study{n}")) for n in range(4)]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mlflow", "camground.tracking.ingest"])  # once, and not in each
+    barrier = context.Barrier(16)
+    jobs = [context.Process(target=_bring_in, args=(str(roots[n % 4]), barrier)) for n in range(16)]
     for job in jobs:
         job.start()
     for job in jobs:
-        job.join(120)
-    assert [job.exitcode for job in jobs] == [0, 0, 0, 0]
-    client = connect(find_store(tmp_path))
-    runs = client.search_runs([client.get_experiment_by_name("shared").experiment_id])
-    assert sorted(run.info.run_name for run in runs) == ["job0", "job1", "job2", "job3"]
-    assert {len(client.get_metric_history(run.info.run_id, "loss")) for run in runs} == {20}
+        job.join(600)
+    assert [job.exitcode for job in jobs] == [0] * 16
+    found = contents(results)
+    names = {"ablation", "matcher/s0", "matcher/s1"}
+    names |= {
+        f"{method}{seed}" for method in ("train/full", "baselines/random") for seed in ("", "/s0", "/s1")
+    }
+    assert found.keys() == {f"{root.name}/{name}" for root in roots for name in names}
+    for name, (_, params, values) in found.items():
+        if "/matcher/" in name or "/train/full/" in name:
+            assert ("seed", name[-1]) in params
+            steps = [step for key, step, _ in values if key == "train/loss"]
+            assert steps == [20 * epoch for epoch in range(1, 9)]
+        assert len(values) == len({(key, step) for key, step, _ in values})
+
+    assert bring_in(roots[0], ("full",))["created"] == 0
+    assert contents(results) == found
+    moved = Path(shutil.copytree(results, tmp_path / "moved"))
+    shutil.rmtree(results)
+    assert bring_in(moved / "study3", ("full",))["created"] == 0
+    assert contents(moved) == found
+    assert not results.exists()
+
+
+def test_a_results_folder_of_any_name(study: Path, tmp_path: Path) -> None:
+    results = tmp_path / "what?now" / "a%20b #1&x=2"
+    done = bring_in(Path(shutil.copytree(study, results / "toy")), ("full",), log_model=True)
+    assert find_store(results, find_store(results).uri) == find_store(results)
+    assert {file.name for file in results.iterdir()} == {"toy", "mlflow.db", "mlartifacts", ".mlflow.db.lock"}
+    assert [file.name for file in tmp_path.iterdir()] == ["what?now"]
+    assert is_whole(written(done, results), find_store(results))
+    client = connect(find_store(results))
+    csv = client.download_artifacts(done["runs"]["toy/ablation"], "ablation.csv", str(tmp_path))
+    assert Path(csv).read_bytes() == (results / "toy" / "ablation.csv").read_bytes()
+
+
+def written(done: dict, results: Path) -> Path:
+    """The file that the stage makes of what `bring_in` did."""
+    file = results / "tracking.json"
+    file.write_text(json.dumps(done))
+    return file
+
+
+def test_what_is_gone_from_the_store_is_noticed_and_comes_back(root: Path) -> None:
+    results = root.parent
+
+    def bring() -> tuple[Path, dict]:
+        done = bring_in(root, ("full",), log_model=True)
+        return written(done, results), done
+
+    file, done = bring()
+    store = find_store(results)
+    assert is_whole(file, store)
+    everything = {path.name for path in (results / "mlartifacts").rglob("*") if path.is_file()}
+
+    def lost_then_back() -> None:
+        assert not is_whole(file, store)
+        _, again = bring()
+        assert is_whole(file, store)
+        assert again["runs"].keys() == done["runs"].keys() == live_runs(results).keys()
+        assert {p.name for p in (results / "mlartifacts").rglob("*") if p.is_file()} == everything
+        assert bring()[1]["created"] == 0
+
+    shutil.rmtree(results / "mlartifacts")
+    lost_then_back()
+    # the newest of each: MLflow keeps what superseded runs and models had
+    max((results / "mlartifacts").rglob("ablation.csv"), key=lambda path: path.stat().st_mtime).unlink()
+    lost_then_back()
+    max((results / "mlartifacts").rglob("MLmodel"), key=lambda path: path.stat().st_mtime).unlink()
+    lost_then_back()
+    connect(store).delete_run(live_runs(results)["toy/train/full/s0"].info.run_id)
+    lost_then_back()
+    # elsewhere, for this process has the database open
+    copy = Path(shutil.copytree(results, results.parent / "copy"))
+    (copy / "mlflow.db").unlink()
+    assert not is_whole(copy / "tracking.json", find_store(copy))
+    again = bring_in(copy / "toy", ("full",), log_model=True)
+    assert is_whole(written(again, copy), find_store(copy))
+    assert live_runs(copy).keys() == done["runs"].keys()
+
+
+def test_an_artifact_that_was_cut_short_is_written_again(root: Path) -> None:
+    bring_in(root, ("full",))
+    next((root.parent / "mlartifacts").rglob("ablation.csv")).write_text("")
+    assert bring_in(root, ("full",))["created"] == 1
+
+
+# Holds the database for so many seconds.
+HOLDER = """
+import sqlite3, sys, time
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+def hold(database: Path, seconds: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", HOLDER, str(database), str(seconds)]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_a_store_that_is_locked_for_a_while_is_waited_for(root: Path) -> None:
+    bring_in(root, ("full",))
+    (root / "full" / "seed0" / "train" / "summary.json").write_text("{}")
+    # MLflow's own patience is 5 s
+    with hold(root.parent / "mlflow.db", 8):
+        assert bring_in(root, ("full",))["created"] == 1
+
+
+def test_a_store_that_stays_locked_is_no_reason_to_delete_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_in(root, ("full",))
+    monkeypatch.setattr("camground.tracking.store.PATIENCE", 1)
+    with hold(root.parent / "mlflow.db", 1000) as holder:
+        with pytest.raises(UserError) as caught:
+            bring_in(root, ("full",))
+        holder.kill()
+    assert "another program has held it locked for 1 s; wait for it or end it" in str(caught.value)
+    assert not re.search("delete|away|upgrade", str(caught.value))
 
 
 def test_a_study_becomes_parents_children_params_curves_and_inputs(root: Path) -> None:

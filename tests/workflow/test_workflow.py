@@ -71,6 +71,14 @@ def test_a_study_lies_over_what_it_extends_and_the_command_line_over_both(
     assert '"input_size": 128' in run.text  # the default
 
 
+def test_no_study_writes_over_another(workflow: Workflow) -> None:
+    """Every file that a stage makes has its study's name in its path."""
+    text = workflow.snakemake("--summary", "--config", "dataset=copy").text
+    files = [line.split("\t")[0] for line in text.splitlines() if "\t" in line][1:]
+    assert "results/copy/report.html" in files
+    assert [file for file in files if not file.startswith("results/copy/")] == []
+
+
 def test_every_variant_is_a_target(workflow: Workflow) -> None:
     run = workflow.dry(*VARIANTS)
     assert run.status == 0, run.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from camground.proposals.config import ProposalsConfig
 from camground.proposals.objectness import objectness
 from camground.proposals.proposer import Photograph, Proposer
 from camground.proposals.thinning import Proposals, to_proposals
+from camground.study.workers import end_with_parent
 
 SOURCE = "selective_search"
 
@@ -24,11 +26,16 @@ class SelectiveSearch(Proposer):
     """The search on `threads` processes of one thread each, so that sums are the same with any number."""
 
     def propose(self, photographs: Sequence[Photograph]) -> Iterator[Proposals]:
-        one_thread = {"inner_max_num_threads": 1, "initializer": cv2.setNumThreads, "initargs": (1,)}
+        one_thread = {"inner_max_num_threads": 1, "initializer": _start_worker, "initargs": (os.getpid(),)}
         with threadpool_limits(1, "blas"), parallel_config("loky", **one_thread):
             parallel = Parallel(self.threads or 1, return_as="generator", pre_dispatch="64 * n_jobs")
             jobs = (delayed(_search_photograph)(each, self.config) for each in photographs)
             yield from parallel(jobs)
+
+
+def _start_worker(parent: int) -> None:
+    cv2.setNumThreads(1)
+    end_with_parent(parent)
 
 
 def search(rgb: np.ndarray, config: ProposalsConfig, size: tuple[int, int]) -> Proposals:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +125,6 @@ def _content(results: Results) -> dict[str, Any]:
         cells = [Cell(f"{part['n']:,}"), *(Cell(percent(part[kind])) for kind in ANSWERS)]
         anatomy.append(Line(f"{GROUPINGS[part['key']]}: {part['value']}", part["key"], cells))
     facts = {
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "code": git_sha(),
         "config": config_digest(config),
         "seeds": ", ".join(map(str, table.seeds)),

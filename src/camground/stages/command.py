@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, cast
 import typer
 from typer.core import TyperCommand
 
-from camground.study.errors import UserError
+from camground.study.errors import UserError, storage_error
 from camground.study.progress import log, start_log
 from camground.study.section import Section
 
@@ -62,15 +62,19 @@ def read_config(text: str, section: type[SectionType]) -> SectionType:
 
 
 def to_command(name: str, function: Callable[..., None]) -> TyperCommand:
-    """`function` as the command `name`; a `UserError` ends it with one line and exit status 1."""
+    """`function` as the command `name`; a `UserError`, or a disk that cannot be written, ends it with
+    one line and exit status 1."""
 
     @functools.wraps(function)
     def logged(*arguments: Any, **options: Any) -> None:
         start_log(name)
         try:
             function(*arguments, **options)
-        except UserError as error:
-            log.error("error: %s", error)
+        except Exception as error:
+            told = error if isinstance(error, UserError) else storage_error(error)
+            if told is None:
+                raise
+            log.error("error: %s", told)
             raise typer.Exit(1) from None
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -19,12 +19,13 @@ WEIGHTS, CONFIG = "checkpoint.safetensors", "config.yaml"
 
 def save_checkpoint(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
     """Write the parameters `state` and the plain values `config` into `folder`, each file atomically."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     with tables.atomic(folder / WEIGHTS) as temporary:
-        save_file(plain, temporary)
+        # by Python, whose errors say what is the matter with the disk; the library's own writer's do not
+        temporary.write_bytes(save(plain))
     with tables.atomic(folder / CONFIG) as temporary:
         temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
 

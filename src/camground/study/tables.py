@@ -6,10 +6,10 @@ A file carries its table's name and version; reading a file of another table, ve
 
 from __future__ import annotations
 
+import fcntl
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -17,7 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from camground.study.errors import UserError
+from camground.study.errors import UserError, storage_error
+from camground.study.progress import log
 from camground.study.schemas import SCHEMAS
 
 VERSION = "1"
@@ -68,18 +69,51 @@ def to_arrow(name: str, rows: Rows) -> pa.Table:
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name when the block ends without an error."""
+    """A temporary path beside `path` that takes its name when the block ends without an error.
+
+    Its name is always the same, so what a killed process left is used again; who finds it in use by a live
+    process waits. Write to it, do not replace it. `UserError` where the disk is full or the folder closed.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    Path(temporary).chmod(0o644)
+    temporary = path.with_name(f".{path.name}.part")
+    handle = None
     try:
-        yield Path(temporary)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = _locked(temporary)
+        try:
+            yield temporary
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except Exception as error:
+        if storage := storage_error(error, path):
+            raise storage from None
         raise
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _locked(path: Path) -> int:
+    """The empty file `path`, open and locked until it is closed; the kernel unlocks a dead process's."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        # some network file systems have no locks: there, two writers of one file are not kept apart
+        with suppress(OSError):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("waiting for another process, which is writing %s", path)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                os.ftruncate(handle, 0)
+                return handle
+        except FileNotFoundError:
+            pass
+        # who held it has given it its final name since it was opened
+        os.close(handle)
 
 
 def write(name: str, rows: Rows, path: str | Path) -> None:

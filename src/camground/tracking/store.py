@@ -9,17 +9,22 @@ the folder directly.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import socket
+import sqlite3
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from camground.study.errors import UserError
+from camground.study import tables
+from camground.study.errors import UserError, storage_error
 from camground.study.progress import log
 
 if TYPE_CHECKING:
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
 SCHEME = "mlflow-artifacts"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+FILE_ADDRESS = "sqlite+pysqlite:///file:"
+PATIENCE = 600  # seconds that a lock of another program is waited for
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,14 @@ class Store:
 
     uri: str
     database: Path | None
+
+    @classmethod
+    def local(cls, database: Path) -> Store:
+        """The SQLite file `database`, at an address that any path fits into and whose lock is waited for."""
+        database = database.resolve()
+        # With the driver's name, MLflow does not take SQLite's own `file:` for a folder to make.
+        address = f"{FILE_ADDRESS}{quote(str(database))}?timeout={PATIENCE}&uri=true"
+        return cls(address, database)
 
     @property
     def artifacts(self) -> Path | None:
@@ -53,11 +68,14 @@ class Store:
 
 def find_store(results: str | Path, uri: str | None = None) -> Store:
     """The store of a results folder: MLFLOW_TRACKING_URI, else config `tracking.uri`, else SQLite in it."""
-    local = f"sqlite:///{quote(str(Path(results) / DATABASE))}"
-    chosen = os.environ.get("MLFLOW_TRACKING_URI") or uri or local
+    chosen = os.environ.get("MLFLOW_TRACKING_URI") or uri
+    if not chosen:
+        return Store.local(Path(results) / DATABASE)
+    if chosen.startswith(FILE_ADDRESS):  # ours, which MLflow puts into the environment
+        return Store.local(Path(unquote(chosen.removeprefix(FILE_ADDRESS).partition("?")[0])))
     if chosen.startswith("sqlite:///"):
-        database = Path(unquote(chosen.removeprefix("sqlite:///"))).expanduser().resolve()
-        return Store(f"sqlite:///{database}", database)
+        path = unquote(chosen.removeprefix("sqlite:///").partition("?")[0])
+        return Store.local(Path(path).expanduser())
     if urlsplit(chosen).scheme not in {"http", "https", "postgresql", "mysql", "mssql"}:
         raise UserError(
             f"tracking store {chosen!r}: use sqlite:///FILE, a server's http(s):// address or a"
@@ -78,34 +96,89 @@ def import_mlflow() -> Any:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow
 
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.utils.requirements_utils"):
+    for name in ("alembic", "mlflow.utils.requirements_utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs the traceback of what it also raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return mlflow
 
 
-def initialise(store: Store) -> None:
-    """Create and migrate a local store if that has not been done; any number of processes may call it.
+@contextmanager
+def sole_writer(store: Store) -> Iterator[None]:
+    """Keep every other process of ours out of a local store; the kernel lets go of a dead one's lock.
 
-    Two processes that migrate a fresh SQLite file at once crash each other, hence the file lock.
+    Two that migrate a fresh SQLite file at once crash each other, and two that bring in the same study would
+    each make its runs. May be nested.
     """
+    if store.database is None:
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    store.database.parent.mkdir(parents=True, exist_ok=True)
+    path = store.database.with_name(f".{store.database.name}.lock")
+    lock = FileLock(path, is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("waiting for another process, which is writing to %s", store.database)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def initialise(store: Store) -> None:
+    """Create and migrate a local store if that has not been done; any number of processes may call it."""
     if store.database is None or store.artifacts is None:
         return
     import_mlflow()
-    from filelock import FileLock
-    from mlflow.exceptions import MlflowException
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    def migrate(one: Store) -> None:
+        SqlAlchemyStore(one.uri, f"{SCHEME}:/").engine.dispose()
+
+    with sole_writer(store), explained(store, opening=True):
+        store.artifacts.mkdir(parents=True, exist_ok=True)
+        if store.database.exists():
+            migrate(store)
+        else:
+            # A process that is killed while it makes the tables leaves none that the next would stumble over.
+            with tables.atomic(store.database) as temporary:
+                migrate(Store.local(temporary))
+
+
+@contextmanager
+def explained(store: Store, opening: bool = False) -> Iterator[None]:
+    """Turn what the store's place is to blame for into a `UserError` that says what to do: a full disk, a
+    lock, a server that is down; while it is `opening`, any error of a local store too."""
+    from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    store.artifacts.mkdir(parents=True, exist_ok=True)
-    with FileLock(store.database.with_name(f".{store.database.name}.lock"), timeout=300):
-        try:
-            SqlAlchemyStore(store.uri, f"{SCHEME}:/").engine.dispose()
-        except (MlflowException, SQLAlchemyError) as error:
-            reason = str(error).strip().splitlines()[0]
+    name = store.database or store.public_name
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        if storage := storage_error(error, name):
+            raise storage from None
+        reason = str(error).strip().splitlines()[0]
+        if "database is locked" in str(error):
             raise UserError(
-                f"{store.database}: not usable as an MLflow store ({reason}); run `mlflow db upgrade"
-                f" {store.uri}`, or move it and {ARTIFACTS}/ away: it is made again from the results"
+                f"{name}: another program has held it locked for {PATIENCE} s; wait for it or end it, then"
+                " run the same command again"
             ) from None
+        if store.database is None:
+            raise UserError(
+                f"MLflow store {name} cannot be reached ({reason}); start the server, or unset"
+                " MLFLOW_TRACKING_URI and config key tracking.uri to use the local store"
+            ) from None
+        if not opening:
+            raise
+        raise UserError(
+            f"{name}: not usable as an MLflow store ({reason}); run `mlflow db upgrade '{store.uri}'`, or"
+            f" move it and {ARTIFACTS}/ away: a study's runs are made again from its results"
+        ) from None
 
 
 def connect(store: Store) -> MlflowClient:
@@ -117,14 +190,8 @@ def connect(store: Store) -> MlflowClient:
     if store.artifacts is not None:
         _resolve_artifacts_to(store.artifacts)
     client: MlflowClient = mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
-    try:
+    with explained(store, opening=True):
         client.search_experiments(max_results=1)
-    except mlflow.MlflowException as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"MLflow store {store.public_name} cannot be reached ({reason}); start the server, or"
-            " unset MLFLOW_TRACKING_URI and config key tracking.uri to use the local store"
-        ) from None
     return client
 
 
@@ -152,10 +219,48 @@ def experiment_id(client: MlflowClient, store: Store, name: str) -> str:
     return str(experiment.experiment_id)
 
 
+def is_whole(written: Path, store: Store) -> bool:
+    """Whether the local store has all that the file `written` (tracking.json) says was brought into it; in
+    milliseconds, without MLflow. A server is trusted, and a store that is locked just now too."""
+    try:
+        done = json.loads(written.read_text())
+        if store.database is None or store.artifacts is None or done["store"] != store.public_name:
+            return True
+        # SQLite would make a database that is not there
+        address = f"file:{quote(str(store.database))}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as database:
+            live = database.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'").fetchall()
+    except (OSError, ValueError, KeyError, sqlite3.Error) as error:
+        return "locked" in str(error)
+    runs = set(done["runs"].values()) <= {run for (run,) in live}
+    return runs and all(
+        sum(len(files) for *_, files in os.walk(store.artifacts / folder)) >= count
+        for folder, count in done["artifacts"].items()
+    )
+
+
+def artifact_folder(address: str) -> str:
+    """The folder of an artifact address of a local store, below that of all artifacts."""
+    return unquote(urlsplit(address).path).lstrip("/")
+
+
+def artifact_sizes(list_folder: Callable[[str | None], Iterable[Any]]) -> dict[str, int]:
+    """Sizes of artifacts in bytes, by path. `list_folder`: the client's list of what a folder holds."""
+    found: dict[str, int] = {}
+    folders: list[str | None] = [None]
+    while folders:
+        for item in list_folder(folders.pop()):
+            if item.is_dir:
+                folders.append(item.path)
+            else:
+                found[item.path] = item.file_size
+    return found
+
+
 def serve(results: Path, host: str, port: int) -> None:
     """Become MLflow's server on the local store in `results`; `UserError` without a store or a free port."""
     store = find_store(results)
-    if store.database is None:
+    if store.database is None or store.artifacts is None:
         log.info("MLFLOW_TRACKING_URI is set: browse the server at %s", store.public_name)
         return
     if not store.database.exists():
@@ -170,7 +275,7 @@ def serve(results: Path, host: str, port: int) -> None:
     log.info("MLflow UI: http://%s:%d (Ctrl-C ends it)", host, port)
     arguments = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     arguments += ["--backend-store-uri", store.uri, "--default-artifact-root", f"{SCHEME}:/"]
-    arguments += ["--artifacts-destination", str(store.artifacts), "--workers", "1"]
+    arguments += ["--artifacts-destination", store.artifacts.as_uri(), "--workers", "1"]
     sys.stderr.flush()
     os.execv(sys.executable, arguments)
 
@@ -183,12 +288,11 @@ def _resolve_artifacts_to(folder: Path) -> None:
     def repository(
         artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
     ) -> LocalArtifactRepository:
-        inside = unquote(urlsplit(artifact_uri).path).lstrip("/")
-        path = (folder / inside).resolve()
+        path = (folder / artifact_folder(artifact_uri)).resolve()
         if not path.is_relative_to(folder.resolve()):
             raise UserError(f"artifact address {artifact_uri} points outside {folder.name}")
         path.mkdir(parents=True, exist_ok=True)
-        return LocalArtifactRepository(str(path), tracking_uri, registry_uri)
+        return LocalArtifactRepository(path.as_uri(), tracking_uri, registry_uri)
 
     # The registry instance is not public, but the plug-in entry point that is would change the
     # scheme for every project in the environment, servers included.

@@ -187,8 +187,9 @@ def fit(
                 "seconds": seconds,
                 "identity": identity,
             }
-            with tables.atomic(resume) as temporary:
-                torch.save(state, temporary)
+            # into a file of Python, whose errors say what is the matter with the disk
+            with tables.atomic(resume) as temporary, temporary.open("wb") as file:
+                torch.save(state, file)
     model.load_state_dict(best, strict=False)
     model.eval()
     seconds = spent + time.monotonic() - began

@@ -28,6 +28,7 @@ from camground.data.scenes.semantics import SceneObject, SceneSemantics
 from camground.data.scenes.word_swaps import WordSwap, draw_swaps
 from camground.study.errors import UserError
 from camground.study.progress import track
+from camground.study.workers import end_with_parent
 
 SPLITS = ("train", "val", "test")
 ATTEMPTS = 200  # scenes drawn for one index before the config counts as impossible
@@ -123,7 +124,8 @@ def _blocks(jobs: list[Job], processes: int) -> Iterator[Rows]:
         yield from itertools.starmap(_block, jobs)
         return
     # spawn: the parent may hold threads (of Arrow), which a forked child would find locked
-    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool:
+    count, context = min(processes, len(jobs)), get_context("spawn")
+    with ProcessPoolExecutor(count, context, end_with_parent, (os.getpid(),)) as pool:
         try:
             yield from pool.map(_block, *zip(*jobs, strict=True))
         except BaseException:
