@@ -238,17 +238,17 @@ def test_captions_alone_end_in_a_model_and_pictures(tmp_path: Path) -> None:
     root = captioned(tmp_path / "photographs", 24)
     (root / "images" / "3.png").rename(root / "3.png")
     study = (
-        *("--configfile", "configs/photos.yaml", "configs/smoke.yaml"),
-        *("--config", f"data_root={root}", "variants_to_run=[full]", "dataset=photos"),
+        *("--configfile", "configs/own.yaml", "configs/smoke.yaml"),
+        *("--config", f"data_root={root}", "variants_to_run=[full]", "dataset=own"),
         "data={kind: folder, max_rejected_share: 0.1}",
         "evaluate={splits: [val, test]}",
         "matcher={optimiser: {min_steps: 0}}",
         "train={optimiser: {min_steps: 0}}",
     )
     run = workflow.run(*study)
-    results = workflow.folder / "results" / "photos"
+    results = workflow.folder / "results" / "own"
     assert "WARNING: no phrase has a box" in run.text
-    assert "camground ground results/photos/model PHOTO" in run.text
+    assert "camground ground results/own/model PHOTO" in run.text
     assert (results / "model").is_dir()
     assert (results / "figures" / "gallery.png").stat().st_size > 0
     page = (results / "report.html").read_text()
@@ -266,11 +266,11 @@ def test_too_few_photographs_stop_before_any_other_job(tmp_path: Path) -> None:
     workflow = copy_workflow(tmp_path)
     root = captioned(tmp_path / "photographs", 3)
     run = workflow.snakemake(
-        "--cores", "2", "--configfile", "configs/photos.yaml", "--config", f"data_root={root}"
+        "--cores", "2", "--configfile", "configs/own.yaml", "--config", f"data_root={root}"
     )
     assert run.status != 0
     assert "captions.csv (data.folder.captions) has usable captions of 3 photographs" in run.text
-    assert not (workflow.folder / "results" / "photos" / "proposals").exists()
+    assert not (workflow.folder / "results" / "own" / "proposals").exists()
 
 
 # The smoke study
