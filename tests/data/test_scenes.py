@@ -130,7 +130,7 @@ def test_more_scenes_keep_the_first_ones(written: Path, tmp_path: Path) -> None:
     fewer = digests(write_scenes(tmp_path, train=3, val=2, test=1))
     full = digests(written)
     pictures = [name for name in fewer if name.endswith(".png")]
-    assert len(pictures) == 5
+    assert len(pictures) == 6
     assert all(full[name] == fewer[name] for name in pictures)
 
 

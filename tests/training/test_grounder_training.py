@@ -185,9 +185,11 @@ def test_the_teacher_has_boxes_at_the_thresholds_of_the_config(
     seen = []
     teacher = objective.teacher
 
-    def spy(config: DistillationConfig, cam: Tensor, cam_boxes: Tensor, candidates: Proposals) -> Tensor:
+    def spy(
+        config: DistillationConfig, cam: Tensor, cam_boxes: Tensor, candidates: Proposals, *labels: Tensor
+    ) -> Tensor:
         seen.append((cam, cam_boxes, candidates))
-        return teacher(config, cam, cam_boxes, candidates)
+        return teacher(config, cam, cam_boxes, candidates, *labels)
 
     monkeypatch.setattr(objective, "teacher", spy)
     run_train(paths, tmp_path / "out", losses={"distillation": {"thresholds": [0.7, 0.25]}}, epochs=1)

@@ -16,7 +16,7 @@ from camground.grounder.config import PredictConfig
 from camground.matcher.config import GradcamConfig
 from camground.proposals.config import ProposalsConfig
 from camground.study import tables
-from camground.study.checkpoints import CONFIG, WEIGHTS, load_checkpoint
+from camground.study.checkpoints import CONFIG, WEIGHTS, load_config
 from camground.study.errors import UserError
 from camground.study.section import Section
 
@@ -39,8 +39,8 @@ def save_model(grounder: Path, matcher: Path, settings: GroundingSettings, folde
         for file in (WEIGHTS, CONFIG):
             with tables.atomic(folder / name / file) as temporary:
                 shutil.copyfile(source / file, temporary)
-    saved, _ = load_checkpoint(grounder)
-    tuned = FeaturesConfig.parse(saved["features"], "features").backbone.weights
+    features = FeaturesConfig.parse(load_config(grounder).get("features", {}), "features")
+    tuned = features.backbone.weights
     if tuned is None:
         (folder / BACKBONE).unlink(missing_ok=True)  # of an earlier study
     else:

@@ -30,14 +30,24 @@ def save_checkpoint(folder: Path, state: Mapping[str, Tensor], config: Mapping[s
         temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
 
 
+def load_config(folder: str | Path) -> dict[str, Any]:
+    """The config of a checkpoint folder; `UserError` when it cannot be read."""
+    try:
+        config = yaml.safe_load((Path(folder) / CONFIG).read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{folder}: not a whole checkpoint ({error}); rerun its training") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{folder}: not a whole checkpoint ({CONFIG} is no mapping); rerun its training")
+    return config
+
+
 def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config and the parameters of a checkpoint folder; `UserError` when it is not whole."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    folder = Path(folder)
+    config = load_config(folder)
     try:
-        config = yaml.safe_load((folder / CONFIG).read_text())
-        return config, load_file(folder / WEIGHTS)
-    except (OSError, ValueError, yaml.YAMLError, SafetensorError) as error:
+        return config, load_file(Path(folder) / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder}: not a whole checkpoint ({error}); rerun its training") from None
