@@ -31,11 +31,13 @@ rule train:
         study("benchmarks/train-{variant}-seed{seed}.tsv")
     conda:
         "../envs/camground.yaml"
+    # before predictions, so that no long job is left alone at the end
+    priority: 1
     # one, so that --cores changes no byte; several trainings fill the cores, which wastes less than several
     # threads in each
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=3500,
         gpu=GPU,
     params:
         config=train_config,
