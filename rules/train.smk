@@ -29,10 +29,10 @@ rule train:
         study("logs/train-{variant}-seed{seed}.log"),
     benchmark:
         study("benchmarks/train-{variant}-seed{seed}.tsv")
-    conda:
-        "../envs/camground.yaml"
     # before predictions, so that no long job is left alone at the end
     priority: 1
+    conda:
+        "../envs/camground.yaml"
     # one, so that --cores changes no byte; several trainings fill the cores, which wastes less than several
     # threads in each
     threads: 1
