@@ -5,7 +5,7 @@
     snakemake --cores all --forcerun no_cam_encoder             train it again; the table takes it in
     snakemake --cores all --configfile configs/smoke.yaml       another study
 
-Stages: data -> proposals -> features -> matcher -> gradcam -> train -> predict -> evaluate ->
+Stages: data -> proposals -> (tuning ->) features -> matcher -> gradcam -> train -> predict -> evaluate ->
 ablation -> report -> tracking. Each has its file in rules/ and its module in src/camground/stages.
 """
 

@@ -33,6 +33,7 @@ from camground.study.errors import UserError
 from camground.study.estimate import Estimate
 from camground.study.layers import layers
 from camground.study.run_lock import hold_run_lock
+from camground.tracking.store import find_store, is_whole
 
 # A run that was killed goes on with the same command. Jobs read this file too, while the run holds its lock.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
@@ -170,6 +171,15 @@ def results_of(variant):
         return [trained(variant, seed, "metrics.parquet") for seed in SEEDS]
 
     return metrics
+
+
+def store_is_whole(wildcards):
+    """No file; a store that lacks what was written to it has the stage `tracking` run again."""
+    written = study("tracking.json")
+    store = find_store(STUDY.results_dir, STUDY.tracking.uri)
+    if Path(written).exists() and not is_whole(Path(written), store):
+        workflow.dag.forcefiles.add(written)
+    return []
 
 
 # Relative cost of a job: its seconds on two cores in the default study, halved where it keeps one

@@ -6,17 +6,6 @@ Outputs: tracking.json, which lists what was written; the store itself (results_
 what MLFLOW_TRACKING_URI names) is shared by all studies and can be made again from the files.
 """
 
-from camground.tracking.store import find_store, is_whole
-
-
-def store_is_whole(wildcards):
-    """No file; a store that lacks what was written to it has the stage run again."""
-    written = rules.tracking.output.written
-    store = find_store(STUDY.results_dir, STUDY.tracking.uri)
-    if Path(written).exists() and not is_whole(Path(written), store):
-        workflow.dag.forcefiles.add(written)
-    return []
-
 
 rule tracking:
     input:
