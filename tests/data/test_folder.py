@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -19,44 +17,8 @@ from camground.data.boxes import fit_box
 from camground.data.photographs import read_photograph
 from camground.data.readers.folder import chosen_by_hash
 from camground.study.errors import UserError
-from data_stage import rejected, run_data, table
-
-
-class Folder:
-    """A folder of small photographs under `root`, and the stage's run on it."""
-
-    def __init__(self, root: Path, captioned: int = 10, boxed: int = 3) -> None:
-        self.root, self.out = root / "photos", root / "out"
-        (self.root / "images").mkdir(parents=True)
-        self.captions = [["image", "caption"]]
-        self.phrases = [["image", "phrase", "x", "y", "width", "height"]]
-        for number in range(captioned):
-            self.photograph(f"train{number}.jpg")
-            self.captions.append([f"train{number}.jpg", "A brown dog runs on the grass ."])
-            self.captions.append([f"train{number}.jpg", "The brown dog in a red coat ."])
-        for number in range(boxed):
-            self.photograph(f"test{number}.png")
-            self.phrases.append([f"test{number}.png", "red ball", "1", "2", "10", "12.5"])
-
-    def photograph(self, name: str, width: int = 40, height: int = 30) -> Path:
-        noise = np.random.default_rng(len(name)).integers(0, 255, (height, width, 3))
-        path = self.root / "images" / name
-        Image.fromarray(noise.astype(np.uint8)).save(path)
-        return path
-
-    def table(self, name: str) -> pd.DataFrame:
-        return table(self.out, name)
-
-    def run(self, share: float = 0.0, write: bool = True, **folder: object) -> None:
-        if write:
-            for name, rows in (("captions", self.captions), ("phrases", self.phrases)):
-                with (self.root / f"{name}.csv").open("w", newline="") as stream:
-                    csv.writer(stream).writerows(rows)
-        keys = {"val_share": 0.2, "min_phrase_count": 1} | folder
-        run_data(self.out, "folder", self.root, share, **keys)
-
-    def rejected(self) -> list[tuple[str, int, str]]:
-        return [(file, row, reason) for file, row, _, reason in rejected(self.out)]
+from data_stage import run_data
+from photograph_folder import Folder
 
 
 @pytest.fixture
@@ -319,110 +281,3 @@ def test_boxes_are_in_pixels_of_the_upright_photograph(folder: Folder) -> None:
     x1, y1, x2, y2 = map(int, box)
     assert (np.asarray(read_photograph(path))[y1:y2, x1:x2] == (220, 30, 30)).all()
     assert folder.rejected() == []
-
-
-# What a person's own folder may hold
-
-
-def refusal(folder: Folder, **keys: object) -> str:
-    with pytest.raises(UserError) as caught:
-        folder.run(**keys)
-    assert not (folder.out / "images.parquet").exists()
-    return str(caught.value)
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_boxes_from_0_to_1_are_refused_with_file_and_key(share: float, folder: Folder) -> None:
-    for row in folder.phrases[1:]:
-        row[2:] = ["0.1", "0.2", "0.5", "1"]
-    folder.phrases.append(["test0.png", "blue ball", "1", "2", "10", "12.5"])
-    message = refusal(folder, share=share)
-    assert "phrases.csv (data.folder.phrases): 3 of its 4 boxes are from 0 to 1" in message
-    assert "multiply x and width by the photograph's width" in message
-
-
-def test_one_box_from_0_to_1_is_a_rejected_row(folder: Folder) -> None:
-    folder.phrases.append(["test0.png", "ball", "0.1", "0.2", "0.5", "0.5"])
-    folder.run(share=0.1)
-    ((_, line, reason),) = folder.rejected()
-    assert line == 5
-    assert "from 0 to 1" in reason
-
-
-@pytest.mark.parametrize(
-    "name", ["at 9.41.00\u202fAM.png", "v\u00a013.05.png", "my  photo.png", "\u5199\u771f\u3000\u4e00.png"]
-)
-def test_a_file_name_is_taken_as_it_stands(name: str, folder: Folder) -> None:
-    folder.photograph(name)
-    folder.captions.append([name, "A  brown\u00a0dog ."])
-    folder.run()
-    assert folder.rejected() == []
-    texts = folder.table("expressions").query("image_id == @name")
-    assert "A brown dog ." in set(texts.text), "of a text, white space does not count"
-
-
-@pytest.mark.parametrize(
-    ("given", "there"),
-    [
-        (unicodedata.normalize("NFC", "caf\u00e9.jpg"), unicodedata.normalize("NFD", "caf\u00e9.jpg")),
-        ("images/train0.jpg", "train0.jpg"),
-        ("TRAIN0.JPG", "train0.jpg"),
-        ("sub\\seen.jpg", "sub/seen.jpg"),
-        ("train0.png", "train0.jpg"),
-        ("my photo.jpg", "my  photo.jpg"),
-    ],
-)
-def test_a_name_that_is_not_found_gets_the_near_one(given: str, there: str, folder: Folder) -> None:
-    (folder.root / "images" / "sub").mkdir()
-    if not (folder.root / "images" / there).exists():
-        folder.photograph(there)
-    folder.captions.append([given, "A dog ."])
-    folder.run(share=0.1)
-    ((_, _, reason),) = folder.rejected()
-    assert reason.startswith(f"no such photograph; there is {there!r}")
-    assert ("normal form" in reason) == ("caf" in given)
-    folder.captions[-1][0] = "nothing like it.jpg"
-    folder.run(share=0.1)
-    assert folder.rejected()[0][2] == "no such photograph"
-
-
-def test_a_rejected_photograph_is_read_again_by_a_command_that_the_log_names(
-    folder: Folder, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder.captions.append(["gone.jpg", "A dog ."])
-    folder.run(share=0.1)
-    assert "--forcerun data" in caplog.text
-
-
-@pytest.mark.parametrize("photographs", [1, 3])
-def test_too_few_photographs_are_refused_with_their_number(photographs: int, tmp_path: Path) -> None:
-    message = refusal(Folder(tmp_path, captioned=photographs))
-    assert f"captions.csv (data.folder.captions) has usable captions of {photographs} photographs" in message
-    assert "at least 4" in message
-
-
-def test_val_has_two_photographs_at_least(tmp_path: Path) -> None:
-    few = Folder(tmp_path, captioned=4)
-    few.run(val_share=0.05)
-    assert sorted(few.table("images").query("split != 'test'").split) == ["train", "train", "val", "val"]
-    assert "data.folder.val_share: 0.99 of 4 captioned photographs leaves" in refusal(
-        Folder(tmp_path / "other", captioned=4), val_share=0.99
-    )
-
-
-def test_phrases_that_occur_too_seldom_are_refused_with_the_key(tmp_path: Path) -> None:
-    once = Folder(tmp_path, captioned=12)
-    words = ["dog", "cat", "horse", "cow", "sheep", "bird", "fish", "tree", "car", "bus", "train", "boat"]
-    once.captions[1:] = [[f"train{number}.jpg", f"A {word} ."] for number, word in enumerate(words)]
-    message = refusal(once, min_phrase_count=2)
-    assert "0 of the " in message
-    assert "set data.folder.min_phrase_count to 1" in message
-    once.run(min_phrase_count=1)
-    texts = once.table("expressions")
-    assert set(texts[(texts.kind == "phrase") & (texts.split != "test")].text) == set(words)
-
-
-def test_no_phrase_with_a_box_is_a_warning(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
-    del folder.phrases[1:]
-    folder.run()
-    assert "WARNING: no phrase has a box, so nothing is measured" in caplog.text

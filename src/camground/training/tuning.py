@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from camground.features.backbone import Backbone
@@ -96,4 +96,4 @@ def tune_backbone(
     )
     weights = {name: value.detach().cpu().contiguous() for name, value in backbone.body.state_dict().items()}
     with tables.atomic(output / BACKBONE) as temporary:
-        save_file(weights, temporary)
+        temporary.write_bytes(save(weights))
