@@ -30,6 +30,8 @@ rule proposals:
         study("logs/proposals.log"),
     benchmark:
         study("benchmarks/proposals.tsv")
+    # before the matchers: what takes every core would leave one idle while it waits for the other
+    priority: 10
     conda:
         "../envs/camground.yaml"
     threads: ALL_CORES

@@ -219,6 +219,25 @@ def test_the_average_is_validated_and_the_weights_train_on() -> None:
     assert model.frozen.item() == 0
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_model_is_validated_in_the_precision_of_its_training(precision: str) -> None:
+    model = nn.Linear(2, 1)
+    seen: dict[str, torch.dtype] = {}
+
+    def losses(batch: int, step: int, epoch: float) -> dict[str, Tensor]:
+        output = model(torch.ones(1, 2))
+        seen["training"] = output.dtype
+        return {"loss": output.sum()}
+
+    def validate() -> Validation:
+        seen["validation"] = model(torch.ones(1, 2)).dtype
+        return Validation({"score": 0.0})
+
+    config = OptimiserConfig(epochs=1, precision=precision)
+    fit(model, lambda rng: iter(range(2)), 2, losses, validate, config, 0, label="it")
+    assert seen == {"training": getattr(torch, precision), "validation": getattr(torch, precision)}
+
+
 def test_the_learning_rate_rises_over_the_first_epoch_and_stays() -> None:
     _, fitted = fit_number(lambda weight, *_: {"loss": weight.square()}, epochs=3, learning_rate=0.5)
     rates = [row["value"] for row in fitted.history if row["name"] == "learning_rate"]

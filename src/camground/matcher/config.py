@@ -39,6 +39,8 @@ class MatcherOptimiserConfig(OptimiserConfig):
     """Images in a batch."""
     per_image: Annotated[int, Field(ge=1)] = 2
     """Expressions of each image in a batch, at most."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Learning rate after the first epoch."""
     patience: Annotated[int, Field(ge=0)] = 3
     """Epochs without a better val score that end a training; 0: the limit alone does."""
 

@@ -146,6 +146,10 @@ class GrounderOptimiserConfig(OptimiserConfig):
 
     epochs: Annotated[int, Field(ge=1)] = 6
     """Passes over the training images, at most."""
+    batch_size: Annotated[int, Field(ge=2)] = 16
+    """Images in a batch."""
+    images_per_epoch: Annotated[int, Field(ge=2)] | None = 800
+    """An epoch ends after so many images, drawn anew each time; null: all of them."""
 
 
 class TrainConfig(Section):

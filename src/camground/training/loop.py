@@ -85,10 +85,11 @@ def fit(
     `losses(batch, step, epoch)` returns named scalars with their sum under "loss" (other names are logged
     only, as means over the steps that have them); `step` counts from 0 over the whole training and `epoch` is
     how much of it is done, such as 1.5, so what depends on them survives an interruption. `validate()`,
-    called without gradients and with the average weights, says how good they are; the epoch with the highest
-    "score" wins. `resume` is the file to resume from and to keep up to date; one with another `identity` (see
-    `identity_of`) is ignored. `slow`: prefixes of parameters' names, and the share of the learning rate at
-    which those learn. `UserError` when a loss, a gradient or a score is not finite.
+    called without gradients, with the average weights and in the precision of training, says how good they
+    are; the epoch with the highest "score" wins. `resume` is the file to resume from and to keep up to date;
+    one with another `identity` (see `identity_of`) is ignored. `slow`: prefixes of parameters' names, and the
+    share of the learning rate at which those learn. `UserError` when a loss, a gradient or a score is not
+    finite.
     """
     device = use_threads(None)
     model.to(device)
@@ -121,6 +122,9 @@ def fit(
             )
         return value
 
+    def precision() -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+
     # few images make few steps a pass
     limit = max(config.epochs, math.ceil(config.min_steps / max(1, steps_per_epoch)))
 
@@ -134,7 +138,7 @@ def fit(
         model.train()
         logged: dict[str, list[float]] = {}
         for batch in batches(rng):
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with precision():
                 values = losses(batch, step, step / steps_per_epoch)
             optimiser.zero_grad(set_to_none=True)
             values["loss"].backward()
@@ -148,7 +152,7 @@ def fit(
             for name, value in {**values, "gradient_norm": norm}.items():
                 logged.setdefault(name, []).append(float(value.detach()))
         model.eval()
-        with torch.no_grad(), average.in_the_model():
+        with torch.no_grad(), average.in_the_model(), precision():
             validation = validate()
         means = {f"train/{name}": float(np.mean(each)) for name, each in logged.items()}
         means |= {f"val/{name}": value for name, value in validation.values.items()}
