@@ -148,6 +148,13 @@ def test_cycles_and_bombs_end(tmp_path: Path) -> None:
     assert found[0] is found[1]
 
 
+@pytest.mark.parametrize("put", [b"r\xff\xff\xff\xff", b"p9999999999\n", b"(S'a'\nI1\ntr\x00\x00\x00\x10"])
+def test_a_number_in_the_memo_takes_no_memory(put: bytes, tmp_path: Path) -> None:
+    """The unpickler makes room for all numbers below it, up to 64 GB for ten bytes."""
+    with pytest.raises(UserError, match=r"not plain data \(it numbers a value"):
+        load_plain_pickle(written(tmp_path / "a.p", b"\x80\x02]" + put + b"."))
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_numbers_of_numpy_become_pythons(protocol: int, tmp_path: Path) -> None:
     value = [np.int64(2**40), np.int32(-3), np.uint8(200), np.float64(0.5), np.bool_(True)]

@@ -10,7 +10,9 @@ strings as bytes; they become `str`: what is no UTF-8 in them is read as Latin-1
 from __future__ import annotations
 
 import codecs
+import io
 import pickle
+import pickletools
 import re
 from itertools import chain
 from pathlib import Path
@@ -79,6 +81,54 @@ class _PlainUnpickler(pickle.Unpickler):
         raise _NotPlain("it names an object outside the file")
 
 
+# Bytes that follow each opcode; below 0: a line, or so many as the first 1, 4 or 8 of them say.
+_SIZES = {op.code.encode("latin-1"): op.arg.n if op.arg else 0 for op in pickletools.opcodes}
+_LENGTHS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
+_STOP, _PUT_LINE, _PUT_FOUR, _TWO_LINES = b".", b"p", b"r", (b"c", b"i")
+_FIXED = re.compile(
+    b"(?:%s)*+"
+    % b"|".join(
+        re.escape(code) + b".{%d}" % size
+        for code, size in _SIZES.items()
+        if size >= 0 and code not in (_STOP, _PUT_FOUR)
+    ),
+    re.DOTALL,
+)
+
+
+def _check_memo(content: bytes) -> None:
+    """`_NotPlain` for a value whose number in the memo is beyond the file's length: the unpickler makes room
+    for all numbers below it, so that ten bytes could fill the memory."""
+    at = 0
+    while True:
+        match = _FIXED.match(content, at)
+        at = match.end() if match else at
+        code = content[at : at + 1]
+        if code in (b"", _STOP) or code not in _SIZES:
+            return
+        start, size = at + 1, _SIZES[code]
+        if code == _PUT_FOUR:
+            at, number = start + 4, content[start : start + 4]
+            taken = int.from_bytes(number, "little")
+        elif size == pickletools.UP_TO_NEWLINE:
+            at = content.find(b"\n", start) + 1 or len(content)
+            line = content[start:at].strip()
+            taken = int(line) if code == _PUT_LINE and line.isdigit() else 0
+            if code in _TWO_LINES:
+                at = content.find(b"\n", at) + 1 or len(content)
+        else:
+            width = _LENGTHS[size]
+            at = start + width + int.from_bytes(content[start : start + width], "little")
+            taken = 0
+        if taken > len(content):
+            raise _NotPlain(f"it numbers a value {taken}, and has {len(content)} bytes")
+
+
 def _check(value: Any, above: tuple[int, ...], checked: set[int]) -> None:
     """`_NotPlain` for anything but plain data. above: ids of the containers around `value`; checked: of
     those that need no second look, however often they occur."""
@@ -107,9 +157,11 @@ def load_plain_pickle(path: Path) -> Any:
     such file; it is truncated or no pickle; it holds or names anything but plain data, in which case none of
     it has run. Numbers of NumPy become Python's."""
     try:
-        with path.open("rb") as stream:
-            content = _PlainUnpickler(stream, encoding="utf-8", errors="camground.latin-1").load()
-            surplus = stream.read(1)
+        whole = path.read_bytes()
+        _check_memo(whole)
+        stream = io.BytesIO(whole)
+        content = _PlainUnpickler(stream, encoding="utf-8", errors="camground.latin-1").load()
+        surplus = stream.read(1)
         _check(content, (), set())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
