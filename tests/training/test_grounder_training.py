@@ -89,6 +89,32 @@ def test_the_seed_alone_decides_what_is_random(paths: dict[str, Path], tmp_path:
     )
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["region.weight"], other["region.weight"])
+    first, second = (
+        load_checkpoint(
+            run_train(paths, tmp_path / f"still{seed}", seed=seed, epochs=1, learning_rate=1e-12)
+        )[1]
+        for seed in (0, 1)
+    )
+    assert not torch.allclose(first["region.weight"], second["region.weight"]), "the first parameters"
+
+
+def test_targets_beside_the_tables_change_no_byte(tmp_path: Path) -> None:
+    """Where `targets` are whole, of other expressions, torn or gone, training writes the same."""
+    paths = make_study(tmp_path / "study")
+
+    def written(name: str) -> list[bytes]:
+        folder = run_train(paths, tmp_path / name, epochs=1)
+        return [(folder / file).read_bytes() for file in ("checkpoint.safetensors", "val_boxes.parquet")]
+
+    whole = written("whole")
+    targets = tables.read("targets", paths["targets"])
+    targets["boxes_xyxy"] = targets["boxes_xyxy"].to_list()[::-1]
+    tables.write("targets", targets, paths["targets"])
+    assert written("shuffled") == whole
+    paths["targets"].write_bytes(paths["targets"].read_bytes()[:100])
+    assert written("torn") == whole
+    paths["targets"].unlink()
+    assert written("gone") == whole
 
 
 def test_an_interrupted_training_goes_on_to_the_very_parameters(

@@ -90,6 +90,50 @@ def test_a_resume_file_of_another_identity_or_a_torn_one_is_passed_over(tmp_path
     assert same_parameters(whole, again)
 
 
+def test_a_training_is_known_by_its_code_its_config_and_its_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, code = (tmp_path / name for name in ("one", "other", "code.py"))
+    for file in (one, other, code):
+        file.write_text("same")
+    monkeypatch.setattr(loop, "code_files", lambda module: [code])
+
+    def identity(config: str = "a", data: Path = one) -> str:
+        return loop.identity_of("module", {"key": config}, [data])
+
+    before = identity()
+    assert identity(data=other) == before, "a path does not count"
+    assert identity(config="b") != before
+    other.write_text("another")
+    assert identity(data=other) != before
+    code.write_text("edited")
+    assert identity() != before
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_every_seed_and_epoch_draws_its_own_batches(seed: int) -> None:
+    """Those of NumPy's generator of the two, so that no two are alike."""
+    drawn: list[list[int]] = []
+    model = nn.Linear(1, 1)
+
+    def batches(rng: np.random.Generator) -> Iterator[int]:
+        drawn.append(rng.permutation(16).tolist())
+        yield 0
+
+    fit(
+        model,
+        batches,
+        1,
+        lambda batch, step, epoch: {"loss": model(torch.ones(1)).sum()},
+        lambda: Validation({"score": 0.0}),
+        OptimiserConfig(epochs=2, min_steps=0, patience=0),
+        seed=seed,
+        label="draws",
+    )
+    own = [np.random.default_rng([seed, epoch]).permutation(16).tolist() for epoch in range(2)]
+    assert drawn == own
+
+
 class Malicious:
     """Makes a file when it is unpickled."""
 
