@@ -29,10 +29,15 @@ class FeatureStore:
             self.meta = json.loads((folder / "features.json").read_text())
             self.visual = np.load(folder / "visual.npy", mmap_mode="r")
             self._tokens = np.load(folder / "tokens.npy", mmap_mode="r")
-        except (OSError, ValueError) as error:
+        # NumPy reads the head of a damaged file as Python, with whatever error that raises
+        except Exception as error:
             raise UserError(f"{folder}: not a whole feature cache ({error}); rerun `features`") from None
         texts = tables.read("texts", folder / "texts.parquet")
         stops = texts["start"] + texts["length"]
+        fits = isinstance(self.meta, dict) and "config" in self.meta
+        fits &= self.visual.ndim == 4 and self._tokens.ndim == 2 and stops.max() <= len(self._tokens)
+        if not fits:
+            raise UserError(f"{folder}: its files do not fit together; rerun `features`")
         spans = zip(texts["start"].tolist(), stops.tolist(), strict=True)
         self._spans = dict(zip(texts["text"], spans, strict=True))
         self._vectors: dict[str, Tensor] = {}

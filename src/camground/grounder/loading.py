@@ -13,8 +13,7 @@ from camground.features.tuned import PREFIX, TunedFeatures, TunedStore, trained_
 from camground.grounder.config import GrounderConfig
 from camground.grounder.grounder import Grounder
 from camground.matcher.matcher import Matcher
-from camground.study.checkpoints import load_checkpoint
-from camground.study.errors import UserError
+from camground.study.checkpoints import fitting, load_checkpoint
 
 
 @dataclass
@@ -51,7 +50,7 @@ def load_grounder(folder: str | Path, device: torch.device | str = "cpu") -> Tra
     """The grounder of a checkpoint folder, on `device`; `UserError` when the folder is not whole or
     of another version."""
     saved, state = load_checkpoint(folder)
-    try:
+    with fitting(folder):
         own = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
         matcher = Matcher.like(saved, own, "matcher.")
         config = GrounderConfig.parse(saved["grounder"], "grounder")
@@ -67,9 +66,3 @@ def load_grounder(folder: str | Path, device: torch.device | str = "cpu") -> Tra
             mining["omega"],
             mining["sigma"],
         )
-    except KeyError as error:
-        raise UserError(f"{folder}: config.yaml lacks {error}; rerun its training") from None
-    except RuntimeError:
-        raise UserError(
-            f"{folder}: the parameters are not those of its config.yaml; rerun its training"
-        ) from None

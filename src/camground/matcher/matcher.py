@@ -21,7 +21,7 @@ from camground.features.language import text_vectors
 from camground.matcher.config import MatcherConfig
 from camground.matcher.projections import TextProjection, VisualTrunk
 from camground.matcher.relation_kernel import RelationKernel
-from camground.study.checkpoints import load_checkpoint
+from camground.study.checkpoints import fitting, load_checkpoint
 
 
 @dataclass
@@ -140,8 +140,10 @@ class Matcher(nn.Module):
 
 
 def load_matcher(folder: str | Path) -> Matcher:
-    """The matcher of a checkpoint folder, in evaluation mode, on the CPU."""
+    """The matcher of a checkpoint folder, in evaluation mode, on the CPU; `UserError` when the folder is not
+    whole or of another version."""
     saved, state = load_checkpoint(folder)
-    matcher = Matcher.like(saved, state)
-    matcher.load_state_dict(state)
+    with fitting(folder):
+        matcher = Matcher.like(saved, state)
+        matcher.load_state_dict(state)
     return matcher.eval()

@@ -54,7 +54,7 @@ def read_config(text: str, section: type[SectionType]) -> SectionType:
     """
     try:
         value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--config is neither JSON text nor a JSON file: {error}") from None
     if not isinstance(value, dict):
         raise UserError("--config must hold a JSON object")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,3 +52,17 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tenso
         return config, load_file(Path(folder) / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder}: not a whole checkpoint ({error}); rerun its training") from None
+
+
+@contextmanager
+def fitting(folder: str | Path) -> Iterator[None]:
+    """`UserError` where the network that is made of a checkpoint's config in the block is not that of its
+    parameters, or one of the two lacks a name."""
+    try:
+        yield
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{folder}: {WEIGHTS} or {CONFIG} lacks {error}; rerun its training") from None
+    except RuntimeError:
+        raise UserError(
+            f"{folder}: the parameters are not those of its config.yaml; rerun its training"
+        ) from None

@@ -27,7 +27,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         value = yaml.safe_load(Path(path).read_text()) or {}
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    # ValueError: not UTF-8, or a date that is none
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not YAML: {error}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: must hold keys, not a {type(value).__name__}")

@@ -130,16 +130,27 @@ def writer(name: str, path: str | Path) -> Iterator[Callable[[Rows], None]]:
         yield lambda rows: parquet.write_table(to_arrow(name, rows))
 
 
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """`UserError` for a damaged file that is read in the block."""
+    try:
+        yield
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, not of what is on it
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: not a readable Parquet file ({reason}); delete it and rerun") from None
+
+
 def _checked(name: str, path: str | Path) -> pq.ParquetFile:
     try:
-        parquet = pq.ParquetFile(path)
+        with _readable(path):
+            parquet = pq.ParquetFile(path)
+            metadata = parquet.schema_arrow.metadata or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the stage that writes `{name}` has not run") from None
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a readable Parquet file ({error}); delete it and rerun") from None
-    metadata = parquet.schema_arrow.metadata or {}
-    table = metadata.get(b"camground.table", b"?").decode()
-    found = metadata.get(b"camground.version", b"?").decode()
+    table = metadata.get(b"camground.table", b"?").decode(errors="replace")
+    found = metadata.get(b"camground.version", b"?").decode(errors="replace")
     if table != name:
         raise UserError(f"{path}: holds table `{table}`, not `{name}`")
     if found != version(name) or not parquet.schema_arrow.equals(SCHEMAS[name]):
@@ -152,8 +163,10 @@ def _checked(name: str, path: str | Path) -> pq.ParquetFile:
 
 def read_arrow(name: str, path: str | Path, columns: list[str] | None = None) -> pa.Table:
     """Read table `name`, checking its name, version and schema."""
-    with _checked(name, path) as parquet:
-        return parquet.read(columns=columns)
+    with _checked(name, path) as parquet, _readable(path):
+        table = parquet.read(columns=columns)
+        table.validate(full=True)
+        return table
 
 
 def read(name: str, path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
@@ -163,8 +176,9 @@ def read(name: str, path: str | Path, columns: list[str] | None = None) -> pd.Da
 
 def batches(name: str, path: str | Path, size: int = 1024) -> Iterator[pd.DataFrame]:
     """Iterate over table `name` in DataFrames of at most `size` rows."""
-    with _checked(name, path) as parquet:
+    with _checked(name, path) as parquet, _readable(path):
         for batch in parquet.iter_batches(batch_size=size):
+            batch.validate(full=True)
             yield batch.to_pandas()
 
 

@@ -18,6 +18,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -63,8 +64,10 @@ def archive_problem(archive: Path) -> str | None:
     """Why `archive` is neither a zip nor a tar, as an error page or a torn file is; None: it is one."""
     if archive.stat().st_size == 0:
         return "it is empty"
-    if zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive):
-        return None
+    # a torn tar raises more than is_tarfile expects
+    with suppress(*DAMAGE):
+        if zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive):
+            return None
     with archive.open("rb") as file:
         page = file.read(64).lstrip().startswith(b"<")
     return "it is a web page, not an archive" if page else "it is no whole zip or tar archive"

@@ -7,6 +7,7 @@ by pandas: it tells neither the line of a bad row nor a stray quote from the sta
 from __future__ import annotations
 
 import csv
+import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ from typing import Any
 
 from camground.data.rejected import Rejected
 from camground.study.errors import UserError
+
+LONGEST = 255  # bytes of a file's name, on all usual file systems
 
 
 def existing_folder(path: Path, advice: str) -> Path:
@@ -27,12 +30,14 @@ def existing_folder(path: Path, advice: str) -> Path:
 
 def inside_folder(name: str) -> str:
     """A photograph's normalised path inside the images folder, which is its id too. Raises `ValueError`:
-    empty, absolute, or leading out of the folder."""
+    empty, absolute, leading out of the folder, or of no name that a file can have."""
     if not name:
         raise ValueError("no photograph named")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError("a photograph is named by its path inside the images folder")
+    if "\0" in name or any(len(os.fsencode(part)) > LONGEST for part in path.parts):
+        raise ValueError(f"no file has such a name: at most {LONGEST} bytes, none of them 0")
     return path.as_posix()
 
 
@@ -136,11 +141,15 @@ def _header(path: Path, reader: Iterator[list[str]], columns: list[str]) -> list
         header = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
         raise UserError(f"{path}, line 1: {error}") from None
+    if any("\0" in name for name in header):
+        raise UserError(f"{path}: is UTF-16, or no text; save it as UTF-8 (in Excel: CSV UTF-8)")
     missing = [name for name in columns if name not in header]
     if missing:
+        # what was no UTF-8 cannot be shown
+        held = ", ".join(header)[:200].encode("utf-8", "replace").decode()
         raise UserError(
             f"{path}: no column {', '.join(missing)} in its first line"
-            f" ({', '.join(header) or 'empty'}); it must be a comma-separated header with"
+            f" ({held or 'empty'}); it must be a comma-separated header with"
             f" {', '.join(columns)}"
         )
     return header
