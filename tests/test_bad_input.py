@@ -286,6 +286,7 @@ BOXES = [
     Case("three numbers", detection(bbox=[1, 2, 3]), "the box is not four numbers"),
     Case("a box of words", detection(bbox="1 2 3 4"), "the box is not four numbers"),
     Case("no box", detection(bbox=None), "the box is not four numbers"),
+    Case("400 digits", detection(bbox=[10**400, 2, 3, 4]), "the box is not four numbers"),
     Case("an empty box", detection(bbox=[1, 2, 0, 0]), "no positive width and height"),
     Case("a box outside", detection(bbox=[1, 2, 100, 10]), "outside"),
     Case("a score above 1", detection(score=87.5), "the score is not a number from 0 to 1"),
@@ -506,6 +507,7 @@ BENCHMARKS = [
     Case("an image nobody knows", refer(lambda made: made.refs[0].update(image_id=7)), "image 7 is not in"),
     Case("no images", refer(lambda made: made.images.clear()), "is not in instances.json"),
     Case("an image without a size", refer(lambda made: made.images[500].pop("width")), "lacks one of id"),
+    Case("endless", refer(lambda made: made.images[500].update(width=1e999)), "no width and height"),
     Case("a box of words", refer(lambda made: made.annotations[0].update(bbox="all")), "not four numbers"),
     Case(
         "another size", refer(lambda made: made.images[500].update(width=9)), "but instances.json has 9 x 48"

@@ -11,16 +11,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from camground.features import cache
 from camground.stages.command import OutputFile, to_command
 from camground.study import tables
 from camground.study.checkpoints import save_checkpoint
 from camground.study.errors import UserError, storage_error
+from camground.study.schemas import SCHEMAS
 
 # Writes half a file, says so, and waits.
 WRITER = """
@@ -178,3 +183,46 @@ def test_a_full_disk_leaves_no_half_file_and_the_next_try_goes_on(
         assert {file.name for file in small_disk.iterdir()} == written
     finally:
         subprocess.run(["umount", "--lazy", str(small_disk)], check=True)
+
+
+VALUES = {
+    pa.string(): st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    pa.bool_(): st.booleans(),
+    pa.int32(): st.integers(-(2**31), 2**31 - 1),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.float32(): st.floats(width=32, allow_nan=False),
+    pa.float64(): st.floats(allow_nan=False),
+    pa.binary(): st.binary(max_size=12),
+}
+
+
+def value_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    if pa.types.is_fixed_size_list(kind):
+        return st.lists(value_of(kind.value_type), min_size=kind.list_size, max_size=kind.list_size)
+    return st.lists(value_of(kind.value_type), max_size=3) if pa.types.is_list(kind) else VALUES[kind]
+
+
+def row_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
+    columns = {
+        field.name: st.none() | value_of(field.type) if field.nullable else value_of(field.type)
+        for field in SCHEMAS[name]
+    }
+    return st.fixed_dictionaries(columns)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_rows_are_read_back_as_they_were(name: str, data: st.DataObject, tmp_path: Path) -> None:
+    rows = data.draw(st.lists(row_of(name), max_size=4))
+    path = tmp_path / f"{name}.parquet"
+    tables.write(name, rows, path)
+    assert tables.read_arrow(name, path).to_pylist() == rows
+    assert sum(len(part) for part in tables.batches(name, path, size=2)) == len(rows)
+    if rows:
+        required = [field.name for field in SCHEMAS[name] if not field.nullable]
+        lost = data.draw(st.sampled_from(required))
+        with pytest.raises(UserError, match=rf"table {name}, column {lost}: 1 null values"):
+            tables.to_arrow(name, [*rows[1:], {**rows[0], lost: None}])
+        with pytest.raises(UserError, match=rf"missing columns \['{lost}'\]"):
+            tables.to_arrow(name, [{key: row[key] for key in row if key != lost} for row in rows])

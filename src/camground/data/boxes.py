@@ -58,7 +58,7 @@ def xywh_to_xyxy(values: Any) -> Box:
     wrong, `SharesError` that they are no pixels."""
     try:
         x, y, width, height = (float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("the box is not four numbers") from None
     if not all(map(math.isfinite, (x, y, width, height))):
         raise ValueError("the box is not finite")

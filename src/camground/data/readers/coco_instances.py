@@ -97,7 +97,7 @@ def read_instances(path: Path) -> Instances:
     for entry in _entries(path, content, "images", "id", "file_name", "width", "height"):
         try:
             size = int(entry["width"]), int(entry["height"])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UserError(f"{path}: image {entry['id']} has no width and height") from None
         instances.pictures[entry["id"]] = Picture(str(entry["file_name"]), size)
     if len({picture.file_name for picture in instances.pictures.values()}) < len(instances.pictures):
