@@ -104,3 +104,11 @@ def test_the_label_firewall_of_the_code() -> None:
     assert readers <= set(code_files("camground.stages.evaluate"))
     for stage in ("proposals", "features", "matcher", "gradcam", "train", "predict"):
         assert readers.isdisjoint(code_files(f"camground.stages.{stage}"))
+
+
+def test_training_knows_nothing_of_the_store() -> None:
+    """It cannot wait for MLflow, or die of it: the store is made of its files, afterwards."""
+    for stage in ("matcher", "tuning", "train", "predict", "evaluate", "baselines"):
+        rooms = {file.relative_to(PACKAGE).parts[0] for file in code_files(f"camground.stages.{stage}")}
+        assert "tracking" not in rooms, stage
+    assert PACKAGE / "tracking" / "store.py" in code_files("camground.stages.tracking")
