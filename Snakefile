@@ -14,8 +14,14 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-# Started from elsewhere, as with --directory, the checkout's own.
-configfile: "config.yaml" if Path("config.yaml").exists() else f"{workflow.basedir}/config.yaml"
+# Started from elsewhere, as with --directory, the checkout's own. As a module, its `config:` takes the place of both;
+# the defaults of the models are the same.
+for file in ("config.yaml", f"{workflow.current_basedir.get_path_or_uri(secret_free=True)}/config.yaml"):
+    if Path(file).exists():
+
+        configfile: file
+
+        break
 
 
 include: "rules/common.smk"

@@ -6,6 +6,7 @@ Inputs: the config.
 Outputs: none.
 """
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -14,13 +15,18 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 # The checkout's own package, so that the code that is listed as input is the code that is read.
-sys.path.insert(0, str(HOME / "src"))
+SOURCE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent / "src"
+if SOURCE.is_dir():
+    sys.path.insert(0, str(SOURCE))
+    os.environ.update(PYTHONPATH=str(SOURCE))
+# As a module of github(...) the rules come without it: the installed one.
+if not (PACKAGE := importlib.util.find_spec("camground")):
+    raise WorkflowError("install the package camground of the tag that the rules are of: docs/how-to.md")
+PACKAGE = Path(PACKAGE.origin).parent
 # Jobs run under the Python that runs Snakemake, its environment activated or not. (`--sdm conda`
 # activates its own environment later and so wins.)
 os.environ.update(
-    PYTHONPATH=str(HOME / "src"),
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
     # threads that wait for work sleep: spinning ones starve the jobs beside them
     OMP_WAIT_POLICY="PASSIVE",
@@ -31,7 +37,7 @@ from camground.stages.config import StudyConfig
 from camground.study.code_closure import code_files
 from camground.study.errors import UserError
 from camground.study.estimate import Estimate
-from camground.study.layers import layers
+from camground.study.layers import layers, merged
 from camground.study.run_lock import hold_run_lock
 from camground.tracking.store import find_store, is_whole
 
@@ -48,10 +54,14 @@ def checked(read, *arguments):
         raise WorkflowError(str(error))
 
 
-# Over config.yaml; Snakemake then lays what the command line gives over both again.
-for layer in checked(layers, config):
+# Over config.yaml; Snakemake then lays what the command line gives over both again. The `config:` of a module is
+# laid over them here.
+if workflow.modifier.skip_configfile:
+    config = checked(merged, config)
+else:
+    for layer in checked(layers, config):
 
-    configfile: layer
+        configfile: layer
 
 
 STUDY = checked(StudyConfig.parse, config)
@@ -91,8 +101,8 @@ def code(stage, *modules):
     `modules`: those that the config chooses, as `camground.proposals.detector:DetectorProposer`.
     """
     names = [f"camground.stages.{stage}", *(module.partition(":")[0] for module in modules)]
-    package, here = HOME / "src" / "camground", Path.cwd()
-    files = {file for name in names for file in code_files(name, package)}
+    here = Path.cwd()
+    files = {file for name in names for file in code_files(name, PACKAGE)}
     return sorted(str(f.relative_to(here) if f.is_relative_to(here) else f) for f in files)
 
 

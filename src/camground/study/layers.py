@@ -69,11 +69,17 @@ def layers(config: Mapping[str, Any]) -> list[str]:
     return below
 
 
+def merged(study: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """`config` with what a study extends laid over it, and the study on top."""
+    below = dict(config or {})
+    for layer in layers(study):
+        below = merge(below, read_yaml(layer))
+    return merge(below, study)
+
+
 def merged_files(config: Mapping[str, Any], *paths: str | Path) -> dict[str, Any]:
     """What Snakemake makes of `--configfile paths`: `config`, what they extend, and themselves on top."""
     study: dict[str, Any] = {}
     for path in paths:
         study = merge(study, read_yaml(path))
-    for layer in layers(study):
-        config = merge(config, read_yaml(layer))
-    return merge(config, study)
+    return merged(study, config)
