@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.development
+SITE := $(VENV)/.site
 PACKAGE := $(VENV)/.package
 SNAKEFILES := Snakefile workflow/Snakefile $(wildcard rules/*.smk)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -14,7 +15,9 @@ SHELL := /bin/bash
 UV := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	--custom-compile-command "make lock" $(UPGRADE)
 
-.PHONY: reproduce smoke test unit lint format ui report docs lock clean help
+EXTRA = $(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"], sep="\n")'
+
+.PHONY: reproduce smoke test unit lint format ui report docs site lock clean help
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,10 +57,14 @@ docs: $(PACKAGE) ## what is made from the config's models: the schema for editor
 	camground config schema --output workflow/schemas/config.schema.json
 	camground config docs --output docs/config.md
 
-lock: ## resolve both files of envs/*.lock anew; needs uv. UPGRADE=--upgrade takes newer versions
+site: $(SITE) ## the documentation as pages in build/site; a link that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
+lock: ## resolve the files of envs/*.lock anew; needs uv. UPGRADE=--upgrade takes newer versions
 	$(UV) pyproject.toml --extra workflow --extra report --extra spacy --output-file envs/requirements.lock
-	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' \
-		| $(UV) - --constraint envs/requirements.lock --output-file envs/requirements-dev.lock
+	$(call EXTRA,dev) | $(UV) - --constraint envs/requirements.lock --output-file envs/requirements-dev.lock
+	$(call EXTRA,docs) | $(UV) - --constraint envs/requirements.lock --constraint envs/requirements-dev.lock \
+		--output-file envs/requirements-docs.lock
 
 clean: ## remove caches and build output; results and .venv stay
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
@@ -73,6 +80,10 @@ $(STAMP): envs/requirements.lock
 
 $(DEVELOPMENT): $(STAMP) envs/requirements-dev.lock
 	$(INSTALL) --requirement envs/requirements-dev.lock
+	touch $@
+
+$(SITE): $(STAMP) envs/requirements-docs.lock
+	$(INSTALL) --requirement envs/requirements-docs.lock
 	touch $@
 
 # Apart from the lock's, so that an edit of pyproject.toml does not download everything again.

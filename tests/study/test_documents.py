@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import functools
 import re
-import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -16,12 +16,8 @@ from camground import cli
 from camground.stages.config import StudyConfig
 from camground.study.layers import merge
 from camground.study.section import section_of
+from documents import DOCUMENTS, REPOSITORY, code, command_lines, text_of
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-DOCUMENTS = [
-    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((REPOSITORY / "docs").glob("*.md")),
-]
 # What happened is told with the names of its time.
 PAST = {REPOSITORY / "CHANGELOG.md", REPOSITORY / "docs/experiments.md"}
 FILE_ENDINGS = (
@@ -29,29 +25,6 @@ FILE_ENDINGS = (
 )
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-
-
-@functools.cache
-def text_of(document: Path) -> str:
-    return document.read_text(encoding="utf-8")
-
-
-def code(document: Path) -> list[str]:
-    """Lines of fenced blocks and spans of code; a line that ends with a backslash goes on."""
-    fenced, spans = [], []
-    for index, part in enumerate(re.split(r"^```.*$", text_of(document), flags=re.M)):
-        if index % 2:
-            fenced += part.replace("\\\n", " ").splitlines()
-        else:
-            spans += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", part)]
-    return fenced + spans
-
-
-def command_lines(document: Path, program: str) -> list[list[str]]:
-    """The arguments of every call of a program."""
-    found = re.compile(rf"(?:^|\s){program} (.+)")
-    calls = [match[1] for line in code(document) if (match := found.search(line))]
-    return [shlex.split(call, comments=True) for call in calls]
 
 
 def anchors(document: Path) -> set[str]:
@@ -81,11 +54,29 @@ def test_commands_exist(document: Path):
         if name == "--help" or name.startswith("<"):
             continue
         assert name in (*cli.STAGES, *cli.TOOLS), name
+        if "--help" in arguments or not arguments:
+            continue  # named, not called
         group = typer.main.get_command(cli.app)
         _, command, _ = group.resolve_command(typer.Context(group), [name])
-        known = {option for parameter in command.params for option in parameter.opts}
-        options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
-        assert options <= known | {"--help"}, name
+        if document in PAST:
+            known = {option for parameter in command.params for option in parameter.opts}
+            options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+            assert options <= known, name
+        else:
+            read_as(command, name, arguments)
+
+
+def read_as(command: Any, name: str, arguments: list[str]) -> None:
+    """The command line takes the arguments: options with their values, nothing left out or over."""
+    context = typer.Context(command, info_name=name)
+    if hasattr(command, "resolve_command"):
+        following, inner, rest = command.resolve_command(context, arguments)
+        return read_as(inner, following, rest)
+    values, over, _ = command.make_parser(context).parse_args([*arguments])
+    assert not over, f"{name}: {over}"
+    for parameter in command.params:
+        given = values.get(parameter.name) not in (None, (), [])
+        assert given or not parameter.required, f"{name}: {parameter.name}"
 
 
 @every_document
@@ -125,6 +116,8 @@ def test_files_and_functions_exist(document: Path):
 @functools.cache
 def definitions(module: Path) -> set[str]:
     """Functions, classes and constants of a module, methods and class variables as Class.name."""
+    if not module.exists():
+        return set()
 
     def within(body: list[ast.stmt], prefix: str) -> set[str]:
         names: set[str] = set()
@@ -183,6 +176,34 @@ def test_config_keys_exist(document: Path):
 
 def is_prefix(key: str, keys: set[str]) -> bool:
     return any(other.startswith(f"{key}.") for other in keys)
+
+
+def pages(entries: list[Any]) -> list[str]:
+    """The files that mkdocs.yml's `nav` names, in order."""
+    found = []
+    for entry in entries:
+        (value,) = entry.values()
+        found += pages(value) if isinstance(value, list) else [value]
+    return found
+
+
+def test_the_site_shows_every_document_once() -> None:
+    site = (REPOSITORY / "docs/site.py").read_text()
+    top = ast.literal_eval(re.search(r"^PAGES = (\{.*\})$", site, flags=re.M)[1])
+    assert all((REPOSITORY / name).exists() for name in top)
+    documents = {path.name for path in (REPOSITORY / "docs").glob("*.md")}
+    named = pages(yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"])
+    assert sorted(named) == sorted(documents | set(top.values()))
+
+
+def test_the_python_reference_names_what_is_there() -> None:
+    for name in re.findall(r"^::: (\S+)$", text_of(REPOSITORY / "docs/api.md"), flags=re.M):
+        module, _, last = name.rpartition(".")
+        assert last in definitions(module_file(module)) or module_file(name).exists(), name
+
+
+def module_file(name: str) -> Path:
+    return REPOSITORY / "src" / Path(*name.split(".")).with_suffix(".py")
 
 
 def test_the_recipe_of_a_variant_is_a_study():
