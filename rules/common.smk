@@ -39,7 +39,6 @@ from camground.study.errors import UserError
 from camground.study.estimate import Estimate
 from camground.study.layers import layers, merged
 from camground.study.run_lock import hold_run_lock
-from camground.tracking.store import find_store, is_whole
 
 # A run that was killed goes on with the same command. Jobs read this file too, while the run holds its lock.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
@@ -185,6 +184,9 @@ def results_of(variant):
 
 def store_is_whole(wildcards):
     """No file; a store that lacks what was written to it has the stage `tracking` run again."""
+    # Brings pandas, and each job of a cluster reads this file twice.
+    from camground.tracking.store import find_store, is_whole
+
     written = study("tracking.json")
     store = find_store(STUDY.results_dir, STUDY.tracking.uri)
     if Path(written).exists() and not is_whole(Path(written), store):

@@ -28,7 +28,8 @@ rule data:
         "../envs/camground.yaml"
     threads: ALL_CORES
     resources:
-        mem_mb=2000,
+        # a process for each thread
+        mem_mb=lambda wildcards, threads: 1500 + 250 * threads,
     params:
         config=STUDY.part(
             *("dataset", "data_root", "data.kind", "data.seed", "data.max_rejected_share"),

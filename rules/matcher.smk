@@ -25,7 +25,7 @@ rule matcher:
     # one, so that --cores changes no byte: sums of gradients round differently on more; seeds run side by side
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=3500,
         gpu=GPU,
     params:
         config=lambda wildcards: STUDY.part("features", "matcher", seed=int(wildcards.seed)),

@@ -36,7 +36,8 @@ rule proposals:
         "../envs/camground.yaml"
     threads: ALL_CORES
     resources:
-        mem_mb=8000 if METHOD.network else 2000,
+        # a process for each thread
+        mem_mb=lambda wildcards, threads: 8000 if METHOD.network else 1500 + 250 * threads,
         gpu=GPU if METHOD.network else 0,
     params:
         config=STUDY.part(*keys("proposals", *UNUSED_METHODS)),

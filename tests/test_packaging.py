@@ -16,6 +16,7 @@ import yaml
 
 import camground
 from camground.study.code_closure import PACKAGE, code_files
+from conftest import PARTS
 
 REPOSITORY = PACKAGE.parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
@@ -114,15 +115,29 @@ def locked(file: str) -> dict[str, str]:
 
 
 def test_locks_hold_what_is_declared() -> None:
-    runtime, development = locked("requirements.lock"), locked("requirements-dev.lock")
+    runtime = locked("requirements.lock")
     needed = CORE | names(EXTRAS["workflow"]) | names(EXTRAS["report"]) | names(EXTRAS["spacy"])
     assert needed <= runtime.keys()
-    assert names(EXTRAS["dev"]) <= development.keys()
-    both = runtime.keys() & development.keys()
-    assert {name: runtime[name] for name in both} == {name: development[name] for name in both}
+    for extra in ("dev", "docs"):  # installed into the same environment
+        others = locked(f"requirements-{extra}.lock")
+        assert names(EXTRAS[extra]) <= others.keys()
+        both = runtime.keys() & others.keys()
+        assert {name: runtime[name] for name in both} == {name: others[name] for name in both}
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "requirements-dev.lock"])
+def test_the_container_is_made_as_a_checkout_is() -> None:
+    """Its make target is the Makefile's, and what it copies is all that the workflow and the package are."""
+    container = (REPOSITORY / "envs/Containerfile").read_text()
+    assert "RUN make .venv/.package" in container
+    assert "PACKAGE := $(VENV)/.package" in (REPOSITORY / "Makefile").read_text()
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    copied = {line[1:] for line in lines if line.startswith("!")}
+    assert all((REPOSITORY / name).exists() for name in copied)
+    built_from = {PROJECT["project"]["readme"], *PROJECT["project"]["license-files"], "pyproject.toml"}
+    assert {*PARTS, *built_from, "Makefile"} <= copied
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-dev.lock", "requirements-docs.lock"])
 def test_a_lock_names_no_index(file: str) -> None:
     text = (REPOSITORY / "envs" / file).read_text()
     assert "index-url" not in text
