@@ -24,6 +24,9 @@ for file in ("config.yaml", f"{workflow.current_basedir.get_path_or_uri(secret_f
         break
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/targets.smk"
 include: "rules/download.smk"
@@ -37,6 +40,7 @@ include: "rules/gradcam.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/evaluate.smk"
+include: "rules/methods.smk"
 include: "rules/ablation.smk"
 include: "rules/report.smk"
 include: "rules/tracking.smk"

@@ -65,7 +65,11 @@ else:
 
 STUDY = checked(StudyConfig.parse, config)
 DATASET, SEEDS, VARIANTS = STUDY.dataset, STUDY.seeds, STUDY.variant_names
-METHODS_SHOWN = {"variants": VARIANTS, "baselines": list(BASELINES)}
+METHODS_SHOWN = {
+    "variants": VARIANTS,
+    "methods": STUDY.to_dict()["methods"],
+    "baselines": STUDY.baseline_names,
+}
 
 
 def keys(section, *others):
@@ -82,6 +86,7 @@ GPU = int(shutil.which("nvidia-smi") is not None)
 
 wildcard_constraints:
     variant="|".join(STUDY.variants),
+    method="|".join(STUDY.methods) or "none",
     seed=r"\d+",
 
 
@@ -117,13 +122,19 @@ def all_trained(*files):
 
 def all_baselines(file):
     """That file of every baseline; one that no seed changes runs with the first alone."""
-    seeds = {name: baseline.seeds(SEEDS) for name, baseline in BASELINES.items()}
+    seeds = {name: BASELINES[name].seeds(SEEDS) for name in STUDY.baseline_names}
     return [trained(name, seed, file) for name in seeds for seed in seeds[name]]
 
 
 def all_methods(*files):
-    """Those files of every training and every baseline."""
-    return [path for file in files for path in all_trained(file) + all_baselines(file)]
+    """Those files of every training, every baseline and somebody else's boxes."""
+    foreign = [trained(name, SEEDS[0], file) for name in STUDY.methods for file in files]
+    return foreign + [path for file in files for path in all_trained(file) + all_baselines(file)]
+
+
+def method_boxes(wildcards):
+    """The file of somebody else's boxes."""
+    return STUDY.methods[wildcards.method].boxes
 
 
 def source_tables():
@@ -206,6 +217,8 @@ COSTS = {
     "train": 30,
     "predict": 10,
     "evaluate": 2,
+    "methods": 1,
+    "evaluate_method": 2,
     "baselines": 8,
     "ablation": 4,
     "report": 5,

@@ -54,7 +54,7 @@ rule baselines:
         **TEXTS,
         targets=rules.data.output.targets,
         proposals=EVALUATED_PROPOSALS,
-        cams=expand(CAMS, seed=SEEDS),
+        cams=ALL_CAMS,
         # for a teacher that reads labels
         features=list(FEATURES.values()) if STUDY.losses.distillation.label else [],
         code=code("baselines"),
@@ -75,8 +75,9 @@ rule baselines:
         config=STUDY.part(
             *("dataset", "seeds", "evaluate", "predict.map_boxes", "predict.voting"),
             *("gradcam.box_threshold", "losses.distillation"),
+            baselines=STUDY.baseline_names,
         ),
-        gradcam=lambda wildcards, input: Path(input.cams[0]).parents[1],
+        gradcam=["--gradcam", study("gradcam")] if ALL_CAMS else [],
         features=lambda wildcards, input: ["--features", study("features")] if input.features else [],
         root=lambda wildcards, output: Path(output.metrics[0]).parents[2],
     message:
@@ -84,5 +85,5 @@ rule baselines:
     shell:
         "camground baselines --config {params.config:q} --images {input.images:q}"
         " --expressions {input.expressions:q} --targets {input.targets:q} --proposals {input.proposals:q}"
-        " --gradcam {params.gradcam:q} --output-root {params.root:q} {params.features:q}"
+        " --output-root {params.root:q} {params.gradcam:q} {params.features:q}"
         " 2>&1 | tee {log:q} >&2"

@@ -20,6 +20,8 @@ MATCHER = {
 }
 # Of each seed, whatever the source.
 CAMS = study("gradcam/seed{seed}/cams.parquet")
+# Of every seed; none where nothing is trained and no pretrained model draws them.
+ALL_CAMS = expand(CAMS, seed=SEEDS) if STUDY.has_maps else []
 
 
 rule gradcam:

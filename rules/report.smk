@@ -7,7 +7,7 @@ Outputs: the report, its figures as pictures, and what entered as supervision, f
 """
 
 # What entered as supervision is stated of it.
-REFERENCE = STUDY.variant(STUDY.ablation.reference).to_dict()
+REFERENCE = (STUDY.variant(STUDY.ablation.reference) if VARIANTS else STUDY).to_dict()
 
 
 rule report:
@@ -17,7 +17,9 @@ rule report:
         results=all_methods("metrics.parquet", "outcomes.parquet", "predictions.parquet"),
         curves=all_trained("learning_curve.parquet"),
         trainings=all_trained("train/history.parquet", "train/config.yaml", "train/summary.json"),
-        matcher=expand([rules.matcher.output.history, rules.matcher.output.summary], seed=SEEDS),
+        matcher=expand(
+            [rules.matcher.output.history, rules.matcher.output.summary], seed=SEEDS if VARIANTS else []
+        ),
         images=rules.data.output.images,
         expressions=rules.data.output.expressions,
         targets=rules.data.output.targets,
@@ -27,7 +29,7 @@ rule report:
         # whose labels entered
         detected=rules.proposals.output.proposals,
         # those of the seed that the gallery shows
-        cams=expand(CAMS, seed=SEEDS[0]),
+        cams=ALL_CAMS[:1],
         code=code("report"),
     output:
         html=report(

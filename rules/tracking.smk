@@ -11,7 +11,7 @@ rule tracking:
     input:
         store_is_whole,
         trainings=all_trained(*(f"train/{Path(file).name}" for file in rules.train.output)),
-        matcher=expand(rules.matcher.output, seed=SEEDS),
+        matcher=expand(rules.matcher.output, seed=SEEDS if VARIANTS else []),
         metrics=all_methods("metrics.parquet"),
         table=rules.ablation.output,
         report=rules.report.output.html,

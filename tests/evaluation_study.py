@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pycocotools import mask as coco_mask
 
+from camground.evaluation.baselines import BASELINES
 from camground.evaluation.config import EvaluateConfig
 from camground.evaluation.ground_truth import GroundTruth, load
 from camground.study import tables
@@ -153,7 +154,7 @@ def run_baselines(paths: dict[str, Path], root: Path, seeds: Sequence[int] = (0,
         cams.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(paths["cams"], cams)
     sections = {"evaluate": EVALUATE, "gradcam": {}, "predict": {}, "losses": {}}
-    config = {"dataset": "toy", "seeds": seeds, **sections}
+    config = {"dataset": "toy", "seeds": seeds, "baselines": list(BASELINES), **sections}
     others = {name: path for name, path in paths.items() if name != "cams"}
     run("baselines", config, **others, gradcam=root / "gradcam", output_root=root)
 

@@ -31,7 +31,8 @@ from camground.tracking import records
 from camground.tracking.config import TrackingConfig
 from camground.tracking.ingest import ingest
 from camground.tracking.model import REQUIREMENTS
-from camground.tracking.store import connect, find_store, is_whole, serve
+from camground.tracking.pages import open_once_served, serve, training_runs
+from camground.tracking.store import connect, find_store, is_whole, repository
 
 SECTIONS = {"proposals": {"count": 8}, "gradcam": {}, "predict": {"voting": {"iou": 0.5}}}
 
@@ -149,6 +150,49 @@ def written(done: dict, results: Path) -> Path:
     file = results / "tracking.json"
     file.write_text(json.dumps(done))
     return file
+
+
+def test_the_headline_model_is_of_its_seeds_run_and_under_an_alias(root: Path) -> None:
+    done = bring_in(root, log_model=True)
+    client = connect(find_store(root.parent))
+    assert done["registered"] == "models:/toy-detected@headline"
+    version = client.get_model_version_by_alias("toy-detected", "headline")
+    model = client.get_logged_model(version.source.removeprefix("models:/"))
+    run = live_runs(root.parent)["toy/train/full/s1"]  # the seed of the better score
+    assert done["model"] == f"models:/{model.model_id}"
+    assert model.source_run_id == run.info.run_id
+    assert run.inputs.dataset_inputs
+    files = {item.path for item in client.list_logged_model_artifacts(model.model_id)}
+    assert {"input_example.json", "serving_input_example.json", "MLmodel"} <= files
+    # nothing new is nothing new: the same version
+    bring_in(root, log_model=True)
+    assert client.get_model_version_by_alias("toy-detected", "headline").version == version.version
+
+
+def test_a_run_has_25_metrics_at_most_and_every_test_split(tmp_path: Path) -> None:
+    splits = ("train", "val", "testA", "testB")
+    root = fake_study.make(tmp_path / "results" / "toy", images=8, per_image=2, splits=splits)
+    folder = root / "benchmarks"
+    folder.mkdir()
+    (folder / "train-full-seed0.tsv").write_text(
+        "s\th:m:s\tmax_rss\tmean_load\tcpu_time\n12.5\t0:00:12\t900.1\t97.3\tNA\n"
+    )
+    bring_in(root)
+    runs = live_runs(root.parent)
+    assert max(len(run.data.metrics) for run in runs.values()) <= 25
+    for split in splits[1:]:
+        assert f"{split}/acc_0.5" in runs["toy/train/full/s0"].data.metrics
+        assert f"{split}/acc_0.5/full" in runs["toy/ablation"].data.metrics
+    metrics = runs["toy/train/full/s0"].data.metrics
+    system = {name: value for name, value in metrics.items() if name.startswith("system/")}
+    assert system == {
+        "system/seconds": 12.5,
+        "system/max_rss_megabytes": 900.1,
+        "system/cpu_utilization_percentage": 97.3,
+    }
+    # what a job took is no result: a rerun of the same content changes no run
+    (folder / "train-full-seed0.tsv").unlink()
+    assert bring_in(root)["created"] == 0
 
 
 def test_what_is_gone_from_the_store_is_noticed_and_comes_back(root: Path) -> None:
@@ -374,8 +418,7 @@ def test_outside_git_the_sha_is_unknown(tmp_path: Path) -> None:
 
 def test_the_headline_seed_is_chosen_by_captions(root: Path) -> None:
     # the invented best_score grows with the seed
-    found = records.headline_checkpoints(study_in(root))
-    assert found == (root / "full" / "seed1" / "train", root / "matcher" / "seed1")
+    assert records.headline_seed(study_in(root)) == 1
 
 
 def test_the_headline_model_loads_with_its_signature(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,10 +430,12 @@ def test_the_headline_model_loads_with_its_signature(root: Path, monkeypatch: py
             pipeline.score = float(weights.stat().st_size)
             return pipeline
 
-        def __call__(self, photograph: str, texts: list[str]) -> list[dict[str, Any]]:
-            if photograph == "absent.png":
-                raise UserError("absent.png: no such photograph")
-            box = {"xmin": 0.0, "ymin": 0.0, "xmax": 1.0, "ymax": float(photograph[0] == "b")}
+        def __call__(self, photograph: Path, texts: list[str]) -> list[dict[str, Any]]:
+            if not photograph.exists():
+                raise UserError(f"{photograph}: no such photograph")
+            if photograph.read_bytes() == b"bomb":
+                raise RuntimeError(f"secret of {photograph}")
+            box = {"xmin": 0.0, "ymin": 0.0, "xmax": 1.0, "ymax": float(photograph.read_bytes() == b"b")}
             return [{"label": text, "score": self.score, "box": box} for text in texts]
 
     module = types.ModuleType("camground.pipeline")
@@ -402,21 +447,39 @@ def test_the_headline_model_loads_with_its_signature(root: Path, monkeypatch: py
 
     monkeypatch.setitem(sys.modules, "camground.pipeline", module)
     model = mlflow.pyfunc.load_model(done["model"])
-    assert model.metadata.signature.inputs.input_names() == ["image_path", "text"]
+    assert model.metadata.signature.inputs.input_names() == ["image", "image_path", "text"]
     assert model.metadata.signature.outputs.input_names() == ["x1", "y1", "x2", "y2", "score", "error"]
-    paths, texts = ["a.png", "b.png", "a.png"], ["a cat", "a dog", "a hat"]
-    answers = model.predict(pd.DataFrame({"image_path": paths, "text": texts}))
+    pictures, texts = [b"a", b"b", b"a"], ["a cat", "a dog", "a hat"]
+    answers = model.predict(pd.DataFrame({"image": pictures, "text": texts}))
     assert answers["score"].tolist() == [500.0] * 3
     assert answers["y2"].tolist() == [0.0, 1.0, 0.0]
     assert answers["error"].tolist() == [None] * 3
     # what one row lacks is that row's error; order, count and the other answers stay
+    (root / "b.png").write_bytes(b"b")
+    (root / "a.png").write_bytes(b"a")
+    (root.parent / "secret.png").write_bytes(b"b")
     paths = ["b.png", None, "absent.png", "a.png", "a.png", "", "b.png"]
+    frame = pd.DataFrame({"image_path": paths[:1], "text": ["a cat"]})
+    assert "no file is opened here" in model.predict(frame)["error"][0]
+    monkeypatch.setenv("CAMGROUND_IMAGES", str(root))
+    assert model.predict(frame)["y2"].tolist() == [1.0]
+    for outside in ("../secret.png", str(root.parent / "secret.png")):
+        frame = pd.DataFrame({"image_path": [outside], "text": ["a cat"]})
+        assert model.predict(frame)["error"].tolist() == [
+            f"image_path {outside}: outside the folder that is served"
+        ]
+    frame = pd.DataFrame({"image": [b"bomb"], "text": ["a cat"]})
+    assert model.predict(frame)["error"].tolist() == ["internal error; the server's log has it"]
     texts = ["a cat", "a dog", "a hat", None, "a cow", "a pig", " "]
     frame = pd.DataFrame({"image_path": paths, "text": texts}, index=[7, 7, 3, 2, 1, 0, 9])
     answers = model.predict(frame)
     assert answers["score"].tolist() == [500.0, None, None, None, 500.0, None, None]
     assert answers["y2"].tolist()[::4] == [1.0, 0.0]
-    problems = ["image_path: missing", "absent.png: no such photograph", "text: missing, or without a word"]
+    problems = [
+        "image: missing",
+        "image_path absent.png: no such photograph",
+        "text: missing, or without a word",
+    ]
     assert answers["error"].tolist() == [None, *problems, None, problems[0], problems[2]]
     json.dumps(answers.to_dict("records"), allow_nan=False)
     assert model.predict(frame[:0]).empty
@@ -436,3 +499,42 @@ def test_pages_need_a_store_and_a_free_port(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} of 127"):
             serve(tmp_path, "127.0.0.1", port)
+
+
+def test_the_link_leads_to_the_training_runs_with_accuracy_in_sight(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_in(root)
+    (link,) = training_runs(root.parent / "mlflow.db").values()
+    experiment = connect(find_store(root.parent)).get_experiment_by_name("toy-detected")
+    key = re.fullmatch(
+        rf"#/experiments/{experiment.experiment_id}/runs\?viewStateShareKey=(\w+)&workflowType=machine_learning",
+        link,
+    )
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{key[1]}"])
+    assert view["orderByKey"] == view["selectedColumns"][0] == "metrics.`test/acc_0.5`"
+    shown = {name for run in live_runs(root.parent).values() for name in run.data.metrics}
+    assert {column.split("`")[1] for column in view["selectedColumns"]} <= shown
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+            monkeypatch.delenv(name, raising=False)
+        if sys.platform == "linux":
+            assert not open_once_served("127.0.0.1", port, link)
+        monkeypatch.setenv("DISPLAY", ":0")
+        assert open_once_served("127.0.0.1", port, link)
+    assert opened == [link]
+
+
+def test_an_artifact_address_stays_in_the_folder(root: Path) -> None:
+    bring_in(root, ("full",))
+    store = find_store(root.parent)
+    assert repository("mlflow-artifacts:/toy/run", store.uri).artifact_dir.startswith(str(store.artifacts))
+    with pytest.raises(UserError, match="points outside"):
+        repository("mlflow-artifacts:/../../secret", store.uri)
+    assert (
+        type(repository("mlflow-artifacts:/toy/run", "http://127.0.0.1:9")).__name__
+        == "MlflowArtifactsRepository"
+    )

@@ -52,7 +52,8 @@ def test_every_study_dry_runs(study: str, workflow: Workflow, tmp_path: Path) ->
     boxes = f"proposals={{boxes_file: {{path: {root}/dets.json}}}}"
     run = workflow.dry("--configfile", f"configs/{study}.yaml", "--config", f"data_root={root}", boxes)
     assert run.status == 0, run.text
-    assert {"data", "train", "evaluate", "ablation", "report"} <= run.jobs.keys()
+    trained = set() if study in ("blip", "compare") else {"train", "evaluate"}
+    assert {"data", "ablation", "report"} | trained <= run.jobs.keys()
 
 
 def test_a_study_lies_over_what_it_extends_and_the_command_line_over_both(

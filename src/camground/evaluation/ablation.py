@@ -1,11 +1,11 @@
-"""The study's table: every variant and baseline, its deviation over seeds, its difference from the reference
-with a paired bootstrap interval over images and seeds, and p adjusted by Holm.
+"""The study's table: every variant, somebody else's boxes and every baseline, its deviation over seeds, its
+difference from the reference with a paired bootstrap interval over images and seeds, and p adjusted by Holm.
 
 Means, deviations and differences are of every metric and group, intervals and p of every metric over all
-expressions. The study's tests are of `PRIMARY` on the main split: each variant and each baseline that uses
-what was learnt from captions (`Baseline.tested`) against the reference; their p are adjusted together. Floors
-and the oracle would only inflate that family: nobody asks whether `full` beats a random box. Every other p is
-unadjusted, to be read as a description.
+expressions. The study's tests are of `PRIMARY` on the main split: each variant, somebody else's boxes, and
+each baseline that uses what was learnt from captions (`Baseline.tested`) against the reference; their p are
+adjusted together. Floors and the oracle would only inflate that family: nobody asks whether `full` beats a
+random box. Every other p is unadjusted, to be read as a description.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ KEYS = ["split", "metric", "group"]
 
 @dataclass(frozen=True)
 class Method:
-    """A variant's or baseline's results: tables `outcomes` and `metrics` of each of its seeds."""
+    """A row's results, of a variant, a baseline or somebody else's boxes: tables `outcomes` and `metrics` of
+    each of its seeds."""
 
     name: str
     outcomes: list[pd.DataFrame]
@@ -63,9 +64,7 @@ def compare(methods: Sequence[Method], dataset: str, config: AblationConfig) -> 
     Raises `UserError` when the reference is missing, or the methods were evaluated on different expressions.
     """
     if config.reference not in [method.name for method in methods]:
-        raise UserError(
-            f"config `ablation.reference`: {config.reference!r} is not among the study's variants"
-        )
+        raise UserError(f"config `ablation.reference`: {config.reference!r} is none of the study's rows")
     _check_pairing(methods)
     table = means(methods)
     reference = table[table["variant"] == config.reference].set_index(KEYS)["mean"]

@@ -205,6 +205,7 @@ def evaluate_baselines(
     truth_of: Callable[[int], GroundTruth],
     dataset: str,
     seeds: Sequence[int],
+    baselines: Sequence[str],
     predict: PredictConfig,
     box_threshold: float,
     distillation: DistillationConfig,
@@ -212,7 +213,7 @@ def evaluate_baselines(
     output_root: Path,
     store: FeatureStore | None = None,
 ) -> None:
-    """Predict and evaluate with every baseline; writes <baseline>/seed<k>/{predictions,metrics,
+    """Predict and evaluate with the named `baselines`; writes <baseline>/seed<k>/{predictions,metrics,
     outcomes}.parquet in `output_root`. truth_of: the ground truth with the maps of a seed's matcher.
     expressions: the study's table; store: see `Context`."""
     from camground.evaluation import text_only
@@ -222,7 +223,7 @@ def evaluate_baselines(
 
     for seed in seeds:
         truth = truth_of(seed)
-        names = [name for name in BASELINES if seed in BASELINES[name].seeds(seeds)]
+        names = [name for name in baselines if seed in BASELINES[name].seeds(seeds)]
         for name in track(names, f"baselines of seed {seed}"):
             folder = output_root / name / f"seed{seed}"
             baseline, run = BASELINES[name], Run(dataset, name, seed)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from camground.study.section import Distinct, Section
+from camground.study.section import Distinct, FilePath, Section
 
 EvaluatedSplit = Literal["val", "test", "testA", "testB"]
 
@@ -36,11 +36,25 @@ class AblationConfig(Section):
     """The study's table: what every method is compared with, and where."""
 
     reference: str = "full"
-    """The variant that differences are taken from; also the one that the gallery shows and MLflow serves."""
+    """The variant that differences are taken from; also the one that the gallery shows and MLflow serves.
+    Where no variant runs, one of `methods` or of the rows without training."""
     split: EvaluatedSplit = "test"
     """Split of the main table, of the tests that are adjusted by Holm, and of the report."""
     resamples: Annotated[int, Field(ge=100)] = 10_000
     """Resamples of the paired bootstrap, of images and seeds together."""
+
+
+class MethodConfig(Section):
+    """Somebody else's boxes of the evaluated expressions: a row of the tables, one of the study's tests."""
+
+    boxes: FilePath
+    """COCO's results (a JSON list of image_id, bbox: [x, y, width, height], score), or a CSV with the columns
+    expression_id, x, y, width, height, or x1, y1, x2, y2, and perhaps score; in pixels. `camground compare
+    --expressions FILE` lists what is to be answered. An expression without a box counts as wrong."""
+    supervision: Annotated[str, Field(pattern=r"\S")]
+    """What the method has learnt from, in a sentence: report and MLflow state it."""
+    max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """More entries that cannot be used stop the run."""
 
 
 class StudyMethods(Section):
@@ -49,5 +63,10 @@ class StudyMethods(Section):
     dataset: str
     seeds: tuple[int, ...]
     variants: tuple[str, ...]
+    methods: dict[str, MethodConfig] = Field(default={})
     baselines: tuple[str, ...]
     ablation: AblationConfig = AblationConfig()
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """The seeds that a row has results of: somebody else's boxes, which no seed changes, the first's."""
+        return self.seeds[:1] if name in self.methods else self.seeds

@@ -166,9 +166,10 @@ class GroundTruth:
 
 
 def load(
-    config: EvaluateConfig, images: Path, expressions: Path, targets: Path, proposals: Path, cams: Path
+    config: EvaluateConfig, images: Path, expressions: Path, targets: Path, proposals: Path, cams: Path | None
 ) -> GroundTruth:
-    """Read what is evaluated: the expressions of `config.splits` that have a target.
+    """Read what is evaluated: the expressions of `config.splits` that have a target. cams: None where the
+    study has no maps, or nothing reads them.
 
     Raises `UserError` when the tables do not fit together, or a target has no box.
     """
@@ -196,6 +197,8 @@ def load(
         empty = rows["expression_id"].iloc[int(np.argmin(boxes.counts))]
         raise UserError(f"{targets}: expression {empty} has no box; leave its row out")
     lists, objectness, labels, ranks, image_index = _read_proposals(proposals, rows["image_id"])
+    ids = pd.Index(rows["expression_id"])
+    maps = cam_maps.absent(len(ids)) if cams is None else cam_maps.read_cams(cams, ids)
     return GroundTruth(
         config=config,
         expressions=rows,
@@ -209,7 +212,7 @@ def load(
         labels=labels,
         ranks=ranks,
         image_index=image_index,
-        matcher_maps=cam_maps.read_cams(cams, pd.Index(rows["expression_id"])),
+        matcher_maps=maps,
         study_ids=study_ids,
     )
 

@@ -43,7 +43,7 @@ def write_learning_curve(
     expressions: Path,
     targets: Path,
     proposals: Path,
-    cams: Path,
+    cams: Path | None,
     train_dir: Path,
     output: Path,
 ) -> None:

@@ -54,8 +54,8 @@ class Difference:
 class AblationTable:
     """A study's `ablation` table, asked by names.
 
-    images: number of evaluated images by split. Methods default to their rows over `split` and all of its
-    expressions.
+    images: number of evaluated images by split; methods: rows of somebody else's boxes. A method's numbers
+    default to those over `split` and all of its expressions.
     """
 
     table: pd.DataFrame
@@ -66,6 +66,7 @@ class AblationTable:
     reference: str
     split: str
     images: Mapping[str, int] = field(default_factory=dict)
+    methods: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -74,7 +75,8 @@ class AblationTable:
         """A table with the names of a study's config."""
         lists = list(study.variants), list(study.baselines), list(study.seeds)
         config = study.ablation
-        return cls(table, study.dataset, *lists, config.reference, config.split, images or {})
+        names = *lists, config.reference, config.split
+        return cls(table, study.dataset, *names, images or {}, list(study.methods))
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str, str, str], dict[str, Any]]:
@@ -104,10 +106,10 @@ class AblationTable:
 
     @property
     def kinds(self) -> dict[str, str]:
-        """Every method's kind, in the tables' order: variants, baselines, and the bound last."""
+        """Every method's kind, in the tables' order: variants, others' boxes, baselines, the bound."""
         baselines = sorted(self.baselines, key=lambda name: name == BOUND)
         kinds = {name: "bound" if name == BOUND else "baseline" for name in baselines}
-        return dict.fromkeys(self.variants, "variant") | kinds
+        return dict.fromkeys(self.variants, "variant") | dict.fromkeys(self.methods, "method") | kinds
 
     def ranked(self, methods: Iterable[str], metric: str = PRIMARY, split: str | None = None) -> list[str]:
         """Those of `methods` that have the metric, the highest mean first, the bound left out."""
@@ -173,6 +175,9 @@ class AblationTable:
     def statistics_note(self) -> str:
         """What the differences, intervals, p and verdicts are."""
         seeds = len(self.seeds)
+        sources = ["the variants"] if self.variants else []
+        sources += ["other methods' boxes"] if self.methods else []
+        tested = " and of ".join([", of ".join(sources), "the baselines that use the matcher's map"])
         drawn = (
             f"images and of the {seeds} seeds together, seed k of one method paired with seed k of another."
             f" A bootstrap of {seeds} seeds has {seeds - 1}/{seeds} of their variance, so deviations are"
@@ -184,10 +189,9 @@ class AblationTable:
         return (
             f"Differences are in points, method minus {self.reference}, with the 95 % percentile interval of"
             f" a paired bootstrap: {self.resamples:,} resamples of {drawn} The study's {self.tests} tests are"
-            " of the variants and of the baselines that use the matcher's map; floors and the oracle are not"
-            " tested. p is two-sided, from the resamples, adjusted by Holm for these tests; where they show"
-            " only that it is small, it is given as “<”. Verdicts follow the adjusted p at"
-            f" {statistics.LEVEL}; intervals are not adjusted."
+            f" of {tested}; floors and the oracle are not tested. p is two-sided, from the resamples,"
+            " adjusted by Holm for these tests; where they show only that it is small, it is given as “<”."
+            f" Verdicts follow the adjusted p at {statistics.LEVEL}; intervals are not adjusted."
         )
 
     def verdicts(self, methods: Collection[str]) -> list[str]:

@@ -11,7 +11,7 @@ from camground.evaluation.metric_table import GROUPINGS, METRICS, PRIMARY
 from camground.report.ablation_table import BOUND, NULL, AblationTable
 from camground.report.budget import chosen
 from camground.report.results import ANSWERS, Results
-from camground.report.theme import ANSWER_COLOURS, MARKERS, NEUTRAL, bare_rows, colours
+from camground.report.theme import ANSWER_COLOURS, MARKERS, NEUTRAL, WIDTH, bare_rows, colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,13 +33,13 @@ def _ink(soft: bool = False) -> str:
     return str(matplotlib.rcParams["xtick.color" if soft else "text.color"])
 
 
-def _panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A grid of `count` axes; each panel `width` by `height` inches."""
+def _panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A grid of `count` axes, each panel `height` inches high."""
     import matplotlib.pyplot as plt
 
     columns = max(1, min(columns, count))
     rows = -(-max(count, 1) // columns)
-    size = (width * columns, height * rows)
+    size = (WIDTH, height * rows + 0.5)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     flat = list(axes.flat)
     for spare in flat[count:]:
@@ -54,44 +54,52 @@ def _legend(figure: Figure, panels: Iterable[Axes]) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
-        columns = min(len(handles), 5)
+        columns = min(len(handles), 3)
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns)
 
 
 def accuracy(results: Results) -> Figure:
-    """Left: each method's mean with its seeds. Right: the difference from the reference, 95 %."""
+    """Above: each method's mean with its seeds. Below: the tested differences from the reference, 95 %.
+    Floors and the oracle are not among these: their differences would leave the others no room."""
     import matplotlib.pyplot as plt
 
     table, palette = results.table, colours(results.table)
     shown = {name: row for name in table.kinds if (row := table.row(name))}
+    verdicts = {name: verdict for name in shown if (verdict := table.difference(name).verdict)}
     top = max((100 * row["mean"] for row in shown.values()), default=0.0)
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(10, 0.36 * len(shown) + 1.1), width_ratios=(1.35, 1), layout="constrained"
-    )
-    heights = bare_rows(left, list(shown))
-    bare_rows(right, [""] * len(shown))
+    lines = (len(shown), len(verdicts))
+    size = (WIDTH, 0.27 * sum(lines) + 1.6)
+    figure, (above, below) = plt.subplots(2, 1, figsize=size, height_ratios=lines, layout="constrained")
     limit = min(108.0, max(1.12 * top, 5.0))
-    for height, label, name in zip(heights, left.get_yticklabels(), shown, strict=True):
+    for height, name in zip(_named_rows(above, shown, palette), shown, strict=True):
         mean, trained = 100 * shown[name]["mean"], name in palette
         colour = palette.get(name, NEUTRAL)
-        label.set_color(_ink(soft=not trained))
-        left.barh(height, mean, height=0.62, color=colour, alpha=1.0 if trained else 0.55)
+        above.barh(height, mean, height=0.66, color=colour, alpha=1.0 if trained else 0.55)
         seeds = [100 * value for value in results.seed_values(name)]
         if len(seeds) > 1:
-            left.plot(seeds, [height] * len(seeds), "|", color=_ink(), ms=9, mew=1.3)
+            above.plot(seeds, [height] * len(seeds), "|", color=_ink(), ms=8, mew=1.2)
         end = max(mean, *seeds, 0) + 0.012 * limit
-        left.text(end, height, f"{mean:.1f}", va="center", color=_ink(), fontsize=9.5)
-        _draw_difference(right, shown[name], table.difference(name).verdict, height, colour)
-    left.set_xlim(0, limit)
-    left.set_title(f"{HEADING}, per cent (marks: seeds)")
-    right.axvline(0, color=_ink(soft=True), lw=1)
-    right.set_title(f"Difference from {table.reference}, points (hollow: {NULL}; bar: not tested)")
+        above.text(end, height, f"{mean:.1f}", va="center", color=_ink(), fontsize=9.5)
+    above.set_xlim(0, limit)
+    above.set_title(f"{HEADING}, per cent (marks: seeds)")
+    for height, name in zip(_named_rows(below, verdicts, palette), verdicts, strict=True):
+        _draw_difference(below, shown[name], verdicts[name], height, palette.get(name, NEUTRAL))
+    below.axvline(0, color=_ink(soft=True), lw=1)
+    below.set_title(f"Difference from {table.reference}, points, 95 %\n(hollow: {NULL}, by Holm)")
     return figure
 
 
+def _named_rows(axes: Axes, names: Iterable[str], palette: dict[str, str]) -> np.ndarray:
+    """`bare_rows`, the names of rows without a colour of their own soft; returns their heights."""
+    listed = list(names)
+    heights = bare_rows(axes, listed)
+    for label, name in zip(axes.get_yticklabels(), listed, strict=True):
+        label.set_color(_ink(soft=name not in palette))
+    return heights
+
+
 def _draw_difference(axes: Axes, row: dict[str, Any], verdict: str, height: float, colour: str) -> None:
-    """A point with its interval, hollow where no difference is shown, a bar where none is tested; a diamond
-    for the reference."""
+    """A point with its interval, hollow where no difference is shown; a diamond for the reference."""
     if row["difference"] is None:
         axes.plot(0, height, "D", color=colour, ms=5)
         return
@@ -101,8 +109,7 @@ def _draw_difference(axes: Axes, row: dict[str, Any], verdict: str, height: floa
     if verdict == NULL:
         ground: Any = axes.figure.get_facecolor()
         face = MARKERS.ground if ground[3] == 0 else ground
-    marker = "o" if verdict else "|"
-    axes.plot(100 * row["difference"], height, marker, ms=6.5, mfc=face, mec=colour, mew=1.8)
+    axes.plot(100 * row["difference"], height, "o", ms=6.5, mfc=face, mec=colour, mew=1.8)
 
 
 def _curve_names(names: list[str]) -> list[str]:
@@ -112,16 +119,19 @@ def _curve_names(names: list[str]) -> list[str]:
     return (losses + val or names)[:6]
 
 
-def curves(results: Results) -> Figure:
-    """Training curves by epoch, each seed's and their mean: the matcher's, then, by name, every variant's."""
+def curves(results: Results) -> Figure | None:
+    """Training curves by epoch, each seed's and their mean: the matcher's, then, by name, every variant's;
+    None where nothing is trained."""
     from matplotlib.ticker import MaxNLocator
 
+    if not results.table.variants:
+        return None
     palette = colours(results.table)
     matchers = [results.history(results.run_folder("matcher", seed)) for seed in results.table.seeds]
     runs = {name: list(results.histories(name).values()) for name in results.table.variants}
     names = _curve_names([*dict.fromkeys(n for of_seeds in runs.values() for run in of_seeds for n in run)])
     of_matcher = _curve_names(list(matchers[0]))[:2]
-    figure, panels = _panels(len(of_matcher) + len(names), 3, 3.5, 2.5)
+    figure, panels = _panels(len(of_matcher) + len(names), 2, 2.2)
     for axes, name in zip(panels, of_matcher, strict=False):
         _draw_seeds(axes, [run[name] for run in matchers], NEUTRAL)
         axes.set_title(f"matcher: {name}")
@@ -158,14 +168,14 @@ def learning_curves(results: Results) -> Figure | None:
     runs = {name: shown for name, curves in found.items() if (shown := [c for c in curves if len(c)])}
     if not runs:
         return None
-    figure, axes = plt.subplots(figsize=(10, 4.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
     for name, curves in runs.items():
         drawn = [(curve["step"].to_numpy(), 100 * curve["accuracy"].to_numpy()) for curve in curves]
         _draw_seeds(axes, drawn, palette[name], name)
         for (steps, values), curve in zip(drawn, curves, strict=True):
             axes.plot(steps[chosen(curve)], values[chosen(curve)], "o", color=palette[name], ms=5.5)
     axes.set_xlabel("steps")
-    axes.set_title(f"{HEADING} on val, per cent, no vote (dots: the epochs that captions chose)")
+    axes.set_title(f"{HEADING} on val, per cent, no vote\n(dots: the epochs that captions chose)")
     _legend(figure, [axes])
     return figure
 
@@ -176,23 +186,24 @@ def draw_curve(axes: Axes, places: np.ndarray, values: np.ndarray, **look: Any) 
 
 
 def by_group(table: AblationTable, keys: Iterable[str]) -> Figure | None:
-    """Accuracy by the groups of each key: variants, the strongest baseline and the bound; None where
-    nothing is grouped."""
+    """Accuracy by the groups of each key: variants, somebody else's boxes, the strongest baseline and the
+    bound; None where nothing is grouped."""
     grouped = {key: groups for key in keys if len(groups := table.groups(key)) > 1}
     if not grouped:
         return None
     palette = colours(table)
     bound = [name for name in table.baselines if name == BOUND]
-    shown = [*table.variants, *table.ranked(table.baselines)[:1], *bound]
-    offsets = np.linspace(-0.2, 0.2, len(shown)) if len(shown) > 1 else np.zeros(1)
-    figure, panels = _panels(len(grouped), 2, 5.2, 2.9)
+    shown = [*table.variants, *table.methods, *table.ranked(table.baselines)[:1], *bound]
+    offsets = np.linspace(-0.3, 0.3, len(shown)) if len(shown) > 1 else np.zeros(1)
+    figure, panels = _panels(len(grouped), 1, 2.7)
     for axes, (key, groups) in zip(panels, grouped.items(), strict=True):
         for name, offset in zip(shown, offsets, strict=True):
             means = [table.mean(name, group=f"{key}={value}") for value in groups]
             points = [(i + offset, 100 * m) for i, m in enumerate(means) if m is not None]
             if points:
-                marker = "o-" if name in palette else ("^:" if name == BOUND else "s--")
-                look: dict[str, Any] = {"color": palette.get(name, NEUTRAL), "lw": 1.0, "ms": 5.5}
+                # no lines: between groups there is nothing
+                marker = "o" if name in palette else ("^" if name == BOUND else "s")
+                look: dict[str, Any] = {"color": palette.get(name, NEUTRAL), "ms": 5.5}
                 axes.plot(*zip(*points, strict=True), marker, label=name, clip_on=False, **look)
         axes.set_xticks(range(len(groups)), [f"{value}\nn {n}" for value, n in groups.items()])
         axes.set_xlim(-0.5, len(groups) - 0.5)
@@ -210,9 +221,9 @@ def cam_quality(table: AblationTable) -> Figure | None:
     if not measured:
         return None
     palette = colours(table)
-    figure, panels = _panels(len(measured), 2, 5.2, 0.3 * len(table.variants) + 1.1)
-    for index, (axes, metric) in enumerate(zip(panels, measured, strict=True)):
-        heights = bare_rows(axes, ["" if index % 2 else name for name in table.variants])
+    figure, panels = _panels(len(measured), 1, 0.27 * len(table.variants) + 0.7)
+    for axes, metric in zip(panels, measured, strict=True):
+        heights = bare_rows(axes, table.variants)
         matcher = table.mean(table.reference, f"matcher_{metric}")
         if matcher is not None:
             soft = _ink(soft=True)
@@ -235,8 +246,8 @@ def causes(results: Results) -> Figure:
     table = results.table
     best = table.ranked(table.kinds)[:1]
     baselines = table.ranked(table.baselines)[: 1 if best and best[0] in table.variants else 2]
-    names = [*table.variants, *baselines]
-    figure, axes = plt.subplots(figsize=(10, 0.36 * len(names) + 1.2), layout="constrained")
+    names = [*table.variants, *table.methods, *baselines]
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.3 * len(names) + 1.3), layout="constrained")
     heights, left = bare_rows(axes, names), np.zeros(len(names))
     shares = [results.answer_shares(name) for name in names]
     for kind in ANSWERS:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from camground.evaluation.baselines import BASELINES
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report.ablation_table import ABSENT, AblationTable, percent
 from camground.report.budget import NOTE, budget
@@ -111,6 +112,10 @@ def finished(root: Path) -> Results:
             " not one; rerun `ablation`"
         )
     reference = str(references.iloc[0])
+    if not any(root.glob(f"{reference}/seed*/train/config.yaml")):
+        raise UserError(
+            f"{root}: nothing of it is trained; its table is {root / 'ablation.md'}, its page report.html"
+        )
     names = [str(name) for name in rows["variant"].unique()]
     trained = [n for n in names if any(root.glob(f"{n}/seed*/train/config.yaml"))]
     folders = [path.parent.name for path in root.glob(f"{reference}/seed*/train")]
@@ -126,11 +131,12 @@ def finished(root: Path) -> Results:
         table=rows,
         dataset=str(rows["dataset"].iloc[0]),
         variants=trained,
-        baselines=[name for name in names if name not in trained],
+        baselines=[name for name in names if name in BASELINES],
         seeds=seeds,
         reference=reference,
         split=split,
         images={str(name): int(n) for name, n in images.value_counts().items()},
+        methods=[name for name in names if name not in trained and name not in BASELINES],
     )
     return Results(root, table)
 

@@ -22,7 +22,6 @@ import numpy as np
 from PIL import Image
 
 from camground.data.photographs import read_photograph
-from camground.matcher.maps import cams_file
 from camground.report.config import GalleryConfig
 from camground.report.results import Results, answer
 from camground.study import tables
@@ -65,7 +64,9 @@ class Card:
 
     @property
     def maps(self) -> list[tuple[str, np.ndarray | None, float | None]]:
-        """Title, map, and the map's IoU with the object where it was measured."""
+        """Title, map, and the map's IoU with the object where it was measured; [] without any map."""
+        if self.matcher_map is None and self.own_map is None:
+            return []
         return [
             ("matcher's CAM", self.matcher_map, self.outcomes.get("matcher_cam_iou")),
             ("own CAM", self.own_map, self.outcomes.get("cam_iou")),
@@ -114,7 +115,7 @@ def fill(results: Results, cards: list[Card]) -> None:
 
     A card whose expression has no prediction (an image without proposals) keeps an empty `chosen`.
     """
-    root, data = results.root, results.root / "data"
+    data = results.root / "data"
     by_id = {card.expression_id: [card] for card in cards}
     by_image: dict[str, list[Card]] = {}
     for row, (card,) in _rows("expressions", data / "expressions.parquet", by_id):
@@ -130,8 +131,8 @@ def fill(results: Results, cards: list[Card]) -> None:
     for row, of_image in _rows("proposals", results.proposals_file, by_image):
         for card in of_image:
             card.proposals.append(_box(row["box_xyxy"]))
-    cams = cams_file(root / "gradcam", results.table.seeds[0])
-    for row, (card,) in _rows("cams", cams, by_id):
+    cams = results.cams_file
+    for row, (card,) in _rows("cams", cams, by_id) if cams else ():
         card.matcher_map = _map(row["height"], row["width"], row["map"])
     path = results.run_folder(results.table.reference) / "predictions.parquet"
     for row, (card,) in _rows("predictions", path, by_id):
@@ -231,7 +232,7 @@ def _draw(axes: list[Axes], card: Card) -> None:
     colour = RIGHT if right else WRONG
     if not card.outcomes:
         iou, colour = "chosen box", UNMEASURED
-    for panel, (title, heat, _) in zip(axes, [(iou, None, None), *card.maps], strict=True):
+    for panel, (title, heat, _) in zip(axes, [(iou, None, None), *card.maps], strict=False):
         panel.set_axis_on()
         panel.set(xticks=[], yticks=[], xlim=(0, card.width), ylim=(card.height, 0))
         panel.grid(False)

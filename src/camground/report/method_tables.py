@@ -120,8 +120,9 @@ def render_latex(table: AblationTable) -> str:
     if table.row(table.reference) is None:
         return f"% no expression of split {table.split} has a target: nothing to compare\n"
     header, variants = _main_table(table, table.variants, table.split)
+    _, methods = _main_table(table, table.methods, table.split)
     _, baselines = _main_table(table, table.baselines, table.split)
-    return latex(header, [variants, baselines], _notes(table), f"tab:ablation-{table.dataset}")
+    return latex(header, [variants, methods, baselines], _notes(table), f"tab:ablation-{table.dataset}")
 
 
 def _main_table(table: AblationTable, names: Iterable[str], split: str) -> tuple[list[str], list[list[str]]]:

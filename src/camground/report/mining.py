@@ -15,7 +15,7 @@ import numpy as np
 from camground.evaluation.metric_table import METRICS, PRIMARY
 from camground.report.ablation_table import Cell, percent
 from camground.report.results import Results
-from camground.report.theme import bare_rows, colours
+from camground.report.theme import WIDTH, bare_rows, colours
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,6 +96,8 @@ def collapse(shares: Mapping[int, float]) -> str:
 def mined(results: Results) -> list[Mined]:
     """The reference and every variant that differs in mining alone; [] where there is no such variant."""
     table = results.table
+    if not table.variants:
+        return []
     reference = results.resolved_config()
     base = _sections(reference)["losses"].get("attention_mining", {})
     rows = []
@@ -118,7 +120,7 @@ def _mean(values: list[float]) -> Cell:
 
 
 def chart(results: Results, rows: list[Mined]) -> Figure | None:
-    """Left: IoU of the own CAM's mask with the object against its coverage. Right: accuracy. Bars are
+    """Above: IoU of the own CAM's mask with the object against its coverage. Below: accuracy. Bars are
     deviations over seeds, hollow points collapsed. None where no row's own map was compared with masks."""
     import matplotlib.pyplot as plt
 
@@ -127,10 +129,11 @@ def chart(results: Results, rows: list[Mined]) -> Figure | None:
     if not shown:
         return None
     palette = colours(table)
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(10, max(3.4, 0.36 * len(shown) + 1.1)), layout="constrained"
+    rows_height = 0.27 * len(shown) + 0.7
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(WIDTH, 3.4 + rows_height), height_ratios=(3.4, rows_height), layout="constrained"
     )
-    heights = bare_rows(right, [row.name for row in shown])
+    heights = bare_rows(below, [row.name for row in shown])
     for index, (height, row) in enumerate(zip(heights, shown, strict=True)):
         # colours come round again after eight variants, with another shape
         look: dict[str, Any] = {"color": palette[row.name], "fmt": "os^Dv"[index // 8 % 5], "ms": 7}
@@ -138,14 +141,14 @@ def chart(results: Results, rows: list[Mined]) -> Figure | None:
         (coverage, x_bar), (iou, y_bar), (accuracy, bar) = (
             _percents(table.row(row.name, metric)) for metric in ("cam_coverage", "cam_iou", PRIMARY)
         )
-        left.errorbar(coverage, iou, xerr=x_bar, yerr=y_bar, **look)
-        left.annotate(row.name, (coverage, iou), xytext=(6, 5), textcoords="offset points", fontsize=8)
-        right.errorbar(accuracy, height, xerr=bar, **look)
-    left.set_xlabel("coverage of the object, per cent")
-    left.set_title("IoU of own CAM and object, per cent")
-    left.margins(x=0.2, y=0.15)
-    right.margins(x=0.15)
-    right.set_title(f"{METRICS[PRIMARY].heading}, per cent")
+        above.errorbar(coverage, iou, xerr=x_bar, yerr=y_bar, **look)
+        above.annotate(row.name, (coverage, iou), xytext=(6, 5), textcoords="offset points", fontsize=8)
+        below.errorbar(accuracy, height, xerr=bar, **look)
+    above.set_xlabel("coverage of the object, per cent")
+    above.set_title("IoU of own CAM and object, per cent")
+    above.margins(x=0.2, y=0.15)
+    below.margins(x=0.15)
+    below.set_title(f"{METRICS[PRIMARY].heading}, per cent")
     return figure
 
 

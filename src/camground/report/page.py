@@ -53,14 +53,19 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
     measured = results.measured
     if not measured and results.boxes_of(ablation.split):
         raise UserError(
-            f"{file}: no {PRIMARY} of the reference variant {ablation.reference!r} on split"
+            f"{file}: no {PRIMARY} of the reference {ablation.reference!r} on split"
             f" {ablation.split!r}; check config keys ablation.reference and ablation.split"
         )
     shown = gallery.choose(results, report.gallery)
     gallery.fill(results, shown.cards)
     by_image = {card.image_id: card for card in shown.cards}
     mined = mining.mined(results) if measured else []
-    entered = supervision.supervision(study, results.boxes_of("val"), results.labels())
+    if study.variants:
+        entered = supervision.supervision(study, results.boxes_of("val"), results.labels())
+    else:
+        entered = supervision.untrained(study, results.cams_file is not None)
+    coverage = {name: results.coverage(name) for name in study.methods}
+    entered |= supervision.of_others(study.methods, coverage)
     for subject, sentence in entered.items():
         log.info("supervision, %s: %s", subject.lower(), sentence)
     with tables.atomic(root / supervision.FILE) as path:
@@ -83,7 +88,7 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
         _environment()
         .get_template("template.html")
         .render(
-            **_content(results),
+            **_content(results, study),
             charts=dict.fromkeys(names)
             | {name: to_svg(draw) for name, draw in drawn.items() if name != "gallery"},
             mined=mined,
@@ -114,9 +119,10 @@ def _environment() -> Environment:
     return environment
 
 
-def _content(results: Results) -> dict[str, Any]:
+def _content(results: Results, study: ReportInput) -> dict[str, Any]:
     """What the page shows of the tables, by the template's names."""
-    table, config = results.table, results.resolved_config()
+    table = results.table
+    config = results.resolved_config() if table.variants else study.to_dict()
     rejected = tables.read_arrow("rejected", results.root / "data" / "rejected.parquet").to_pylist()
     per_image, sources = results.proposals()
     anatomy = []

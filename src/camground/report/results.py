@@ -64,6 +64,12 @@ class Results:
         return self.table.row(self.table.reference) is not None
 
     @property
+    def cams_file(self) -> Path | None:
+        """The matcher's CAMs of the first seed; None of a study without."""
+        path = cams_file(self.root / "gradcam", self.table.seeds[0])
+        return path if path.exists() else None
+
+    @property
     def proposals_file(self) -> Path:
         return self.root / self.evaluate.proposals_file
 
@@ -142,12 +148,12 @@ class Results:
         In the order of `ANATOMY`, each key's groups in a reader's order. A key with one group is left out,
         but not `word_class`, since an expression may be in none of its groups.
         """
-        folder, cams = self.root / "data", cams_file(self.root / "gradcam", self.table.seeds[0])
+        folder = self.root / "data"
         images, expressions, targets = (
             folder / f"{name}.parquet" for name in ("images", "expressions", "targets")
         )
         protocol = self.evaluate.model_copy(update={"splits": (self.table.split,)})
-        truth = load(protocol, images, expressions, targets, self.proposals_file, cams)
+        truth = load(protocol, images, expressions, targets, self.proposals_file, self.cams_file)
         by_seed = self.answers(self.table.reference)
         answers = np.array([[by_id[name] for name in truth.ids] for by_id in by_seed], dtype=object)
         parts = []
@@ -172,6 +178,16 @@ class Results:
             for split in present(texts["split"])
         ]
         return ["Split", "Images", *(f"{kind.capitalize()}s" for kind in kinds)], rows
+
+    def coverage(self, method: str) -> tuple[int, int]:
+        """How many expressions that are evaluated a method answers, and how many there are."""
+        folder = self.run_folder(method)
+        answered = tables.read("predictions", folder / "predictions.parquet", ["expression_id"])[
+            "expression_id"
+        ]
+        outcomes = tables.read("outcomes", folder / "outcomes.parquet", ["expression_id"])["expression_id"]
+        asked = outcomes.drop_duplicates()
+        return int(asked.isin(answered).sum()), len(asked)
 
     def boxes_of(self, split: str) -> int:
         """How many expressions of the split have a box."""

@@ -6,8 +6,10 @@ more of that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from camground.data.config import DataConfig
-from camground.evaluation.config import EvaluateConfig
+from camground.evaluation.config import EvaluateConfig, MethodConfig
 from camground.features.config import PACKAGED_BACKBONE, PACKAGED_LANGUAGE, TIMM, FeaturesConfig
 from camground.grounder.config import GrounderConfig
 from camground.matcher.config import GradcamConfig, MatcherConfig
@@ -38,6 +40,30 @@ class SupervisionConfig(Section):
     losses: LossesConfig = LossesConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+
+def of_others(methods: Mapping[str, MethodConfig], coverage: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+    """Sentences on somebody else's boxes, as those say who brought them; coverage: by method, how many of the
+    evaluated expressions it answers, and how many there are."""
+    sentences = {}
+    for name, method in methods.items():
+        answered, asked = coverage[name]
+        sentence = f"{method.supervision.rstrip('.')}."
+        if answered < asked:
+            sentence += f" It answers {answered:,} of {asked:,} expressions; the others count as wrong."
+        sentences[f"Boxes of {name}"] = sentence
+    return sentences
+
+
+def untrained(config: SupervisionConfig, has_maps: bool) -> dict[str, str]:
+    """The sentences of a study that trains nothing."""
+    teacher = {"Grad-CAM": _teacher(config)} if has_maps else {}
+    return {
+        "Training": "None: nothing of this study has learnt from its data.",
+        "Proposals": _proposals(config.proposals),
+        **teacher,
+        "Boxes of the evaluated splits": _evaluated(config.evaluate),
+    }
 
 
 def supervision(config: SupervisionConfig, val_boxes: int, labels: int) -> dict[str, str]:

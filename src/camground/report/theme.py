@@ -38,6 +38,8 @@ VARIABLES = {
 }
 # Told apart on white and on near black, and by most colour-blind readers (after Okabe and Ito).
 SERIES = ("#2f7de1", "#e8870c", "#12a37a", "#d1538f", "#8b6fe0", "#b59a00", "#27a9c9", "#d9534f")
+# Inches, so narrow that a chart's text is legible on a page of 400 pixels.
+WIDTH = 6.2
 NEUTRAL = "#8a94a6"
 ANSWER_COLOURS = {
     "right": "#12a37a",
@@ -48,8 +50,8 @@ ANSWER_COLOURS = {
 
 
 def colours(table: AblationTable) -> dict[str, str]:
-    """A colour for each variant, the same in all charts."""
-    return {name: SERIES[i % len(SERIES)] for i, name in enumerate(table.variants)}
+    """A colour for each variant, and after these for somebody else's boxes, the same in all charts."""
+    return {name: SERIES[i % len(SERIES)] for i, name in enumerate([*table.variants, *table.methods])}
 
 
 def bare_rows(axes: Axes, names: list[str]) -> np.ndarray:

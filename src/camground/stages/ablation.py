@@ -22,8 +22,8 @@ def ablation(
     from camground.study.progress import log
 
     study = read_config(config, StudyMethods)
-    names = (*study.baselines, *study.variants)
-    methods = [read_method(root, name, study.seeds) for name in names]
+    names = (*study.baselines, *study.methods, *study.variants)
+    methods = [read_method(root, name, study.seeds_of(name)) for name in names]
     table = compare(methods, study.dataset, study.ablation)
     tables.write("ablation", table, output)
     outcomes = methods[0].outcomes[0]

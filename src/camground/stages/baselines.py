@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from camground.evaluation.baselines import BASELINES
 from camground.evaluation.config import EvaluateConfig
 from camground.grounder.config import PredictConfig
 from camground.matcher.config import GradcamConfig
@@ -22,6 +23,7 @@ class BaselinesInput(Section):
 
     dataset: str
     seeds: tuple[int, ...]
+    baselines: tuple[str, ...] = tuple(BASELINES)
     evaluate: EvaluateConfig
     gradcam: GradcamConfig
     predict: PredictConfig
@@ -34,8 +36,11 @@ def baselines(
     expressions: command.ExpressionsFile,
     targets: command.TargetsFile,
     proposals: command.ProposalsFile,
-    gradcam: Annotated[Path, typer.Option(help="Folder with seedK/cams.parquet, each seed's CAMs.")],
     output_root: command.OutputFolder,
+    gradcam: Annotated[
+        Path | None,
+        typer.Option(help="Folder with seedK/cams.parquet, each seed's CAMs, where there are any."),
+    ] = None,
     features: Annotated[
         Path | None, typer.Option(help="The feature cache, where losses.distillation.label has a weight.")
     ] = None,
@@ -56,8 +61,9 @@ def baselines(
 
     @lru_cache(2)
     def truth_of(seed: int) -> GroundTruth:
-        tables = images, expressions, targets, proposals, cams_file(gradcam, seed)
-        return load(options.evaluate, *tables)
+        cams = None if gradcam is None else cams_file(gradcam, seed)
+        return load(options.evaluate, images, expressions, targets, proposals, cams)
 
     of_study = options.predict, options.gradcam.box_threshold, options.losses.distillation
-    evaluate_baselines(truth_of, options.dataset, options.seeds, *of_study, expressions, output_root, store)
+    run = options.dataset, options.seeds, options.baselines
+    evaluate_baselines(truth_of, *run, *of_study, expressions, output_root, store)

@@ -25,9 +25,10 @@ from pydantic_core import CoreSchema, core_schema
 
 from camground.data.config import DataConfig
 from camground.evaluation.baselines import BASELINES
-from camground.evaluation.config import AblationConfig, EvaluateConfig
+from camground.evaluation.config import AblationConfig, EvaluateConfig, MethodConfig
 from camground.features.config import FeaturesConfig
 from camground.grounder.config import GrounderConfig, PredictConfig
+from camground.matcher.cam_sources import SOURCES
 from camground.matcher.config import GradcamConfig, MatcherConfig
 from camground.proposals.config import ProposalsConfig
 from camground.report.config import ReportConfig
@@ -40,8 +41,18 @@ from camground.training.config import LossesConfig, TrainConfig, TuningConfig
 RESERVED = frozenset(
     (
         *("all", "data", "proposals", "true_boxes", "tuning", "features", "matcher", "gradcam", "train"),
-        *("predict", "evaluate", "baselines", "ablation", "report", "tracking"),
-        *("download", "leakage", "gradcam_of_seed", "logs", "benchmarks", "figures", "resume", "model"),
+        *("predict", "evaluate", "methods", "baselines", "ablation", "report", "tracking"),
+        *(
+            "download",
+            "leakage",
+            "evaluate_method",
+            "gradcam_of_seed",
+            "logs",
+            "benchmarks",
+            "figures",
+            "resume",
+            "model",
+        ),
         *BASELINES,
     )
 )
@@ -144,13 +155,18 @@ class StudyConfig(Section):
     {refcoco: {addresses: [http://...]}}`; null: the table as it is."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Distinct] = (0, 1)
     """Seeds of training: of each a matcher with its Grad-CAM, and one training per variant on them."""
-    variants_to_run: Annotated[tuple[str, ...], Field(min_length=1), Distinct] | None = None
-    """Names of the variants in the study's table, in its order; null: all of them."""
+    variants_to_run: Annotated[tuple[str, ...], Distinct] | None = None
+    """Names of the variants in the study's table, in its order; null: all of them; []: nothing is trained,
+    and `methods` and rows without training alone are compared."""
     variants: Annotated[dict[VariantName, Annotated[dict[str, Any], _Difference]], Field(min_length=1)] = (
         Field(default=VARIANTS)
     )
     """Named differences; each may change grounder, losses and train alone, so that all variants share data,
     proposals and, seed by seed, matcher and Grad-CAM."""
+    methods: dict[VariantName, MethodConfig] = Field(default={})
+    """Somebody else's boxes by the name of their row, such as {mdetr: {boxes: mdetr.json, supervision:
+    "Boxes of RefCOCO."}}: rows of the table, its tests, the report and MLflow. Each has the keys boxes,
+    supervision and max_rejected_share (0.01)."""
     data: DataConfig = DataConfig()
     proposals: ProposalsConfig = ProposalsConfig()
     tuning: TuningConfig = TuningConfig()
@@ -200,6 +216,19 @@ class StudyConfig(Section):
         """The variants of the study's table, in its order."""
         return list(self.variants if self.variants_to_run is None else self.variants_to_run)
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether there are Grad-CAMs: of the matcher that variants learn from, or of a pretrained one."""
+        return bool(self.variant_names) or SOURCES[self.gradcam.source].reads == "photographs"
+
+    @property
+    def baseline_names(self) -> list[str]:
+        """The rows without training that the study has what they need for: where nothing is trained, there
+        are no word swaps to be told, and without Grad-CAMs none to read boxes out of."""
+        swaps = bool(self.variant_names)
+        listed = BASELINES.items()
+        return [n for n, b in listed if (b.choose or swaps) and (self.has_maps or not b.own_map)]
+
     def part(self, *names: str, **extra: Any) -> str:
         """The named keys and `extra` as JSON text with sorted keys: a stage's `--config`.
 
@@ -220,11 +249,12 @@ class StudyConfig(Section):
         for name in names:
             if name not in self.variants:
                 yield unknown_key(f"variants_to_run.{name}", self.variants)
-        if self.ablation.reference not in names:
-            yield (
-                f"ablation.reference: {self.ablation.reference!r} is none of the variants that run:"
-                f" {', '.join(names)}"
-            )
+        rows = names or [*self.methods, *(name for name in self.baseline_names if BASELINES[name].choose)]
+        if self.ablation.reference not in rows:
+            which = "the variants that run" if names else "the rows, as no variant runs"
+            yield f"ablation.reference: {self.ablation.reference!r} is none of {which}: {', '.join(rows)}"
+        for name in self.methods.keys() & self.variants.keys():
+            yield f"methods.{name}: a variant has this name; choose another"
         if self.ablation.split not in self.evaluate.splits:
             yield (
                 f"ablation.split: {self.ablation.split} is none of evaluate.splits:"
@@ -235,7 +265,8 @@ class StudyConfig(Section):
             yield f"data_root: data.kind is {kind}, so give its folder: --config data_root=DIR"
         if kind == "folder" and self.data_root is not None and not Path(self.data_root).is_dir():
             yield f"data_root: no folder {self.data_root}"
-        for key, file in self.proposals.user_files.items():
+        boxes = {f"methods.{name}.boxes": method.boxes for name, method in self.methods.items()}
+        for key, file in (self.proposals.user_files | boxes).items():
             if not Path(file).is_file():
                 yield f"{key}: no file {file}"
 

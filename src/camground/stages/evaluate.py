@@ -1,4 +1,4 @@
-"""Stage `evaluate`: a trained variant's predictions and learning curve measured against the targets."""
+"""Stage `evaluate`: a method's predictions, and a training's learning curve, measured against the targets."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def evaluate(
     targets: command.TargetsFile,
     predictions: command.PredictionsFile,
     proposals: command.ProposalsFile,
-    cams: command.CamsFile,
     metrics: command.OutputFile,
     outcomes: command.OutputFile,
+    cams: Annotated[Path | None, typer.Option(help="Table of the matcher's CAMs (Parquet).")] = None,
     swaps: Annotated[
         Path | None, typer.Option(help="Table of swap scores (Parquet), where a method has one.")
     ] = None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import Field
 
-from camground.evaluation.config import AblationConfig, EvaluateConfig
+from camground.evaluation.config import AblationConfig, EvaluateConfig, MethodConfig
 from camground.grounder.config import PredictConfig
 from camground.matcher.config import GradcamConfig
 from camground.proposals.config import ProposalsConfig
@@ -20,6 +22,7 @@ class TrackingInput(Section):
     dataset: str
     seeds: tuple[int, ...]
     variants: tuple[str, ...]
+    methods: dict[str, MethodConfig] = Field(default={})
     baselines: tuple[str, ...]
     tracking: TrackingConfig
     ablation: AblationConfig
@@ -49,7 +52,9 @@ def tracking(
 
     options = read_config(config, TrackingInput)
     names = options.seeds, options.variants, options.baselines, options.ablation.reference
-    study = Study(root, options.dataset, *names, options.evaluate.proposals_file.removesuffix(".parquet"))
+    candidates = options.evaluate.proposals_file.removesuffix(".parquet")
+    methods = {name: method.supervision for name, method in options.methods.items()}
+    study = Study(root, options.dataset, *names, candidates, methods, options.ablation.split)
     settings = GroundingSettings(
         proposals=options.proposals, gradcam=options.gradcam, predict=options.predict
     )
@@ -63,8 +68,13 @@ def ui(
     results: Annotated[Path, typer.Option(help="Folder of the store.")] = Path("results"),
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at.")] = 5000,
+    live: Annotated[bool, typer.Option(help="Show the curves of trainings that are running.")] = True,
+    browser: Annotated[
+        bool, typer.Option(help="Open the training runs in a browser, where there is one.")
+    ] = True,
 ) -> None:
-    """Serve MLflow's pages on the results, until Ctrl-C."""
-    from camground.tracking.store import serve
+    """Serve MLflow's pages on the results, until Ctrl-C; prints and opens the link to each study's runs."""
+    from camground.tracking.live import follow
+    from camground.tracking.pages import serve
 
-    serve(results, host, port)
+    serve(results, host, port, browser, partial(follow, results) if live else None)

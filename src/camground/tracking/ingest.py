@@ -16,6 +16,7 @@ from camground.study.progress import log, track
 from camground.study.provenance import git_sha
 from camground.tracking import records
 from camground.tracking.config import TrackingConfig
+from camground.tracking.pages import view_of
 from camground.tracking.records import Run, Study
 from camground.tracking.store import (
     Store,
@@ -97,7 +98,7 @@ class Writer:
             tags["mlflow.parentRunId"] = parent
         run_id = self.client.create_run(self.experiment, started, tags, run.name).info.run_id
         params = [Param(key, value) for key, value in run.params.items()]
-        metrics = [Metric(m.name, m.value, ended, m.step) for m in run.metrics]
+        metrics = [Metric(m.name, m.value, ended, m.step) for m in (*run.metrics, *run.system)]
         for first in range(0, max(len(params), len(metrics)), BATCH):
             batch = slice(first, first + BATCH)
             self.client.log_batch(run_id, metrics[batch], params[batch])
@@ -161,6 +162,7 @@ def ingest(
             "protocol": protocol,
             # Opens the UI on training runs; without it MLflow 3 guesses and may show its GenAI pages.
             "mlflow.experimentKind": "custom_model_development",
+            **dict([view_of(study.split)]),
             # What the UI shows above the runs.
             "mlflow.note.content": (
                 f"Weakly supervised grounding on **{study.dataset}**, {protocol} proposals. A parent run is a"
@@ -182,15 +184,20 @@ def ingest(
             "removed": writer.remove_others(f"{study.dataset}/"),
             "runs": writer.runs,
         }
-        if config.log_model:
-            from camground.tracking.model import FILES, log_headline
+        if config.log_model and study.variants:
+            from camground.tracking.model import FILES, log_headline, register
 
-            checkpoint, matcher = records.headline_checkpoints(study)
-            folder = save_model(checkpoint, matcher, settings, study.root / "model")
-            source = checkpoint.relative_to(study.root.parent).as_posix()
-            run_id = writer.runs[runs[-1].key]
-            model = log_headline(client, experiment, run_id, folder, source)
+            seed = records.headline_seed(study)
+            trained = f"{study.reference}/seed{seed}/train"
+            folder = save_model(
+                study.root / trained, study.root / f"matcher/seed{seed}", settings, study.root / "model"
+            )
+            run_id = writer.runs[f"{study.dataset}/train/{study.reference}/s{seed}"]
+            source = f"{study.root.name}/{trained}"
+            example = records.example(study)
+            model = log_headline(client, experiment, run_id, folder, source, example)
             result["model"] = f"models:/{model.model_id}"
+            result["registered"] = register(client, name, model.model_id)
             writer.artifacts[model.artifact_location] = int(model.tags[FILES])
         if store.database:
             result["artifacts"] = {artifact_folder(a): count for a, count in writer.artifacts.items()}

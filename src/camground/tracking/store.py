@@ -1,10 +1,11 @@
-"""The MLflow store: where it is, how it is created, where its artifacts are, and serving its pages.
+"""The MLflow store: where it is, how it is created, where its artifacts are.
 
 The local store is `mlflow.db` (SQLite) with the folder `mlartifacts` beside it. Runs hold their artifact
 address in MLflow's proxied scheme (`mlflow-artifacts:/1/<run>/artifacts`), never as a path, so the folder can
 be moved or copied: `mlflow server --artifacts-destination <folder>/mlartifacts` resolves the scheme wherever
-the folder is. MLflow's client without a server cannot; `connect` registers a repository that reads and writes
-the folder directly.
+the folder is. MLflow's client without a server cannot; `repository`, which reads and writes the folder
+directly, is entered for it as a plug-in of MLflow's (pyproject.toml), so that `mlflow models serve` and
+MLflow's other commands take the store as it lies.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ import json
 import logging
 import os
 import re
-import socket
 import sqlite3
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -69,8 +68,11 @@ class Store:
 def find_store(results: str | Path, uri: str | None = None) -> Store:
     """The store of a results folder: MLFLOW_TRACKING_URI, else config `tracking.uri`, else SQLite in it."""
     chosen = os.environ.get("MLFLOW_TRACKING_URI") or uri
-    if not chosen:
-        return Store.local(Path(results) / DATABASE)
+    return store_at(chosen) if chosen else Store.local(Path(results) / DATABASE)
+
+
+def store_at(chosen: str) -> Store:
+    """The store at an address; `UserError` for one that is none."""
     if chosen.startswith(FILE_ADDRESS):  # ours, which MLflow puts into the environment
         return Store.local(Path(unquote(chosen.removeprefix(FILE_ADDRESS).partition("?")[0])))
     if chosen.startswith("sqlite:///"):
@@ -187,8 +189,10 @@ def connect(store: Store) -> MlflowClient:
     initialise(store)
     mlflow.set_tracking_uri(store.uri)
     mlflow.set_registry_uri(store.uri)
-    if store.artifacts is not None:
-        _resolve_artifacts_to(store.artifacts)
+    # What the plug-in does where the package is installed, and not only imported from a checkout.
+    from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
+
+    _artifact_repository_registry.register(SCHEME, repository)
     client: MlflowClient = mlflow.MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
     with explained(store, opening=True):
         client.search_experiments(max_results=1)
@@ -257,43 +261,22 @@ def artifact_sizes(list_folder: Callable[[str | None], Iterable[Any]]) -> dict[s
     return found
 
 
-def serve(results: Path, host: str, port: int) -> None:
-    """Become MLflow's server on the local store in `results`; `UserError` without a store or a free port."""
-    store = find_store(results)
-    if store.database is None or store.artifacts is None:
-        log.info("MLFLOW_TRACKING_URI is set: browse the server at %s", store.public_name)
-        return
-    if not store.database.exists():
-        raise UserError(f"{results}: has no {store.database.name}; run snakemake first")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(f"port {port} of {host}: {error}; try --port") from None
-    import_mlflow()
-    log.info("MLflow UI: http://%s:%d (Ctrl-C ends it)", host, port)
-    arguments = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
-    arguments += ["--backend-store-uri", store.uri, "--default-artifact-root", f"{SCHEME}:/"]
-    arguments += ["--artifacts-destination", store.artifacts.as_uri(), "--workers", "1"]
-    sys.stderr.flush()
-    os.execv(sys.executable, arguments)
+def repository(artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
+    """MLflow's repository of an `mlflow-artifacts:` address: the folder beside the SQLite file of
+    `tracking_uri`, or else of this process's; with a server, or without that folder, what the scheme always
+    means.
 
-
-def _resolve_artifacts_to(folder: Path) -> None:
-    """Let this process read and write `mlflow-artifacts:` addresses in `folder`, without a server."""
-    from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
+    `UserError` for an address that leads out of the folder."""
+    import mlflow
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
-    def repository(
-        artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
-    ) -> LocalArtifactRepository:
-        path = (folder / artifact_folder(artifact_uri)).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            raise UserError(f"artifact address {artifact_uri} points outside {folder.name}")
-        path.mkdir(parents=True, exist_ok=True)
-        return LocalArtifactRepository(path.as_uri(), tracking_uri, registry_uri)
-
-    # The registry instance is not public, but the plug-in entry point that is would change the
-    # scheme for every project in the environment, servers included.
-    _artifact_repository_registry.register(SCHEME, repository)
+    address = tracking_uri or mlflow.get_tracking_uri()
+    folder = store_at(address).artifacts if address.startswith("sqlite") else None
+    if folder is None or not folder.is_dir():
+        return MlflowArtifactsRepository(artifact_uri, tracking_uri, registry_uri)
+    path = (folder / artifact_folder(artifact_uri)).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise UserError(f"artifact address {artifact_uri} points outside {folder.name}")
+    path.mkdir(parents=True, exist_ok=True)
+    return LocalArtifactRepository(path.as_uri(), tracking_uri, registry_uri)
