@@ -35,6 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.workflow
 @pytest.mark.parametrize("command", commands())
 def test_the_command_dry_runs(command: str, workflow: Workflow, folder: Path) -> None:
+    for boxes in ("ours.json", "theirs.json"):
+        (workflow.folder / boxes).touch()
     words = shlex.split(command.replace("DIR", str(folder)).replace("CHECKOUT", str(workflow.folder)))
     if "conda" in words and not shutil.which("conda"):
         pytest.skip("no conda")
