@@ -110,7 +110,7 @@ def _false_sentences(config: SupervisionConfig) -> str:
     return (
         "Phrases with one word changed, which do not mean their object any more. Whether one is false of the"
         " whole image the scene's own facts decide, boxes among them; that they are false is all that is"
-        f" passed on. Read by {listed}."
+        f" passed on, as false_of_image in the table expressions. Read by {listed}."
     )
 
 
