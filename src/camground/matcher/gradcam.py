@@ -1,12 +1,15 @@
-"""Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) of the matcher's score, through pytorch-grad-cam.
+"""Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) of the matcher's score.
 
 ReLU comes before the scaling to [0, 1], as in the paper: scaling first would turn a map of mere
-counter-evidence into evidence.
+counter-evidence into evidence. Plain Grad-CAM, which the default study and every model of it draw, is written
+out here, to the bytes of pytorch-grad-cam (a test compares them), whose import takes as long as PyTorch's;
+that library draws the variants of it.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,25 +37,63 @@ class _PairedScore(nn.Module):
         return self.matcher.logits(similarity).unsqueeze(1)
 
 
+class GradCam:
+    """Grad-CAM of a score of maps (M, C, H, W), as pytorch-grad-cam's class of that name draws it."""
+
+    def __init__(self, score: nn.Module) -> None:
+        self.score = score
+
+    def __call__(self, visual: Tensor) -> np.ndarray:
+        """Maps (M, H, W) float32 in [0, 1] of the scores (M, 1) of `visual`."""
+        visual = visual.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.score(visual).sum(), visual)
+        alpha = gradient.cpu().numpy().mean((2, 3))
+        maps = np.maximum((alpha[:, :, None, None] * visual.detach().cpu().numpy()).sum(1), 0)
+        for _ in range(2):  # which the library does for each layer, and for their mean
+            maps = maps - maps.min((1, 2), keepdims=True)
+            maps = maps / (1e-7 + maps.max((1, 2), keepdims=True))
+        return maps
+
+    def release(self) -> None:
+        """There are no hooks."""
+
+
+class LibraryCam:
+    """A variant of Grad-CAM, drawn by pytorch-grad-cam's class of the name."""
+
+    def __init__(self, score: _PairedScore, class_name: str) -> None:
+        cam_class = getattr(import_module("pytorch_grad_cam"), class_name)
+        self._cam: Any = cam_class(model=score, target_layers=[score.map])
+        # set here, since not every method's constructor passes it on
+        self._cam.compute_input_gradient = True
+
+    def __call__(self, visual: Tensor) -> np.ndarray:
+        """As `GradCam`."""
+        maps: np.ndarray = self._cam(input_tensor=visual, targets=[lambda output: output[0]] * len(visual))
+        return maps
+
+    def release(self) -> None:
+        """Take the hooks off the model."""
+        self._cam.activations_and_grads.release()
+
+
 class MatcherCam:
     """Grad-CAM maps of (image, text) pairs in batches, by one of `CAM_CLASSES`.
 
-    Use as a context manager: pytorch-grad-cam's hooks are released at its end.
+    Use as a context manager: a library's hooks are released at its end.
     """
 
     def __init__(self, matcher: Matcher, method: str = "gradcam") -> None:
-        self.matcher, self.method = matcher, method
+        self.matcher, self.method = matcher.eval(), method
         self._score = _PairedScore(matcher)
-        cam_class = getattr(import_module("pytorch_grad_cam"), CAM_CLASSES[method])
-        self._cam = cam_class(model=self._score, target_layers=[self._score.map])
-        # set here, since not every method's constructor passes it on
-        self._cam.compute_input_gradient = True
+        plain = CAM_CLASSES[method] == "GradCAM"
+        self._cam = GradCam(self._score) if plain else LibraryCam(self._score, CAM_CLASSES[method])
 
     def __enter__(self) -> MatcherCam:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._cam.activations_and_grads.release()
+        self._cam.release()
 
     def __call__(self, features: Tensor, owner: Tensor, tokens: Tensor, mask: Tensor) -> np.ndarray:
         """Maps (M, H, W) float32 in [0, 1]; an expression without any evidence gets zeros.
@@ -63,8 +104,8 @@ class MatcherCam:
         with torch.no_grad():
             texts = self._score.texts = self.matcher.read(tokens, mask)
             visual = self.matcher.trunk(features)[owner].contiguous()
-        targets = [lambda output: output[0]] * len(owner)
-        maps: np.ndarray = self._cam(input_tensor=visual, targets=targets)
+        with torch.enable_grad():
+            maps = self._cam(visual)
         if self.method != "gated":
             return maps
         with torch.no_grad():
@@ -88,9 +129,7 @@ class OwnCam(CamSource):
     def __call__(self, images: Tensor, owner: Tensor, texts: list[str]) -> np.ndarray:
         with torch.no_grad():
             tokens, mask = self._encode_texts(texts)
-        inputs = (each.to(self._device) for each in (images, owner, tokens, mask))
-        with torch.enable_grad():
-            return self._cam(*inputs)
+        return self._cam(*(each.to(self._device) for each in (images, owner, tokens, mask)))
 
     def release(self) -> None:
         self._cam.__exit__()
