@@ -4,7 +4,8 @@ Purpose: the boxes, scores and own maps of a trained grounder on the splits that
 evaluated.
 Inputs: the images, expressions, proposals and cams tables, the feature cache, a checkpoint; never
 targets.
-Outputs: the predictions table, and the scores of the word swaps.
+Outputs: the predictions table, the scores of the word swaps, and what makes the image score the probability
+that a phrase is in the picture, fitted on captions of val.
 """
 
 
@@ -13,6 +14,7 @@ rule predict:
         **FEATURES,
         **TEXTS,
         proposals=EVALUATED_PROPOSALS,
+        detected=rules.proposals.output.proposals,
         cams=CAMS,
         checkpoint=rules.train.output.checkpoint,
         config=rules.train.output.config,
@@ -21,6 +23,7 @@ rule predict:
     output:
         predictions=trained("{variant}", "{seed}", "predictions.parquet"),
         swaps=trained("{variant}", "{seed}", "swap_scores.parquet"),
+        calibration=trained("{variant}", "{seed}", "calibration.json"),
     log:
         study("logs/predict-{variant}-seed{seed}.log"),
     benchmark:
@@ -39,7 +42,8 @@ rule predict:
         "Predict with {wildcards.variant}, seed {wildcards.seed}"
     shell:
         "camground predict --config {params.config:q} --images {input.images:q}"
-        " --expressions {input.expressions:q} --proposals {input.proposals:q} --cams {input.cams:q}"
-        " --features {params.features:q} --checkpoint {params.checkpoint:q} --output {output.predictions:q}"
-        " --swaps {output.swaps:q} --threads {threads}"
+        " --expressions {input.expressions:q} --proposals {input.proposals:q}"
+        " --detected {input.detected:q} --cams {input.cams:q} --features {params.features:q}"
+        " --checkpoint {params.checkpoint:q} --output {output.predictions:q} --swaps {output.swaps:q}"
+        " --calibration {output.calibration:q} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

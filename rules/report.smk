@@ -3,7 +3,8 @@
 Purpose: one HTML file that opens offline: the table, curves and a gallery of test images.
 Inputs: the ablation table; every method's metrics, outcomes and predictions; the trainings'
 histories; the tables of the data, among them the targets, for the true boxes.
-Outputs: the report, its figures as pictures, and what entered as supervision, for `camground document`.
+Outputs: the report, its figures as pictures, what entered as supervision, for `camground document`, and the
+card that travels with the model.
 """
 
 # What entered as supervision is stated of it.
@@ -39,6 +40,7 @@ rule report:
             labels={"study": DATASET, "what": "report with pictures"},
         ),
         supervision=study("supervision.json"),
+        card=study("model_card.md"),
         figures=report(
             directory(study("figures")),
             patterns=["{figure}.png"],

@@ -12,6 +12,9 @@ rule tracking:
         store_is_whole,
         trainings=all_trained(*(f"train/{Path(file).name}" for file in rules.train.output)),
         matcher=expand(rules.matcher.output, seed=SEEDS if VARIANTS else []),
+        # of the scores of the model that is logged
+        calibrations=all_trained("calibration.json"),
+        card=rules.report.output.card,
         metrics=all_methods("metrics.parquet"),
         table=rules.ablation.output,
         report=rules.report.output.html,

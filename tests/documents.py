@@ -31,7 +31,7 @@ def code(document: Path) -> list[str]:
 
 
 def command_lines(document: Path, program: str) -> list[list[str]]:
-    """The arguments of every call of a program."""
-    found = re.compile(rf"(?:^|\s){program} (.+)")
+    """The arguments of every call of a program; an import from a package of its name is none."""
+    found = re.compile(rf"(?:^|(?<!from)\s){program} (.+)")
     calls = [match[1] for line in code(document) if (match := found.search(line))]
     return [shlex.split(call, comments=True) for call in calls]

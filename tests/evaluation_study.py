@@ -130,6 +130,8 @@ def predict(paths: dict[str, Path], path: Path, offset: float = 0.0, own_map: bo
                 "cam": box_map(box.tolist()) if own_map else None,
                 "image_score": 0.75 if own_map else None,
                 "erased_score": 0.25 if own_map else None,
+                "presence": 0.75 if own_map else None,
+                "presence_other": 0.25 if own_map else None,
             }
         )
     tables.write("predictions", rows, path)

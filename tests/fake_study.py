@@ -108,6 +108,8 @@ def _method(
                 "cam": _map(box, 0.8) if learned else None,
                 "image_score": 0.8 if learned else None,
                 "erased_score": 0.3 if learned else None,
+                "presence": 0.9 if learned else None,
+                "presence_other": 0.2 if learned else None,
             }
         )
         iou = float(pairwise_iou(box[None], one["box"][None])[0, 0])
@@ -129,6 +131,7 @@ def _method(
             "matcher_cam_spill": 0.5,
         }
         if learned:
+            found |= {"presence_auc": 1.0, "found": 1.0, "false_box": float(one["number"] == 0)}
             found |= {"cam_coverage": 0.6, "cam_iou": iou * 0.8, "cam_energy": 0.5, "cam_spill": 0.4}
         for name, value in found.items():
             common = {"expression_id": one["id"], "image_id": one["image_id"]}
@@ -154,6 +157,8 @@ def _method(
     ]
     folder = root / variant / f"seed{seed}"
     tables.write("predictions", predictions, folder / "predictions.parquet")
+    if variant in VARIANTS:
+        (folder / "calibration.json").write_text("{}")
     tables.write("outcomes", outcomes, folder / "outcomes.parquet")
     tables.write("metrics", metrics, folder / "metrics.parquet")
 

@@ -34,6 +34,7 @@ from camground.features.store import FeatureStore
 from camground.grounder.config import GrounderConfig
 from camground.grounder.loading import load_grounder
 from camground.grounder.model_folder import read_settings
+from camground.grounder.presence import read_calibration
 from camground.matcher.matcher import load_matcher
 from camground.proposals.boxes_file import read_boxes
 from camground.proposals.config import BoxesFileConfig
@@ -52,7 +53,7 @@ from conftest import REPOSITORY
 from damaged_files import damaged
 from data_stage import run_data
 from photograph_folder import Folder
-from tiny_study import make_study, run_train
+from tiny_study import make_study, run_train, some_calibration
 
 INPUTS = int(os.environ.get("CAMGROUND_DAMAGED_FILES", "25"))  # of each reader
 SOURCES = REPOSITORY / "src/camground/data/download/sources.yaml"
@@ -203,7 +204,8 @@ def model_folder(root: Path) -> Read:
     file.write_text(
         json.dumps({"proposals": {"count": 8}, "gradcam": {}, "predict": {"voting": {"iou": 0.5}}})
     )
-    return [file], lambda file: read_settings(root)
+    calibration = some_calibration(root)
+    return [file, calibration], lambda _: (read_settings(root), read_calibration(calibration))
 
 
 def summaries(root: Path) -> Read:

@@ -597,8 +597,17 @@ CHECKPOINTS = [
     Case("another backbone", weights(lambda root: {"a": torch.zeros(3)}), "features.backbone.checkpoint"),
     Case("no model folder", lambda root: read_settings(root), "not a folder that the stage `tracking` made"),
     Case(
+        "a model folder without calibration",
+        lambda root: (written(root / "grounding.json", "{}"), read_settings(root)),
+        "holds no calibration.json; another version of camground made it: run the study's command again",
+    ),
+    Case(
         "a model folder of another version",
-        lambda root: (written(root / "grounding.json", '{"model": 1}'), read_settings(root)),
+        lambda root: (
+            written(root / "calibration.json", "{}"),
+            written(root / "grounding.json", '{"model": 1}'),
+            read_settings(root),
+        ),
         "if another version wrote it, run the stage `tracking`",
     ),
 ]

@@ -17,6 +17,7 @@ from torch import Tensor
 import tiny_models
 from camground.features.config import FeaturesConfig
 from camground.features.language import text_vectors
+from camground.grounder.presence import Calibration, write_calibration
 from camground.matcher.config import MatcherConfig
 from camground.matcher.matcher import Matcher
 from camground.stages.predict import predict
@@ -113,6 +114,12 @@ def make_photograph_study(folder: Path, labels: Sequence[str | None] = (None,)) 
     return {**paths, "features": folder / "features", "matcher": matcher}
 
 
+def some_calibration(folder: Path) -> Path:
+    """A file of one, as `predict` leaves it."""
+    write_calibration(Calibration(slope=1.5, bias=2.0, own=3, other=3), folder / "calibration.json")
+    return folder / "calibration.json"
+
+
 def run_train(
     paths: dict[str, Path],
     output: Path,
@@ -147,6 +154,8 @@ def run_predict(paths: dict[str, Path], checkpoint: Path, folder: Path, **config
     splits = config.pop("splits", ["val", "test"])
     text = json.dumps({"predict": config, "evaluate": {"splits": splits}})
     inputs = {name: paths[name] for name in (*TABLES, "features")}
+    inputs["detected"] = paths["proposals"]
     output, swaps = folder / "predictions.parquet", folder / "swap_scores.parquet"
-    predict(text, **inputs, checkpoint=checkpoint, output=output, swaps=swaps)
+    outputs = {"output": output, "swaps": swaps, "calibration": folder / "calibration.json"}
+    predict(text, **inputs, checkpoint=checkpoint, **outputs)
     return output, swaps

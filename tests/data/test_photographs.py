@@ -20,6 +20,7 @@ from PIL import Image
 from camground.data import photographs
 from camground.data.photographs import TURNS, inspect, read_photograph, read_reduced, read_square
 from camground.study.errors import UserError
+from file_server import Server
 
 # 8 x 8 blocks of six colours, 3 in a row: all differ, so that no turn or flip goes unseen.
 COLOURS = np.array(
@@ -283,6 +284,50 @@ def test_every_format_is_read_as_a_viewer_shows_it(name: str, tmp_path: Path) ->
     ) + (3,)
     square = Image.fromarray(read).resize((32, 32), Image.Resampling.BICUBIC)
     assert np.array_equal(read_square(path, 32).permute(1, 2, 0).numpy(), np.asarray(square))
+
+
+def test_a_photograph_in_memory_is_read_as_its_file(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=exif)
+    expected = np.asarray(read_photograph(tmp_path / "a.jpg"))
+    opened = Image.open(tmp_path / "a.jpg")
+    size = (expected.shape[1], expected.shape[0])
+    for source in ((tmp_path / "a.jpg").read_bytes(), opened):
+        assert np.array_equal(np.asarray(read_photograph(source)), expected)
+        assert np.array_equal(read_reduced(source, max(size), size), expected)
+        assert read_square(source, 9).shape == (3, 9, 9)
+    assert opened.size == size[::-1]  # the caller's own is left as it was
+    with pytest.raises(UserError, match=r"^the photograph given: unreadable"):
+        read_photograph(b"no photograph")
+
+
+def test_a_photograph_at_an_address_is_downloaded_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    address = server.add("/a.png", content=b"x" * 100_000)
+    moved = server.add("/moved.png", location="/a.png")
+    assert photographs.is_address(address)
+    assert not any(
+        photographs.is_address(each) for each in ("a.png", Path(address), "ftp://a/b", b"http://a")
+    )
+    assert photographs.download(address) == photographs.download(moved) == b"x" * 100_000
+    refused = {
+        server.address("/none.png"): "cannot be downloaded (Not Found)",
+        server.add("/odd.png", location="file:///etc/hostname"): "cannot be downloaded (",
+        server.add("/torn.png", content=b"x" * 999, breaks=[10]): "broke off after 10 bytes; try again",
+        "http://": "cannot be downloaded (",
+    }
+    for bad, reason in refused.items():
+        with pytest.raises(UserError) as error:
+            photographs.download(bad)
+        assert str(error.value).startswith(f"{bad}: {reason}")
+    monkeypatch.setattr(photographs, "LARGEST", 1 << 16)
+    with pytest.raises(UserError, match="more than 0 MiB; give a smaller photograph"):
+        photographs.download(address)
+    monkeypatch.setattr(photographs, "LARGEST", 1 << 20)
+    monkeypatch.setattr(photographs, "LONGEST", 0.0)
+    with pytest.raises(UserError, match="not here after 0 s; download it first"):
+        photographs.download(address)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 import evaluation_study as study
 from camground.evaluation import ground_truth
@@ -46,6 +47,7 @@ def test_the_true_box_is_right_everywhere(paths: dict[str, Path], tmp_path: Path
     assert value(means, "right_extent") == 1.0
     assert value(means, "image_score") == 0.75
     assert value(means, "erased_score") == 0.25
+    assert [value(means, name) for name in ("presence_auc", "found", "false_box")] == [1, 1, 0]
     assert set(outcomes["name"]) == {metric.name for metric in OF_EXPRESSIONS}
     # The own map is the matcher's here, so its statistics are too.
     for name in ("coverage", "iou", "energy", "spill", "entropy"):
@@ -63,6 +65,27 @@ def test_the_chosen_box_is_measured_beside_the_voted_one(paths: dict[str, Path],
         assert value(means, metric) == 1
         assert value(means, f"{metric}_unvoted") == value(alone, metric)
     assert value(alone, "acc@0.75") < 1
+
+
+def test_presence_is_ranked_against_other_phrases_of_the_split(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = predictions(paths, tmp_path)
+    rng = np.random.default_rng(0)
+    # tenths, so that there are ties
+    rows["presence"], rows["presence_other"] = rng.integers(0, 10, (2, len(rows))) / 10
+    rows.loc[rows.index[::4], "presence_other"] = None
+    means = results(paths, rows)[1]
+    split = tables.read("expressions", paths["expressions"]).set_index("expression_id")["split"]
+    test = rows[rows["expression_id"].map(split) == "test"]
+    others = test["presence_other"].dropna().to_numpy()
+    label = np.repeat([1, 0], [len(test), len(others)])
+    area = roc_auc_score(label, np.concatenate([test["presence"], others]))
+    assert value(means, "presence_auc") == pytest.approx(area)
+    assert value(means, "found") == pytest.approx((test["presence"] >= 0.5).mean())
+    assert value(means, "false_box") == pytest.approx((others >= 0.5).mean())
+    without = results(paths, predictions(paths, tmp_path, own_map=False))[1]
+    assert not set(without["metric"]) & {"presence_auc", "found", "false_box"}
 
 
 def test_means_are_of_outcomes_and_groups_part_them(paths: dict[str, Path], tmp_path: Path) -> None:

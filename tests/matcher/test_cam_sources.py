@@ -26,6 +26,7 @@ from camground.study import tables
 from camground.study.errors import UserError
 from tiny_matchers import KINDS, opened, section
 from tiny_models import TEXTS
+from tiny_study import some_calibration
 
 CPU = torch.device("cpu")
 OWNER = torch.tensor([0, 0, 1])
@@ -169,7 +170,8 @@ def test_a_new_photograph_gets_its_map_from_that_model(checkpoints, study, tmp_p
     size = {"image_size": [32, 48]}
     settings = {"proposals": {}, "gradcam": section("clip", checkpoints, **size), "predict": {}}
     folder = save_model(
-        tmp_path / "grounder", tmp_path / "matcher", GroundingSettings.parse(settings), tmp_path / "model"
+        *(tmp_path / "grounder", tmp_path / "matcher", some_calibration(tmp_path)),
+        *(GroundingSettings.parse(settings), tmp_path / "model"),
     )
     shown = []
     forward = Grounder.forward

@@ -55,7 +55,7 @@ def test_the_texts_have_every_method_and_split(tmp_path: Path) -> None:
     assert "p (Holm)" not in text.split("## Split val")[1]
     lines = [line.split(" & ") for line in latex.splitlines() if line.endswith("\\\\")]
     assert [line[0].strip() for line in lines[1:]] == [escape_latex(name) for name in methods]
-    assert {len(line) for line in lines} == {16}
+    assert {len(line) for line in lines} == {18}
     headings = [heading.strip() for heading in lines[0]]
     for metric in ("Acc@0.5", "Acc@0.75"):
         assert headings[headings.index(metric) + 1] == f"{metric}, no vote"

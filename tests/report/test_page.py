@@ -56,6 +56,26 @@ def test_no_path_of_this_machine_in_the_page(page: str, root: Path) -> None:
     assert str(root.parent) not in page
 
 
+def test_the_page_says_how_often_a_phrase_of_another_image_is_found(page: str) -> None:
+    lines = {line[0]: line[1:] for line in Page(page, "presence").lines if line}
+    assert lines["Method"] == ["Presence AUC", "Found", "False boxes"]
+    assert lines["full"][0].startswith("100.0")
+    assert 0 < float(lines["full"][2].split()[0]) < 100
+    assert "random" not in lines
+
+
+def test_the_models_card_says_what_the_report_does(page: str, root: Path) -> None:
+    card = (root / "model_card.md").read_text()
+    assert card.startswith("---\nlibrary_name: camground\n")
+    for text in ("# Visual grounding, trained on toy", "- **Images and sentences.** Drawn scenes", "| full "):
+        assert text in card
+    found = Page(page, "presence").lines
+    (line,) = [line for line in found if line and line[0] == "full"]
+    assert f"Presence AUC {line[1]}" in card
+    assert f"and {line[3]} of those of other images" in card
+    assert "nothing says how good the boxes are" not in card
+
+
 def test_the_page_says_what_found_the_proposals(page: str) -> None:
     assert re.search(r"<dt>proposals from</dt>\s*<dd>toy</dd>", page)
 

@@ -23,7 +23,7 @@ from camground.stages.tuning import tuning
 from camground.study import tables
 from camground.study.errors import UserError
 from conftest import Workflow
-from tiny_study import make_photograph_study, run_train, write_matcher
+from tiny_study import make_photograph_study, run_train, some_calibration, write_matcher
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,8 @@ def test_a_model_folder_travels_with_its_backbone(
     study["matcher"] = write_matcher(tmp_path / "matcher", store.visual_channels, store.text_width)
     checkpoint = run_train(study, tmp_path / "train", per_image=1)
     settings = GroundingSettings.parse({"proposals": {}, "gradcam": {"method": "gradcam"}, "predict": {}})
-    folder = save_model(checkpoint, study["matcher"], settings, tmp_path / "model")
+    calibration = some_calibration(tmp_path)
+    folder = save_model(checkpoint, study["matcher"], calibration, settings, tmp_path / "model")
     made.unlink()
     moved = tmp_path / "elsewhere"
     folder.rename(moved)
@@ -138,7 +139,7 @@ def test_a_model_folder_travels_with_its_backbone(
         assert torch.equal(value, expected[name])
     # a model of a study that tunes nothing has none
     plain = run_train(paths, tmp_path / "plain", per_image=1)
-    assert not (save_model(plain, paths["matcher"], settings, moved) / BACKBONE).exists()
+    assert not (save_model(plain, paths["matcher"], calibration, settings, moved) / BACKBONE).exists()
     assert load_grounder(plain).features.backbone.weights is None
 
 

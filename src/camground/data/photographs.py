@@ -9,13 +9,18 @@ except in `inspect_all`, which tells the reader of a data set what is wrong with
 
 from __future__ import annotations
 
+import http.client
+import io
 import os
+import time
+import urllib.error
+import urllib.request
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -27,6 +32,9 @@ from camground.study.progress import track
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# What a photograph is read from: a file, its bytes, or a picture in memory.
+Source: TypeAlias = "str | Path | bytes | Image.Image"
 
 # Photographs handed to the threads at a time; none of their pixels are kept.
 AHEAD = 256
@@ -44,6 +52,8 @@ TURNS = {
 ON_ITS_SIDE = (5, 6, 7, 8)
 # Pixels that reach no higher are of another range than 0 to 255: they would be next to black.
 DARKEST = 16
+# Of a photograph at an address: its bytes at most, seconds until the next of them, seconds in all.
+LARGEST, SILENCE, LONGEST = 64 * 2**20, 20.0, 120.0
 
 # Large photographs and odd metadata; what Pillow cannot decode is an error, not a warning. Set once, as
 # photographs are read in threads, where a filter that comes and goes is not safe.
@@ -51,14 +61,23 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @contextmanager
-def _open(path: str | Path) -> Iterator[Image.Image]:
-    """The photograph, opened but not decoded yet; `UserError` where it cannot be read in the block."""
+def _open(source: Source) -> Iterator[Image.Image]:
+    """The photograph, a file's not decoded yet; `UserError` where it cannot be read in the block."""
     try:
-        with Image.open(path) as picture:
+        if isinstance(source, Image.Image):
+            source.load()  # whole, so that nothing shrinks the caller's own while it is decoded
+            yield source
+            return
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             yield picture
     # Decoders raise OSError, SyntaxError, ValueError, struct.error and more for a damaged file.
     except Exception as error:
-        raise UserError(f"{path}: {_reason(error)}") from None
+        raise UserError(f"{name_of(source)}: {_reason(error)}") from None
+
+
+def name_of(source: Source) -> str:
+    """What errors call a photograph."""
+    return str(source) if isinstance(source, str | Path) else "the photograph given"
 
 
 def _reason(error: Exception) -> str:
@@ -134,37 +153,75 @@ def _read_upright(picture: Image.Image) -> tuple[Image.Image, bool]:
     return upright, orientation in ON_ITS_SIDE
 
 
-def read_photograph(path: str | Path) -> Image.Image:
-    """The photograph in RGB, upright; `UserError` for a file that cannot be read."""
-    with _open(path) as picture:
+def read_photograph(source: Source) -> Image.Image:
+    """The photograph in RGB, upright; `UserError` for one that cannot be read."""
+    with _open(source) as picture:
         return _read_upright(picture)[0]
 
 
-def read_square(path: str | Path, size: int) -> Tensor:
+def is_address(source: object) -> bool:
+    """Whether a text is an address of the web; a `Path` never is."""
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
+def download(address: str) -> bytes:
+    """The file at an address; `UserError` where it cannot be had, takes too long or is too large."""
+    opener = urllib.request.OpenerDirector()  # with no handler that opens a file, wherever it is sent on to
+    for handler in (
+        *(urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler),
+        *(urllib.request.HTTPRedirectHandler, urllib.request.HTTPDefaultErrorHandler),
+        *(urllib.request.HTTPErrorProcessor, urllib.request.UnknownHandler),
+    ):
+        opener.add_handler(handler())
+    content, ends = bytearray(), time.monotonic() + LONGEST
+    try:
+        request = urllib.request.Request(address, headers={"User-Agent": "camground"})
+        with opener.open(request, timeout=SILENCE) as answer:
+            while piece := answer.read1(1 << 16):
+                content += piece
+                if len(content) > LARGEST:
+                    raise UserError(f"{address}: more than {LARGEST >> 20} MiB; give a smaller photograph")
+                if time.monotonic() > ends:
+                    raise UserError(f"{address}: not here after {LONGEST:.0f} s; download it first")
+            if answer.length:
+                raise UserError(f"{address}: broke off after {len(content)} bytes; try again")
+    # the web's errors are OSErrors; http.client and addresses that are none raise others
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise UserError(
+            f"{address}: cannot be downloaded ({getattr(error, 'reason', '') or error})"
+        ) from None
+    return bytes(content)
+
+
+def read_square(source: Source, size: int) -> Tensor:
     """The photograph as (3, size, size) uint8 RGB, upright, each axis scaled on its own.
 
-    Boxes as shares of width and height therefore hold at any size. Raises `UserError` for a file that
-    cannot be read.
+    Boxes as shares of width and height therefore hold at any size. Raises `UserError` for one that cannot be
+    read.
     """
+    return to_square(read_photograph(source), size)
+
+
+def to_square(rgb: Image.Image, size: int) -> Tensor:
+    """`read_square` of what `read_photograph` gives."""
     import torch
 
-    rgb = read_photograph(path)
     if rgb.size != (size, size):
         rgb = rgb.resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
-def read_reduced(path: str | Path, longest: int, size: tuple[int, int]) -> np.ndarray:
+def read_reduced(source: Source, longest: int, size: tuple[int, int]) -> np.ndarray:
     """The photograph as (h, w, 3) uint8 RGB, upright, with its longest side at most `longest` pixels.
 
-    size: width and height in the `images` table. Raises `UserError` for a file that cannot be read or has
+    size: width and height in the `images` table. Raises `UserError` for one that cannot be read or has
     another size.
     """
     import cv2
 
     shrink = min(1.0, longest / max(size))
     reduced = (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
-    with _open(path) as picture:
+    with _open(source) as picture:
         stored = picture.size
         # A JPEG decoder can leave out what would be averaged away; other formats ignore this.
         least = [2 * max(1, round(side * shrink)) for side in stored]
@@ -173,7 +230,7 @@ def read_reduced(path: str | Path, longest: int, size: tuple[int, int]) -> np.nd
     whole = stored[::-1] if on_its_side else stored
     if whole != tuple(size):
         now, before = ("x".join(map(str, sides)) for sides in (whole, size))
-        raise UserError(f"{path}: is {now} pixels but {before} in the images table; rerun `data`")
+        raise UserError(f"{name_of(source)}: is {now} pixels but {before} in the images table; rerun `data`")
     rgb = np.array(upright)
     # Not Pillow's box filter: it takes whole pixels, which shows when little is averaged.
     return rgb if shrink == 1 else cv2.resize(rgb, reduced, interpolation=cv2.INTER_AREA)

@@ -247,6 +247,8 @@ def prediction_rows(choice: Choice, truth: GroundTruth, own_map: bool) -> pd.Dat
     """Rows of the `predictions` table for the expressions that have an answer."""
     import pandas as pd
 
+    from camground.evaluation.outcomes import SCORES
+
     answered = np.flatnonzero(choice.present)
     voted = choice.boxes_xyxy if choice.voted_xyxy is None else choice.voted_xyxy
     rows = pd.DataFrame(
@@ -258,7 +260,7 @@ def prediction_rows(choice: Choice, truth: GroundTruth, own_map: bool) -> pd.Dat
             "score": choice.score[answered],
         }
     )
-    rows[["cam_height", "cam_width", "cam", "image_score", "erased_score"]] = None
+    rows[["cam_height", "cam_width", "cam", *SCORES]] = None
     if own_map:
         maps = truth.matcher_maps
         rows["cam_height"], rows["cam_width"] = maps.sizes[answered].T

@@ -146,11 +146,13 @@ def read_answers(
         few = ", ".join(missing[:SHOWN])
         count = f"{len(missing)} of {len(asked)} expressions have no box in it and count as wrong"
         log.warning("%s: %s, such as %s", path, count, few)
+    from camground.evaluation.outcomes import SCORES
+
     rows = [(expression, *best[expression]) for expression in sizes if expression in best]
     frame = pd.DataFrame(rows, columns=["expression_id", "score", "box_xyxy"])
     frame["chosen_box_xyxy"] = frame["box_xyxy"]
     frame["rank"] = -1
-    frame[["cam_height", "cam_width", "cam", "image_score", "erased_score"]] = None
+    frame[["cam_height", "cam_width", "cam", *SCORES]] = None
     return frame
 
 

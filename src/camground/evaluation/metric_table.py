@@ -62,6 +62,32 @@ OF_EXPRESSIONS: tuple[Metric[Measured], ...] = (
     Metric("cam_entropy", "CAM entropy", "own CAM", lambda m: m.cam["entropy"]),
     Metric("image_score", "Image score", "scores", lambda m: m.image_score),
     Metric("erased_score", "Erased score", "scores", lambda m: m.erased_score),
+    Metric(
+        "presence_auc",
+        "Presence AUC",
+        "scores",
+        lambda m: m.ranking,
+        main=True,
+        note="How often a phrase is likelier to be in its own image than a phrase of another image is to be"
+        " in the image that it is asked of: the area under the ROC curve.",
+    ),
+    Metric(
+        "found",
+        "Found",
+        "scores",
+        lambda m: m.found(m.presence),
+        note="How many phrases are found in their own image, at a probability of at least .5.",
+    ),
+    Metric(
+        "false_box",
+        "False boxes",
+        "scores",
+        lambda m: m.found(m.presence_other),
+        main=True,
+        note="How many phrases of other images are found where they do not belong, at the same probability."
+        " Such a phrase has the words of no phrase of the image; that nothing in the image fits it all the"
+        " same, nobody has checked, so some of these boxes are right.",
+    ),
     Metric("matcher_cam_coverage", "Matcher CAM coverage", "CAM", lambda m: m.truth.cam["coverage"]),
     Metric("matcher_cam_iou", "Matcher CAM IoU", "CAM", lambda m: m.truth.cam["iou"]),
     Metric("matcher_cam_energy", "Matcher CAM energy", "CAM", lambda m: m.truth.cam["energy"]),

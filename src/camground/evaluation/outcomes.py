@@ -17,11 +17,15 @@ import pandas as pd
 from camground.evaluation import metrics, word_swaps
 from camground.evaluation.ground_truth import GroundTruth
 from camground.evaluation.metric_table import METRICS, OF_EXPRESSIONS, OF_SWAPS, PRIMARY, WORD_CLASS
+from camground.grounder.config import FOUND_FROM
 from camground.matcher import map_geometry
 from camground.matcher.maps import Maps, absent, fill
 from camground.study import tables
 from camground.study.errors import UserError
 from camground.study.progress import log
+
+# Columns of `predictions` that a method may not have.
+SCORES = ("image_score", "erased_score", "presence", "presence_other")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Measured:
     """Predictions for the N expressions of `truth`, and the outcomes (N,), float64, of `metric_table`.
 
     present: (N,) bool. boxes_xyxy: (N, 4) float64, the answers; chosen_xyxy: those before the vote.
-    image_score, erased_score: (N,) float64, nan where unknown. maps: the method's own.
+    image_score, erased_score, presence, presence_other: as in the table, (N,) float64, nan where unknown.
+    maps: the method's own.
     """
 
     truth: GroundTruth
@@ -38,6 +43,8 @@ class Measured:
     chosen_xyxy: np.ndarray
     image_score: np.ndarray
     erased_score: np.ndarray
+    presence: np.ndarray
+    presence_other: np.ndarray
     maps: Maps
 
     @cached_property
@@ -79,6 +86,25 @@ class Measured:
         """Accuracy at 0.5 of the boxes of the right object; nan for the others."""
         return np.where(self.right_object == 1, self.accuracy(0.5), np.nan)
 
+    @staticmethod
+    def found(presence: np.ndarray) -> np.ndarray:
+        """1 where a probability (N,) is at least `FOUND_FROM`, else 0; nan where unknown."""
+        return np.where(np.isnan(presence), np.nan, presence >= FOUND_FROM)
+
+    @cached_property
+    def ranking(self) -> np.ndarray:
+        """The share of other images' phrases, each in an image of the same split, that are less likely to be
+        there than the expression is in its own, ties by half: the mean is the area under the ROC curve. nan
+        where unknown."""
+        shares = np.full(len(self.truth), np.nan)
+        for rows in self.truth.expressions.groupby("split", sort=False).indices.values():
+            others = np.sort(self.presence_other[rows][~np.isnan(self.presence_other[rows])])
+            own = rows[~np.isnan(self.presence[rows])]
+            if len(others):
+                sides = (np.searchsorted(others, self.presence[own], side) for side in ("left", "right"))
+                shares[own] = sum(sides) / (2 * len(others))
+        return shares
+
     @cached_property
     def cam(self) -> dict[str, np.ndarray]:
         """`GroundTruth.map_statistics` of the own maps."""
@@ -119,7 +145,7 @@ def align(rows: pd.DataFrame, truth: GroundTruth, path: Path) -> Measured:
         broken = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
         if len(broken):
             raise UserError(f"{path}: {name} of expression {truth.ids[broken[0]]} is not finite")
-    scores = {name: np.full(count, np.nan) for name in ("image_score", "erased_score")}
+    scores = {name: np.full(count, np.nan) for name in SCORES}
     for name, values in scores.items():
         values[index] = rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
     maps = absent(count)

@@ -9,6 +9,8 @@ from pydantic import Field
 from camground.study.section import Section
 
 Share = Annotated[float, Field(gt=0, le=1)]
+# The probability that a phrase is in the picture from which it counts as found (`grounder.presence`).
+FOUND_FROM = 0.5
 
 
 class CamEncoderConfig(Section):

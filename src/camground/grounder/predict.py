@@ -17,6 +17,7 @@ from camground.grounder.config import PredictConfig
 from camground.grounder.erasing import erase, soft_mask
 from camground.grounder.grounder import GroundingOutput
 from camground.grounder.loading import TrainedGrounder, load_grounder
+from camground.grounder.presence import Calibration, calibrate, image_logits, other_phrases, write_calibration
 from camground.grounder.read_out import read_out
 from camground.matcher.maps import to_bytes
 from camground.study import tables
@@ -29,17 +30,26 @@ def predict(
     images: Path,
     expressions: Path,
     proposals: Path,
+    detected: Path,
     cams: Path,
     features: Path,
     checkpoint: Path,
     output: Path,
     swaps: Path,
+    calibration: Path,
     device: torch.device,
 ) -> None:
-    """Write the tables `predictions` (`output`) and `swap_scores` (`swaps`) of the splits' phrases."""
+    """Write the tables `predictions` (`output`) and `swap_scores` (`swaps`) of the splits' phrases, and the
+    `calibration` of the image score, on val with the `detected` proposals, which are those that training saw
+    and that there are of a new photograph."""
     trained = load_grounder(checkpoint, device)
     store = trained.open_store(features, images)
-    table = ProposalTable(images, proposals, store if trained.model.label is not None else None)
+    labels = store if trained.model.label is not None else None
+    table = ProposalTable(images, proposals, labels)
+    val = Pairs(images, expressions, "val", ["phrase"])
+    seen = table if detected == proposals else ProposalTable(images, detected, labels)
+    calibrated = calibrate(trained, store, seen, val, config.batch_size, device)
+    write_calibration(calibrated, calibration)
     control = trained.model.config.cam_encoder.control
     without = 0
     with (
@@ -50,9 +60,9 @@ def predict(
         for split in splits:
             pairs = Pairs(images, expressions, split, ["phrase"])
             data = GroundingData(pairs, store, table, cams, control=control)
-            batches = list(pairs.in_order(config.batch_size))
+            batches, others = list(pairs.in_order(config.batch_size)), other_phrases(pairs)
             for indices in track(batches, f"grounding {split} (batches)"):
-                rows = prediction_rows(trained, data, indices, config, device)
+                rows = prediction_rows(trained, data, indices, others, calibrated, config, device)
                 without += len(indices.expressions) - len(rows)
                 if len(rows):
                     append_predictions(rows)
@@ -67,14 +77,23 @@ def prediction_rows(
     trained: TrainedGrounder,
     data: GroundingData,
     indices: PairBatch,
+    others: np.ndarray,
+    calibration: Calibration,
     config: PredictConfig,
     device: torch.device,
 ) -> pd.DataFrame:
-    """Rows of the `predictions` table of a batch; none for an image without proposals."""
+    """Rows of the `predictions` table of a batch; none for an image without proposals. others: of all of the
+    split's expressions, as of `other_phrases`."""
     batch = data.load(indices, device)
     output: GroundingOutput = trained.model(*batch.inputs, map_boxes=config.map_boxes)
     erased = erased_scores(trained, batch, output).cpu().numpy()
     image_score = output.image_score.logit.sigmoid().cpu().numpy()
+    other = others[indices.expressions]
+    texts = [data.pairs.texts[row] for row in other]
+    foreign = image_logits(trained, data.store, data.proposals, indices, texts, device)
+    presence, presence_other = (
+        calibration.probability(logits).cpu().numpy() for logits in (output.image_score.logit, foreign)
+    )
     best, chosen = (part.cpu().numpy() for part in output.scores.max(-1))
     count = output.proposal_count
     chosen_boxes = output.candidates.boxes.cpu().numpy()[np.arange(len(chosen)), chosen]
@@ -99,6 +118,8 @@ def prediction_rows(
             "cam": [to_bytes(each) for each in maps[kept]],
             "image_score": image_score[kept],
             "erased_score": erased[kept],
+            "presence": presence[kept],
+            "presence_other": np.where(other < 0, np.nan, presence_other)[kept],
         }
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from pkgutil import resolve_name
 from typing import Self
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from camground.data.photographs import Source
 from camground.matcher.cam_sources import SOURCES
 from camground.matcher.config import GradcamConfig
 from camground.matcher.matcher import Matcher
@@ -57,7 +57,7 @@ class CamSource(ABC):
     def release(self) -> None:
         """Take the hooks off the model."""
 
-    def read(self, path: str | Path) -> Tensor:
+    def read(self, photograph: Source) -> Tensor:
         """A photograph (3, H, W) float32 as the model sees it, of a source that reads photographs."""
         raise TypeError(f"{type(self).__name__} reads features")
 

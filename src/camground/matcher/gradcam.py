@@ -52,7 +52,8 @@ class GradCam:
         for _ in range(2):  # which the library does for each layer, and for their mean
             maps = maps - maps.min((1, 2), keepdims=True)
             maps = maps / (1e-7 + maps.max((1, 2), keepdims=True))
-        return maps
+        drawn: np.ndarray = maps
+        return drawn
 
     def release(self) -> None:
         """There are no hooks."""
@@ -87,6 +88,7 @@ class MatcherCam:
         self.matcher, self.method = matcher.eval(), method
         self._score = _PairedScore(matcher)
         plain = CAM_CLASSES[method] == "GradCAM"
+        self._cam: GradCam | LibraryCam
         self._cam = GradCam(self._score) if plain else LibraryCam(self._score, CAM_CLASSES[method])
 
     def __enter__(self) -> MatcherCam:

@@ -8,14 +8,13 @@ of the checkpoint's own image processor.
 from __future__ import annotations
 
 from abc import abstractmethod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from camground.data.photographs import read_photograph
+from camground.data.photographs import Source, read_photograph
 from camground.matcher.cam import CamSource, OwnNetworks
 from camground.matcher.config import GradcamConfig
 from camground.study.errors import UserError
@@ -75,9 +74,9 @@ class PretrainedCam(CamSource):
         side = size.get("shortest_edge") or 0
         return int(size.get("height") or side), int(size.get("width") or side)
 
-    def read(self, path: str | Path) -> Tensor:
+    def read(self, photograph: Source) -> Tensor:
         processed = self.processor(
-            images=read_photograph(path),
+            images=read_photograph(photograph),
             size={"height": self.size[0], "width": self.size[1]},
             do_resize=True,
             do_center_crop=False,

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from camground.data.photographs import read_reduced
+from camground.data.photographs import name_of, read_reduced
 from camground.proposals.config import DetectorConfig, ProposalsConfig
 from camground.proposals.proposer import Photograph, Proposer
 from camground.proposals.thinning import Proposals, to_label, to_proposals
@@ -87,7 +87,7 @@ class DetectorProposer(Proposer):
     def _prepare(self, photograph: Photograph) -> Input:
         """`UserError` for one that cannot be read, is of another size, or that the model cannot take."""
         width, height = photograph.size
-        pixels = read_reduced(photograph.file, max(width, height), photograph.size)
+        pixels = read_reduced(photograph.source, max(width, height), photograph.size)
         picture = Image.fromarray(pixels)
         least = -(-max(width, height) // THIN)
         if min(width, height) < least:
@@ -97,7 +97,7 @@ class DetectorProposer(Proposer):
         except (ValueError, RuntimeError) as error:
             model = self.config.detector.model
             raise UserError(
-                f"{photograph.file}: the image processor of {model!r} cannot take it ({error})"
+                f"{name_of(photograph.source)}: the image processor of {model!r} cannot take it ({error})"
             ) from None
         names = {"pixel_values", "pixel_mask"} & self._accepted & processed.keys()
         return Input(photograph, {name: processed[name] for name in sorted(names)}, picture.size)
@@ -124,8 +124,8 @@ class DetectorProposer(Proposer):
             scores = detection["scores"].float().cpu().numpy().clip(0, 1)
             if not np.isfinite(boxes).all():
                 raise UserError(
-                    f"{each.photograph.file}: {config.model!r} gives boxes that are not numbers; its weights"
-                    " are damaged: download it again"
+                    f"{name_of(each.photograph.source)}: {config.model!r} gives boxes that are not numbers;"
+                    " its weights are damaged: download it again"
                 )
             size = each.photograph.size
             scale = np.tile(np.array(size) / np.array(each.size), 2)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
 
+from camground.data.photographs import Source, name_of
 from camground.proposals.config import ProposalsConfig
 from camground.proposals.methods import METHODS
 from camground.proposals.thinning import Proposals, filled_up
@@ -17,16 +18,19 @@ from camground.study.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A row of the table `images`: the path as it stands there, relative to `folder`; size: width, height."""
+    """A row of the table `images`: the path as it stands there, relative to `folder`; size: width, height.
+    given: one that is in no study, in place of the path."""
 
     image_id: str
     path: str
     size: tuple[int, int]
     folder: Path = Path()
+    given: Source | None = None
 
     @property
-    def file(self) -> Path:
-        return self.folder / self.path
+    def source(self) -> Source:
+        """What it is read from."""
+        return self.folder / self.path if self.given is None else self.given
 
 
 class Proposer(ABC):
@@ -69,20 +73,20 @@ def open_proposer(
     return FilledUp(own, more[0]) if more else own
 
 
-def propose_one_image(config: ProposalsConfig, path: str | Path, size: tuple[int, int]) -> Proposals:
+def propose_one_image(config: ProposalsConfig, source: Source, size: tuple[int, int]) -> Proposals:
     """Proposals of a photograph that is in no study, by the config's method; size: its width and height.
 
-    A detector is loaded once and kept. Raises `UserError` for a file that is no photograph, or where the
+    A detector is loaded once and kept. Raises `UserError` for what is no photograph, or where the
     method has no boxes of a new one.
     """
     method = METHODS[config.method]
     if method.user_files:
         raise UserError(
-            f"{path}: the study's proposals are from a file (proposals.method {config.method}), which has"
-            " none of a new photograph; in grounding.json of the model's folder set proposals.method to"
-            " detector and name the detector that found them, or to selective_search"
+            f"{name_of(source)}: the study's proposals are from a file (proposals.method {config.method}),"
+            " which has none of a new photograph; in grounding.json of the model's folder set"
+            " proposals.method to detector and name the detector that found them, or to selective_search"
         )
-    return next(_kept_proposer(config).propose([Photograph("", str(path), size)]))
+    return next(_kept_proposer(config).propose([Photograph("", "", size, given=source)]))
 
 
 @lru_cache(maxsize=1)

@@ -51,5 +51,5 @@ def search(rgb: np.ndarray, config: ProposalsConfig, size: tuple[int, int]) -> P
 
 
 def _search_photograph(photograph: Photograph, config: ProposalsConfig) -> Proposals:
-    rgb = read_reduced(photograph.file, config.input_size, photograph.size)
+    rgb = read_reduced(photograph.source, config.input_size, photograph.size)
     return search(rgb, config, photograph.size)

@@ -6,5 +6,6 @@
 - `charts`: matplotlib figures; `theme`: their colours, as PNG and as SVG on the page
 - `gallery`: which expressions are shown, their pictures and heat maps, and a sheet of them
 - `published`: what the literature says of a benchmark, beside this study
+- `model_card`: what travels with the model; `drawing`: answers drawn into a photograph
 - `page`: everything into `template.html`; `document`: a finished study as Markdown
 """

@@ -15,7 +15,15 @@ from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
 from camground.report.ablation_table import ABSENT, AblationTable, percent
 from camground.report.budget import NOTE, budget
 from camground.report.leakage import leakage
-from camground.report.method_tables import READ_OUT_NOTE, MethodTable, by_group, by_metric, by_split, markdown
+from camground.report.method_tables import (
+    PRESENCE,
+    READ_OUT_NOTE,
+    MethodTable,
+    by_group,
+    by_metric,
+    by_split,
+    markdown,
+)
 from camground.report.mining import COLUMNS, HEADINGS, mined
 from camground.report.results import Results
 from camground.report.supervision import FILE
@@ -76,6 +84,12 @@ def document(root: Path, command: str, commit: str) -> str:
             "Word-swap accuracy by class of the changed word",
             f"{MEANS} {METRICS['word_swap'].note}",
             by_group(table, "word_class", "word_swap", overall=True),
+        ),
+        _section(
+            "Is it there at all?",
+            f"{MEANS} The score of a box is the probability that what the phrase means is in the image. "
+            + " ".join(f"{METRICS[name].heading}: {METRICS[name].note}" for name in PRESENCE),
+            by_metric(table, PRESENCE) if table.row(table.reference, PRESENCE[0]) else None,
         ),
         _section("Training: how long, and what choosing the epoch by captions cost", NOTE, budget(results)),
         _section("What entered as supervision", "", _supervision(root)),

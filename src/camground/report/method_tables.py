@@ -14,6 +14,8 @@ from camground.report.ablation_table import ABSENT, AblationTable, Cell, percent
 
 # What `tabulate` leaves as it is and LaTeX's text mode does not know.
 _SYMBOLS = str.maketrans({"±": r"$\pm$", "−": "$-$", "≥": r"$\geq$", "–": "--", "“": "``", "”": "''"})
+# Of whether what a phrase means is in the image at all.
+PRESENCE = ("presence_auc", "found", "false_box")
 READ_OUT_NOTE = (
     "Every method that scores candidates is read out alike: those that overlap the best one vote on where the"
     " box ends, by the ranks of their scores. “No vote” is the best candidate's own box."

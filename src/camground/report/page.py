@@ -12,12 +12,20 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from camground.evaluation.metric_table import GROUPINGS, MAIN, METRICS, PRIMARY
-from camground.report import charts, gallery, mining, supervision
+from camground.report import charts, gallery, mining, model_card, supervision
 from camground.report.ablation_table import AblationTable, Cell, percent
 from camground.report.budget import budget
 from camground.report.config import ReportInput
 from camground.report.leakage import leakage
-from camground.report.method_tables import READ_OUT_NOTE, Line, MethodTable, by_metric, by_split, word_swaps
+from camground.report.method_tables import (
+    PRESENCE,
+    READ_OUT_NOTE,
+    Line,
+    MethodTable,
+    by_metric,
+    by_split,
+    word_swaps,
+)
 from camground.report.published import published
 from camground.report.results import ANSWERS, CAUSES, Results
 from camground.report.theme import ANSWER_COLOURS, to_png, to_svg
@@ -70,6 +78,8 @@ def write_report(root: Path, output: Path, figures: Path, study: ReportInput) ->
         log.info("supervision, %s: %s", subject.lower(), sentence)
     with tables.atomic(root / supervision.FILE) as path:
         path.write_text(json.dumps(entered, indent=1))
+    with tables.atomic(root / model_card.FILE) as path:
+        path.write_text(model_card.model_card(results, entered), encoding="utf-8")
     unmeasured: dict[str, Callable[[], Figure | None]] = {
         "curves": partial(charts.curves, results),
         "gallery": partial(gallery.contact_sheet, shown),
@@ -146,6 +156,8 @@ def _content(results: Results, study: ReportInput) -> dict[str, Any]:
         "split_table": by_split(table) if measured else None,
         "anatomy": anatomy and MethodTable("Group", [(name, None) for name in ("n", *ANSWERS)], anatomy),
         "swaps": word_swaps(table) if measured else [],
+        "presence": by_metric(table, PRESENCE) if table.row(table.reference, PRESENCE[0]) else None,
+        "presence_notes": [(METRICS[name].heading, METRICS[name].note) for name in PRESENCE],
         "budget": budget(results),
         "mining": mining,
         "read_out_note": READ_OUT_NOTE,

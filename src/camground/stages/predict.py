@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from camground.evaluation.config import EvaluateConfig
 from camground.grounder.config import PredictConfig
 from camground.stages import command
@@ -20,20 +25,26 @@ def predict(
     images: command.ImagesFile,
     expressions: command.ExpressionsFile,
     proposals: command.ProposalsFile,
+    detected: Annotated[
+        Path, typer.Option(help="Table of the proposals that training saw, to calibrate with (Parquet).")
+    ],
     cams: command.CamsFile,
     features: command.FeaturesFolder,
     checkpoint: command.CheckpointFolder,
     output: command.OutputFile,
     swaps: command.OutputFile,
+    calibration: command.OutputFile,
     threads: command.Threads = 1,
 ) -> None:
     """Ground every phrase of the evaluated splits and score its word swaps.
 
-    Writes the tables predictions (--output) and swap_scores (--swaps).
+    Writes the tables predictions (--output) and swap_scores (--swaps), and what makes the image score the
+    probability that a phrase is in the picture, fitted on captions of val (--calibration).
     """
     from camground.grounder.predict import predict as ground
     from camground.study.devices import prepare_torch
 
     options = command.read_config(config, PredictInput)
-    inputs = images, expressions, proposals, cams, features, checkpoint
-    ground(options.predict, options.evaluate.splits, *inputs, output, swaps, prepare_torch(threads))
+    inputs = images, expressions, proposals, detected, cams, features, checkpoint
+    outputs = output, swaps, calibration
+    ground(options.predict, options.evaluate.splits, *inputs, *outputs, prepare_torch(threads))

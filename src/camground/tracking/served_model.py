@@ -60,8 +60,8 @@ def hide_stack_traces() -> None:
 
 class GroundingModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
     """Rows of (image, text) or (image_path, text) to rows of `COLUMNS`: box xyxy in pixels of the upright
-    photograph, its score; or, where there is no answer, null for these and in `error` why. image: the bytes
-    of a picture's file."""
+    photograph, the probability that what the text means is in it; or, where there is no answer, null for
+    these and in `error` why. image: the bytes of a picture's file."""
 
     def load_context(self, context: Any) -> None:
         """Load the model's folder once."""
