@@ -20,7 +20,7 @@ STAGES = (
     *("download", "data", "leakage", "proposals", "true_boxes", "tuning", "features", "matcher"),
     *("gradcam", "train", "predict", "evaluate", "methods", "baselines", "ablation", "report", "tracking"),
 )
-TOOLS = ("ground", "compare", "ui", "objectness", "document", "published", "config")
+TOOLS = ("ground", "demo", "compare", "ui", "objectness", "document", "published", "config")
 # A command is the function of its name in the module of its name, but for tools beside their stage.
 MODULES = {"ui": "tracking", "objectness": "proposals", "document": "report", "published": "report"}
 

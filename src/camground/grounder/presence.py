@@ -4,7 +4,7 @@ The image score S(I, q) ranks an image's own phrases above other images' well, b
 set each phrase against the hardest of its batch and against phrases with one word changed, so that its logit
 answers no question of a user's. Platt's scaling (Platt 1999) of it, fitted on captions of val, is the
 probability that a phrase is the image's own where own phrases and those of other images are as many. Like all
-image scores it is computed without the matcher's CAM.
+image scores it is computed without the matcher's CAM, with which it ranks worse (docs/experiments.md).
 """
 
 from __future__ import annotations

@@ -51,6 +51,9 @@ def load_model(
     Raises `UserError` that names the config's `key` when the checkpoint lacks weights of the class, which
     transformers would fill in at random; but for those whose names match the pattern `optional`.
     """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # of weights that are on this machine
     model, loading = model_class.from_pretrained(name, dtype="float32", output_loading_info=True, **options)
     missing = sorted(loading["missing_keys"])
     if optional:
