@@ -119,9 +119,9 @@ FAULTS = (
     Fault(
         "CAM transposed",
         "matcher/gradcam.py",
-        "            maps = self._cam(visual)\n",
-        "            maps = self._cam(visual).swapaxes(1, 2)\n",
-        ("tests/matcher/test_gradcam.py::test_grad_cam_equals_grad_cam_by_hand",),
+        "        maps: np.ndarray = self._cam(input_tensor=visual, targets=targets)\n",
+        "        maps: np.ndarray = self._cam(input_tensor=visual, targets=targets).swapaxes(1, 2)\n",
+        ("tests/matcher/test_gradcam.py::test_pytorch_grad_cam_equals_grad_cam_by_hand",),
     ),
     Fault(
         "mining detached from the graph",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import pickle
 import struct
@@ -51,6 +50,7 @@ from camground.study import tables
 from camground.study.checkpoints import load_checkpoint
 from camground.study.errors import UserError
 from camground.study.layers import layers, merged_files, read_yaml
+from camground.study.progress import log, start_log
 from data_stage import rejected, run_data
 from photograph_folder import Folder
 from tiny_study import write_matcher
@@ -636,8 +636,10 @@ def test_bad_input_is_answered(
     except UserError as error:
         answer = str(error)
     assert case.said in answer
-    # to a terminal, which takes no lone surrogate
-    logging.getLogger("camground").error(answer)
+    # to a terminal, which takes no lone surrogate; to this test's own standard error
+    for name, value in (("handlers", []), ("propagate", False)):
+        monkeypatch.setattr(log, name, value)
+    start_log("a stage").error(answer)
     answer.encode()
     assert "Traceback" not in capfd.readouterr().err
     assert not (tmp_path / "ran").exists()

@@ -1,9 +1,7 @@
-"""Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) of the matcher's score.
+"""Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) of the matcher's score, through pytorch-grad-cam.
 
 ReLU comes before the scaling to [0, 1], as in the paper: scaling first would turn a map of mere
-counter-evidence into evidence. Plain Grad-CAM, which the default study and every model of it draw, is written
-out here, to the bytes of pytorch-grad-cam (a test compares them), whose import takes as long as PyTorch's;
-that library draws the variants of it.
+counter-evidence into evidence.
 """
 
 from __future__ import annotations
@@ -37,65 +35,23 @@ class _PairedScore(nn.Module):
         return self.matcher.logits(similarity).unsqueeze(1)
 
 
-class GradCam:
-    """Grad-CAM of a score of maps (M, C, H, W), as pytorch-grad-cam's class of that name draws it."""
-
-    def __init__(self, score: nn.Module) -> None:
-        self.score = score
-
-    def __call__(self, visual: Tensor) -> np.ndarray:
-        """Maps (M, H, W) float32 in [0, 1] of the scores (M, 1) of `visual`."""
-        visual = visual.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.score(visual).sum(), visual)
-        alpha = gradient.cpu().numpy().mean((2, 3))
-        maps = np.maximum((alpha[:, :, None, None] * visual.detach().cpu().numpy()).sum(1), 0)
-        for _ in range(2):  # which the library does for each layer, and for their mean
-            maps = maps - maps.min((1, 2), keepdims=True)
-            maps = maps / (1e-7 + maps.max((1, 2), keepdims=True))
-        drawn: np.ndarray = maps
-        return drawn
-
-    def release(self) -> None:
-        """There are no hooks."""
-
-
-class LibraryCam:
-    """A variant of Grad-CAM, drawn by pytorch-grad-cam's class of the name."""
-
-    def __init__(self, score: _PairedScore, class_name: str) -> None:
-        cam_class = getattr(import_module("pytorch_grad_cam"), class_name)
-        self._cam: Any = cam_class(model=score, target_layers=[score.map])
-        # set here, since not every method's constructor passes it on
-        self._cam.compute_input_gradient = True
-
-    def __call__(self, visual: Tensor) -> np.ndarray:
-        """As `GradCam`."""
-        maps: np.ndarray = self._cam(input_tensor=visual, targets=[lambda output: output[0]] * len(visual))
-        return maps
-
-    def release(self) -> None:
-        """Take the hooks off the model."""
-        self._cam.activations_and_grads.release()
-
-
 class MatcherCam:
     """Grad-CAM maps of (image, text) pairs in batches, by one of `CAM_CLASSES`.
 
-    Use as a context manager: a library's hooks are released at its end.
+    Use as a context manager: pytorch-grad-cam's hooks are released at its end.
     """
 
     def __init__(self, matcher: Matcher, method: str = "gradcam") -> None:
         self.matcher, self.method = matcher.eval(), method
         self._score = _PairedScore(matcher)
-        plain = CAM_CLASSES[method] == "GradCAM"
-        self._cam: GradCam | LibraryCam
-        self._cam = GradCam(self._score) if plain else LibraryCam(self._score, CAM_CLASSES[method])
+        self._cam: Any = None  # until the first map: importing the library takes as long as PyTorch
 
     def __enter__(self) -> MatcherCam:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._cam.release()
+        if self._cam is not None:
+            self._cam.activations_and_grads.release()
 
     def __call__(self, features: Tensor, owner: Tensor, tokens: Tensor, mask: Tensor) -> np.ndarray:
         """Maps (M, H, W) float32 in [0, 1]; an expression without any evidence gets zeros.
@@ -106,8 +62,14 @@ class MatcherCam:
         with torch.no_grad():
             texts = self._score.texts = self.matcher.read(tokens, mask)
             visual = self.matcher.trunk(features)[owner].contiguous()
-        with torch.enable_grad():
-            maps = self._cam(visual)
+        if self._cam is None:
+            self._cam = getattr(import_module("pytorch_grad_cam"), CAM_CLASSES[self.method])(
+                model=self._score, target_layers=[self._score.map]
+            )
+            # set here, since not every method's constructor passes it on
+            self._cam.compute_input_gradient = True
+        targets = [lambda output: output[0]] * len(owner)
+        maps: np.ndarray = self._cam(input_tensor=visual, targets=targets)
         if self.method != "gated":
             return maps
         with torch.no_grad():
@@ -131,7 +93,9 @@ class OwnCam(CamSource):
     def __call__(self, images: Tensor, owner: Tensor, texts: list[str]) -> np.ndarray:
         with torch.no_grad():
             tokens, mask = self._encode_texts(texts)
-        return self._cam(*(each.to(self._device) for each in (images, owner, tokens, mask)))
+        inputs = (each.to(self._device) for each in (images, owner, tokens, mask))
+        with torch.enable_grad():
+            return self._cam(*inputs)
 
     def release(self) -> None:
         self._cam.__exit__()
