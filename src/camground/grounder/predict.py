@@ -90,7 +90,7 @@ def prediction_rows(
     image_score = output.image_score.logit.sigmoid().cpu().numpy()
     other = others[indices.expressions]
     texts = [data.pairs.texts[row] for row in other]
-    foreign = image_logits(trained, data.store, data.proposals, indices, texts, device)
+    foreign = image_logits(trained, data.store, output.images, texts)
     presence, presence_other = (
         calibration.probability(logits).cpu().numpy() for logits in (output.image_score.logit, foreign)
     )

@@ -18,9 +18,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from camground.data.pairs import PairBatch, Pairs
+from camground.data.pairs import Pairs
 from camground.features.store import FeatureStore
 from camground.grounder.batches import ProposalTable
+from camground.grounder.grounder import Images
 from camground.grounder.loading import TrainedGrounder
 from camground.grounder.model_folder import CALIBRATION
 from camground.study import tables
@@ -64,21 +65,12 @@ def other_phrases(pairs: Pairs) -> np.ndarray:
     return other
 
 
-def image_logits(
-    trained: TrainedGrounder,
-    store: FeatureStore,
-    proposals: ProposalTable,
-    batch: PairBatch,
-    texts: list[str],
-    device: torch.device,
-) -> Tensor:
-    """S(I, q), logits (M,), of the image of each of the batch's M expressions with its row of `texts`."""
-    model = trained.model
-    visual = model.matcher.trunk(store.images(batch.images).to(device))
-    images = model.see(visual, proposals.take(batch.images).to(device))
+def image_logits(trained: TrainedGrounder, store: FeatureStore, images: Images, texts: list[str]) -> Tensor:
+    """S(I, q), logits (M,), of row m of what the grounder sees of M images with row m of `texts`."""
+    device = images.map.device
     tokens, mask = store.texts(texts)
-    read = model.matcher.read(tokens.to(device), mask.to(device))
-    return model.image_score(images.take(torch.from_numpy(batch.owner).to(device)), read).logit
+    read = trained.model.matcher.read(tokens.to(device), mask.to(device))
+    return trained.model.image_score(images, read).logit
 
 
 def calibrate(
@@ -94,9 +86,11 @@ def calibrate(
     with torch.no_grad():
         for batch in track(list(pairs.in_order(batch_size)), "calibrating on val (batches)"):
             rows = batch.expressions
-            own = image_logits(trained, store, proposals, batch, [pairs.texts[r] for r in rows], device)
-            texts = [pairs.texts[r] for r in other[rows]]
-            foreign = image_logits(trained, store, proposals, batch, texts, device)
+            visual = trained.model.matcher.trunk(store.images(batch.images).to(device))
+            seen = trained.model.see(visual, proposals.take(batch.images).to(device))
+            images = seen.take(torch.from_numpy(batch.owner).to(device))
+            own = image_logits(trained, store, images, [pairs.texts[row] for row in rows])
+            foreign = image_logits(trained, store, images, [pairs.texts[row] for row in other[rows]])
             drawn = torch.from_numpy(other[rows] >= 0)
             scores.append((own.cpu(), foreign.cpu()[drawn]))
     joined = [torch.cat(part).double().numpy() for part in zip(*scores, strict=True)]
