@@ -296,12 +296,13 @@ def test_the_stage_names_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFix
 def test_the_command_line(tmp_path: Path, own_table: Callable[[], Path]) -> None:
     def camground_download(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "camground.cli", "download", "--root", str(tmp_path)]
-        mirrors = {**os.environ, "CAMGROUND_SOURCES": str(own_table())}
+        mirrors = {**os.environ, "CAMGROUND_SOURCES": str(own_table()), "HF_HUB_OFFLINE": "1"}
         return subprocess.run([*command, *arguments], capture_output=True, text=True, env=mirrors)
 
     done = camground_download("flickr30k_images")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+    assert "lmms-lab/flickr30k of the hub is not used: " in done.stderr
     assert str(tmp_path / "downloads/flickr30k-images.tar.gz") in done.stderr
     assert str(tmp_path / "flickr30k_entities/flickr30k-images") in done.stderr
     done = camground_download("refcoco")

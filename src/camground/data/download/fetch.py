@@ -1,5 +1,7 @@
 """Bring data sets here: download, check and unpack sources of the table, or say what to do by hand.
 
+A source that the hub has too is taken from there, unless its archive is here already; `hub` says how.
+
 Below the root: `downloads/` holds the archives, `lock.json` (size, digest and address of what was first
 downloaded where the table knows no sha256; later downloads must have the same) and a receipt per
 source, written last. Archives may be deleted once they are unpacked; data that is already in its folder
@@ -16,9 +18,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from camground.data.download.hub import Unsuitable, take_photographs
 from camground.data.download.sources import Source, Sources, downloads
 from camground.data.download.transfer import Expected, Patience, digest, mismatch, transfer
-from camground.data.download.unpack import Refused, archive_problem, unpack
+from camground.data.download.unpack import Refused, archive_problem, refuse_taken, unpack
 from camground.study.errors import UserError
 from camground.study.progress import log
 from camground.study.tables import atomic
@@ -44,6 +47,8 @@ def listing(table: Sources) -> str:
     for source in table.sources.values():
         size = f"{source.bytes:,} bytes" if source.bytes else "size unknown"
         address = source.addresses[0] if source.addresses else "by hand"
+        if source.hub:
+            address = f"data set {source.hub.repository} of the Hugging Face hub; else {address}"
         checked = ", ".join(source.digests) or "trusted on first use"
         detail = f"    {address} ({size}; {checked})"
         lines += [f"{source.name}: {source.what}", detail, f"    licence: {source.licence}"]
@@ -71,6 +76,15 @@ def fetch(source: Source, root: Path, patience: Patience | None = None) -> Path:
 
 def _bring(source: Source, root: Path, patience: Patience | None) -> None:
     file, target = source.download(root), source.target(root)
+    if source.hub and not file.exists():
+        refuse_taken(target, source.proof, f"{source.hub.repository} of the hub")
+        try:
+            take_photographs(source.hub, downloads(root) / f"{source.name}-hub", target)
+            return
+        except Unsuitable as reason:
+            otherwise = "its addresses are tried" if source.addresses else "it is to be fetched by hand"
+            hub = f"{source.hub.repository} of the hub"
+            log.warning("%s: %s is not used: %s; %s", source.name, hub, reason, otherwise)
     # what was first downloaded stands in for a sha256 that the table lacks
     locked = {} if source.sha256 else _lock_table(root).get(source.name, {})
     digests = source.digests | ({"sha256": locked["sha256"]} if locked else {})

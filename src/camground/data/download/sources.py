@@ -23,12 +23,22 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
+class Hub(Section):
+    """Photographs of a data set on the Hugging Face hub; the keys are explained at the table's head."""
+
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Sha1
+    files: Text
+    photographs: Annotated[int, Field(gt=0)]
+
+
 class Source(Section):
     """One row of the table; the keys are explained at its head."""
 
     name: str
     what: Text
     licence: Text
+    hub: Hub | None = None
     addresses: tuple[Address, ...]
     file: Text
     unpack: bool

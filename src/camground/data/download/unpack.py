@@ -18,7 +18,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -88,21 +88,11 @@ def unpack(
     the archive holds at its top takes its name there one by one, that of the proof last. `UserError` when
     the archive is refused or damaged.
     """
-    if folder.exists() and not shared and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(
-            f"{folder}: exists, but without {proof}; move it away, so that {archive} can be unpacked there"
-        )
+    if not shared:
+        refuse_taken(folder, proof, str(archive))
     if problem := archive_problem(archive):
         raise UserError(f"{archive}: {problem}; delete it and run again")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{folder.name}.unpacking-"
-    for abandoned in folder.parent.glob(f"{prefix}*"):
-        shutil.rmtree(abandoned)  # of a run that was killed
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as name:
-        temporary = Path(name)
-        temporary.chmod(0o755)
-        inner = temporary / "all"
-        inner.mkdir()
+    with fresh_folder(folder) as inner:
         try:
             count = _write_all(archive, inner, limits or Limits())
         except DAMAGE as error:
@@ -123,6 +113,29 @@ def unpack(
         else:
             inner.replace(folder)
     log.info("%s: %d files in %s", archive.name, count, folder)
+
+
+def refuse_taken(folder: Path, proof: str, what: str) -> None:
+    """`UserError` where `folder` holds something, so that `what` cannot be unpacked there."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"{folder}: exists, but without {proof}; move it away, so that {what} can be unpacked there"
+        )
+
+
+@contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`, to take its name once it is whole; what stays of it is deleted."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{folder.name}.unpacking-"
+    for abandoned in folder.parent.glob(f"{prefix}*"):
+        shutil.rmtree(abandoned)  # of a run that was killed
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as name:
+        temporary = Path(name)
+        temporary.chmod(0o755)
+        inner = temporary / "all"
+        inner.mkdir()
+        yield inner
 
 
 def _move_in(archive: Path, inner: Path, folder: Path, last: str) -> None:
