@@ -132,9 +132,14 @@ def all_methods(*files):
     return foreign + [path for file in files for path in all_trained(file) + all_baselines(file)]
 
 
-def method_boxes(wildcards):
-    """The file of somebody else's boxes."""
-    return STUDY.methods[wildcards.method].boxes
+def prompted(wildcards):
+    """Whether the method is a detector that is prompted, not a file of boxes."""
+    return STUDY.methods[wildcards.method].detector is not None
+
+
+def method_files(wildcards):
+    """The file of somebody else's boxes, or the pictures that a detector looks at."""
+    return list(PICTURES.values()) if prompted(wildcards) else STUDY.methods[wildcards.method].boxes
 
 
 def source_tables():

@@ -1,18 +1,21 @@
 """Stage `methods`, of studies with `methods`: somebody else's boxes.
 
-Purpose: read each method's file of boxes as predictions, and measure them as all others.
-Inputs: the file, the images and expressions tables; for the measuring also the proposals, whose recall is
+Purpose: read each method's file of boxes as predictions, or prompt its detector with each expression, and measure them as all
+others.
+Inputs: the file, or the pictures, the images and expressions tables; for the measuring also the proposals, whose recall is
 reported, and the targets.
 Outputs: predictions, metrics and outcomes of each method, and the entries of its file that were refused.
 """
+
+from camground.evaluation.config import PROMPTED
 
 if STUDY.methods:
 
     rule methods:
         input:
             **TEXTS,
-            boxes=method_boxes,
-            code=code("methods"),
+            files=method_files,
+            code=lambda wildcards: code("methods", *([PROMPTED] if prompted(wildcards) else [])),
         output:
             predictions=trained("{method}", SEEDS[0], "predictions.parquet"),
             rejected=trained("{method}", SEEDS[0], "rejected.parquet"),
@@ -22,9 +25,10 @@ if STUDY.methods:
             study("benchmarks/methods-{method}.tsv")
         conda:
             "../envs/camground.yaml"
-        threads: 1
+        threads: lambda wildcards: ALL_CORES if prompted(wildcards) else 1
         resources:
-            mem_mb=1500,
+            mem_mb=lambda wildcards: 8000 if prompted(wildcards) else 1500,
+            gpu=lambda wildcards: GPU if prompted(wildcards) else 0,
         params:
             config=lambda wildcards: STUDY.part(
                 "evaluate.splits", methods={wildcards.method: STUDY.methods[wildcards.method].to_dict()}
@@ -34,7 +38,7 @@ if STUDY.methods:
         shell:
             "camground methods --config {params.config:q} --images {input.images:q}"
             " --expressions {input.expressions:q} --rejected {output.rejected:q}"
-            " --output {output.predictions:q}"
+            " --output {output.predictions:q} --threads {threads}"
             " 2>&1 | tee {log:q} >&2"
 
     rule evaluate_method:

@@ -130,9 +130,7 @@ def test_an_expression_without_a_box_has_no_row(
     entries.append({"expression_id": "e3.0", "bbox": [0, 0, 9, 9]})  # of train
     (tmp_path / "a.json").write_text(json.dumps({"annotations": entries}))
     assert {row["expression_id"] for row in read(paths, tmp_path / "a.json")} == boxes.keys() - {lost}
-    assert (
-        f"1 of {len(boxes)} expressions have no box in it and count as wrong, such as {lost}" in caplog.text
-    )
+    assert f"1 of {len(boxes)} expressions have no box and count as wrong, such as {lost}" in caplog.text
 
 
 @pytest.mark.parametrize(

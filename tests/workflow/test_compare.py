@@ -38,6 +38,18 @@ def test_maps_of_a_pretrained_model_need_no_training(workflow: Workflow) -> None
     assert workflow.dry(*study).jobs.keys() & TRAINS == {"gradcam"}
 
 
+def test_detectors_are_prompted_on_the_pictures_and_train_nothing(workflow: Workflow) -> None:
+    boxes = "methods={a: {boxes: config.yaml, supervision: x}}"
+    study = ("--configfile", "configs/open_vocabulary.yaml", "--config", boxes)
+    run = workflow.dry("--quiet", "host", *study)
+    assert run.jobs["methods"] == 3, run.text
+    assert run.jobs.keys() & TRAINS == set()
+    for name, looks in {"grounding_dino": True, "owlv2": True, "a": False}.items():
+        reason = run.text.partition(f"Boxes of {name}\n")[2].partition("\n")[0]
+        assert "data/images.parquet" in reason
+        assert ("data/pictures" in reason) == looks
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
@@ -46,6 +58,7 @@ def test_maps_of_a_pretrained_model_need_no_training(workflow: Workflow) -> None
         ("methods={random: {boxes: a.json, supervision: x}}", "the name is taken by a stage or a baseline"),
         ("methods={a: {boxes: gone.json, supervision: x}}", "methods.a.boxes: no file gone.json"),
         ("methods={a: {boxes: config.yaml}}", "methods.a.supervision"),
+        ("methods={a: {supervision: x}}", "methods.a: neither is given of boxes, a file, and detector"),
     ],
 )
 def test_what_cannot_be_compared_is_said_before_any_job(config: str, said: str, workflow: Workflow) -> None:

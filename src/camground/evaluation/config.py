@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from camground.study.section import Distinct, FilePath, Section
+from camground.study.section import Distinct, FilePath, NameOrPath, Section
+
+# What prompts a detector, by name: an edit of it reruns no file of boxes.
+PROMPTED = "camground.evaluation.prompted:prompt_detector"
 
 EvaluatedSplit = Literal["val", "test", "testA", "testB"]
 
@@ -45,16 +48,31 @@ class AblationConfig(Section):
 
 
 class MethodConfig(Section):
-    """Somebody else's boxes of the evaluated expressions: a row of the tables, one of the study's tests."""
+    """Somebody else's boxes of the evaluated expressions: a row of the tables, one of the study's tests.
 
-    boxes: FilePath
+    Either a file of `boxes`, or a `detector` that is prompted with each expression.
+    """
+
+    boxes: FilePath | None = None
     """COCO's results (a JSON list of image_id, bbox: [x, y, width, height], score), or a CSV with the columns
     expression_id, x, y, width, height, or x1, y1, x2, y2, and perhaps score; in pixels. `camground compare
     --expressions FILE` lists what is to be answered. An expression without a box counts as wrong."""
+    detector: NameOrPath | None = None
+    """An open-vocabulary detector of transformers (OWL-ViT, OWLv2, Grounding DINO), by its name on the hub or
+    its folder: its box of the highest score for the expression is the answer."""
     supervision: Annotated[str, Field(pattern=r"\S")]
     """What the method has learnt from, in a sentence: report and MLflow state it."""
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """More entries that cannot be used stop the run."""
+    """More entries of `boxes` that cannot be used stop the run."""
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if (self.boxes is None) == (self.detector is None):
+            given = "neither is" if self.boxes is None else "both are"
+            raise ValueError(
+                f"{given} given of boxes, a file, and detector, a model's name on the hub or folder; give one"
+            )
+        return self
 
 
 class StudyMethods(Section):

@@ -18,7 +18,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def read_answers(
     `UserError` when the file is missing or of another format, answers none of the expressions, has its boxes
     in shares of the photograph, or more entries cannot be used than `max_rejected_share` allows.
     """
-    path, key = Path(config.boxes), f"methods.{name}"
+    path, key = Path(str(config.boxes)), f"methods.{name}"
     study = tables.read("expressions", expressions, ["expression_id", "image_id", "kind", "split"])
     study = study.merge(tables.read("images", images, ["image_id", "width", "height"]), on="image_id")
     asked = set(study.loc[(study["kind"] == "phrase") & study["split"].isin(splits), "expression_id"])
@@ -141,14 +141,22 @@ def read_answers(
         )
     if others:
         log.info("%s: %d boxes are of expressions that are not evaluated, and left out", path, others)
-    missing = [expression for expression in sizes if expression in asked - best.keys()]
-    if missing:
-        few = ", ".join(missing[:SHOWN])
-        count = f"{len(missing)} of {len(asked)} expressions have no box in it and count as wrong"
-        log.warning("%s: %s, such as %s", path, count, few)
+    return to_predictions(str(path), best, [expression for expression in sizes if expression in asked])
+
+
+def to_predictions(source: str, best: Mapping[str, tuple[float, Box]], asked: list[str]) -> pd.DataFrame:
+    """Rows of the `predictions` table, in the order of the expressions `asked`, of the score and box of each.
+
+    One without gets no row, which the evaluation counts as wrong; the log says how many `source` has none of.
+    """
     from camground.evaluation.outcomes import SCORES
 
-    rows = [(expression, *best[expression]) for expression in sizes if expression in best]
+    missing = [expression for expression in asked if expression not in best]
+    if missing:
+        few = ", ".join(missing[:SHOWN])
+        count = f"{len(missing)} of {len(asked)} expressions have no box and count as wrong"
+        log.warning("%s: %s, such as %s", source, count, few)
+    rows = [(expression, *best[expression]) for expression in asked if expression in best]
     frame = pd.DataFrame(rows, columns=["expression_id", "score", "box_xyxy"])
     frame["chosen_box_xyxy"] = frame["box_xyxy"]
     frame["rank"] = -1

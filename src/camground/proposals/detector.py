@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,8 @@ from camground.study.hub_or_folder import load_model, load_processor, load_token
 from camground.study.progress import log
 
 KEY = "proposals.detector"
+KIND = "an object detector"
+FILES = "config.json, the weights and preprocessor_config.json (and a tokenizer's files)"
 OWL, GROUNDING_DINO = ("owlvit", "owlv2"), ("grounding-dino", "mm-grounding-dino")
 THIN = 32  # a longer picture of one pixel more would have no width left in some image processors
 NAMELESS = re.compile(r"LABEL_\d+|N/A")  # what a category without a name is called
@@ -61,7 +64,6 @@ class DetectorProposer(Proposer):
         super().__init__(config, tables, threads)
         self.device = use_threads(threads)
         self.detector = open_detector(config.detector, self.device)
-        self._accepted = set(inspect.signature(self.detector.model.forward).parameters)
         name = str(config.detector.model)
         self.source = f"detector:{Path(name).resolve().name if Path(name).is_dir() else name}"
         log.info("%s on %s", self.source, self.device)
@@ -71,7 +73,7 @@ class DetectorProposer(Proposer):
         what is found in a photograph does not depend on which ones are beside it."""
         size = self.config.detector.batch_size
         threads = min(self.threads or 1, 8)
-        inputs = map_ahead(self._prepare, photographs, 2 * WINDOW * size, threads)
+        inputs = map_ahead(self.detector.prepare, photographs, 2 * WINDOW * size, threads)
         while window := list(islice(inputs, WINDOW * size)):
             by_shape: dict[object, list[int]] = {}
             for index, each in enumerate(window):
@@ -83,24 +85,6 @@ class DetectorProposer(Proposer):
                     detected = self._detect([window[index] for index in batch])
                     proposals.update(zip(batch, detected, strict=True))
             yield from (proposals[index] for index in range(len(window)))
-
-    def _prepare(self, photograph: Photograph) -> Input:
-        """`UserError` for one that cannot be read, is of another size, or that the model cannot take."""
-        width, height = photograph.size
-        pixels = read_reduced(photograph.source, max(width, height), photograph.size)
-        picture = Image.fromarray(pixels)
-        least = -(-max(width, height) // THIN)
-        if min(width, height) < least:
-            picture = picture.resize((max(width, least), max(height, least)))
-        try:
-            processed = self.detector.processor(images=picture, return_tensors="pt")
-        except (ValueError, RuntimeError) as error:
-            model = self.config.detector.model
-            raise UserError(
-                f"{name_of(photograph.source)}: the image processor of {model!r} cannot take it ({error})"
-            ) from None
-        names = {"pixel_values", "pixel_mask"} & self._accepted & processed.keys()
-        return Input(photograph, {name: processed[name] for name in sorted(names)}, picture.size)
 
     @torch.inference_mode()
     def _detect(self, batch: Sequence[Input]) -> Iterator[Proposals]:
@@ -114,40 +98,76 @@ class DetectorProposer(Proposer):
             raise UserError(
                 f"{KEY}.batch_size: the GPU has no room for {len(batch)} photographs at a time; lower it"
             ) from None
-        detections = self.detector.processor.post_process_object_detection(
-            outputs,
-            threshold=config.score,
-            target_sizes=[(height, width) for width, height in (each.size for each in batch)],
-        )
-        for each, detection in zip(batch, detections, strict=True):
-            boxes = detection["boxes"].float().cpu().numpy()
-            scores = detection["scores"].float().cpu().numpy().clip(0, 1)
-            if not np.isfinite(boxes).all():
-                raise UserError(
-                    f"{name_of(each.photograph.source)}: {config.model!r} gives boxes that are not numbers;"
-                    " its weights are damaged: download it again"
-                )
+        found = self.detector.read_boxes(outputs, batch, config.score)
+        for each, (boxes, scores, numbers) in zip(batch, found, strict=True):
+            labels = [self.detector.labels.get(number) for number in numbers]
             size = each.photograph.size
-            scale = np.tile(np.array(size) / np.array(each.size), 2)
-            labels = [self.detector.labels.get(number) for number in detection["labels"].tolist()]
-            yield to_proposals(boxes * scale, scores, self.source, self.config, size, labels=labels)
+            yield to_proposals(boxes, scores, self.source, self.config, size, labels=labels)
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A frozen detector. queries: the encoded texts (Q, T) of one photograph; empty for a model without.
-    labels: words of `to_label` by the number that the processor gives a box, where there are any."""
+    """A frozen detector, called `name` by the config. queries: the encoded texts (Q, T) of one photograph;
+    empty for a model without. labels: words of `to_label` by the number that the processor gives a box, where
+    there are any."""
 
+    name: str
     model: Any
     processor: Any
-    queries: dict[str, Tensor]
-    labels: dict[int, str | None]
+    queries: dict[str, Tensor] = field(default_factory=dict)
+    labels: dict[int, str | None] = field(default_factory=dict)
+
+    @cached_property
+    def _accepted(self) -> set[str]:
+        """What of an image processor's tensors the model takes."""
+        return {"pixel_values", "pixel_mask"} & set(inspect.signature(self.model.forward).parameters)
+
+    def prepare(self, photograph: Photograph) -> Input:
+        """`UserError` for one that cannot be read, is of another size, or that the model cannot take."""
+        width, height = photograph.size
+        pixels = read_reduced(photograph.source, max(width, height), photograph.size)
+        picture = Image.fromarray(pixels)
+        least = -(-max(width, height) // THIN)
+        if min(width, height) < least:
+            picture = picture.resize((max(width, least), max(height, least)))
+        try:
+            processed = self.processor(images=picture, return_tensors="pt")
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{name_of(photograph.source)}: the image processor of {self.name!r} cannot take it ({error})"
+            ) from None
+        names = sorted(self._accepted & processed.keys())
+        return Input(photograph, {name: processed[name] for name in names}, picture.size)
 
     def forward(self, tensors: dict[str, Tensor]) -> Any:
         """The model's output for a batch of photographs."""
         pixels = tensors["pixel_values"]
         texts = {name: value.to(pixels.device).repeat(len(pixels), 1) for name, value in self.queries.items()}
         return self.model(**tensors, **texts)
+
+    def read_boxes(
+        self, outputs: Any, shown: Sequence[Input], threshold: float
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, list[int]]]:
+        """Of each entry of a batch's outputs, made from `shown`: boxes (K, 4) xyxy in pixels of the
+        photograph, not cut to it, scores (K,) above the threshold, at most 1, and the numbers of the labels.
+
+        Raises `UserError` where they are no numbers.
+        """
+        sizes = [(height, width) for width, height in (each.size for each in shown)]
+        detections = self.processor.post_process_object_detection(
+            outputs, threshold=threshold, target_sizes=sizes
+        )
+        damaged = outputs.logits.isnan().any()
+        for each, detection in zip(shown, detections, strict=True):
+            boxes = detection["boxes"].float().cpu().numpy()
+            scores = detection["scores"].float().cpu().numpy().clip(0, 1)
+            if damaged or not np.isfinite(boxes).all():
+                raise UserError(
+                    f"{name_of(each.photograph.source)}: {self.name!r} gives boxes that are not numbers;"
+                    " its weights are damaged: download it again"
+                )
+            scale = np.tile(np.array(each.photograph.size) / np.array(each.size), 2)
+            yield boxes * scale, scores, detection["labels"].tolist()
 
 
 class ObjectnessDetector(Detector):
@@ -165,14 +185,25 @@ class ObjectnessDetector(Detector):
 def open_detector(config: DetectorConfig, device: torch.device) -> Detector:
     """The detector that `proposals.detector` names, ready on the device.
 
-    Raises `UserError` when there is none, it cannot be read, it is of another kind, it lacks weights
-    (transformers would fill them in at random), or the queries do not fit it.
+    Raises `UserError` as `load_detector`, and where the queries do not fit it.
+    """
+    detector = load_detector(f"{KEY}.model", str(config.model), device)
+    with opening(f"{KEY}.model", detector.name, KIND, FILES):
+        queries, labels = _encode_queries(config, detector.model)
+    any_kind = config.queries is None and detector.model.config.model_type in OWL
+    kind = ObjectnessDetector if any_kind else Detector
+    return kind(detector.name, detector.model, detector.processor, queries, labels)
+
+
+def load_detector(key: str, name: str, device: torch.device) -> Detector:
+    """The detector of a hub name or folder, which the config's `key` gives, on the device, without queries.
+
+    Raises `UserError` when there is none, it cannot be read, it is of another kind, or it lacks weights
+    (transformers would fill them in at random).
     """
     import transformers
 
-    name = str(config.model)
-    files = "config.json, the weights and preprocessor_config.json (and a tokenizer's files)"
-    with opening(f"{KEY}.model", name, "an object detector", files):
+    with opening(key, name, KIND, FILES):
         settings = transformers.AutoConfig.from_pretrained(name)
         if type(settings) in transformers.MODEL_FOR_OBJECT_DETECTION_MAPPING:
             kind: Any = transformers.AutoModelForObjectDetection
@@ -180,29 +211,45 @@ def open_detector(config: DetectorConfig, device: torch.device) -> Detector:
             kind = transformers.AutoModelForZeroShotObjectDetection
         else:
             raise UserError(
-                f"{KEY}.model: {name!r} is of type {settings.model_type!r}, which is no known object"
+                f"{key}: {name!r} is of type {settings.model_type!r}, which is no known object"
                 f" detector; choose one, {EXAMPLES}"
             )
         advice = f"; choose a checkpoint that was trained to detect objects, {EXAMPLES}"
-        model = load_model(kind, f"{KEY}.model", name, advice=advice)
+        model = load_model(kind, key, name, advice=advice)
         processor = load_processor(name)
-        queries, labels = _encode_queries(config, settings, model)
     if not hasattr(processor, "post_process_object_detection"):
         raise UserError(
-            f"{KEY}.model: the image processor of {name!r}, {type(processor).__name__}, makes no boxes of"
+            f"{key}: the image processor of {name!r}, {type(processor).__name__}, makes no boxes of"
             f" what the model gives; choose another detector, {EXAMPLES}"
         )
-    any_kind = config.queries is None and settings.model_type in OWL
-    detector = ObjectnessDetector if any_kind else Detector
-    return detector(model.to(device), processor, queries, labels)
+    return Detector(name, model.to(device), processor)
 
 
-def _encode_queries(
-    config: DetectorConfig, settings: Any, model: Any
-) -> tuple[dict[str, Tensor], dict[int, str | None]]:
+def room_for_tokens(settings: Any) -> int:
+    """The most tokens of a text that an open-vocabulary detector of these settings reads."""
+    room = int(settings.text_config.max_position_embeddings)
+    return min(int(settings.max_text_len), room) if settings.model_type in GROUNDING_DINO else room
+
+
+def grounding_text(queries: Sequence[str]) -> str:
+    """Queries as the one text that Grounding DINO reads: each ends with a full stop."""
+    return ". ".join(query.strip().lower().rstrip(".") for query in queries) + "."
+
+
+def encode_texts(tokenizer: Any, settings: Any, texts: Sequence[str]) -> dict[str, Tensor]:
+    """Texts (Q, T) as an open-vocabulary detector of these settings takes them, cut to its room."""
+    padding = "max_length" if settings.model_type in OWL else "longest"
+    room = room_for_tokens(settings)
+    return dict(
+        tokenizer(list(texts), return_tensors="pt", padding=padding, truncation=True, max_length=room)
+    )
+
+
+def _encode_queries(config: DetectorConfig, model: Any) -> tuple[dict[str, Tensor], dict[int, str | None]]:
     """The encoded queries and `Detector.labels`; within `opening`. `UserError` where model and queries do not
     fit."""
-    name, kind, queries = str(config.model), settings.model_type, config.queries
+    name, settings, queries = str(config.model), model.config, config.queries
+    kind = settings.model_type
     if kind not in (*OWL, *GROUNDING_DINO):
         if queries:
             raise UserError(
@@ -219,11 +266,8 @@ def _encode_queries(
             " such as [person, animal, vehicle], or take an OWLv2, which finds things of any kind"
         )
     tokenizer = load_tokenizer(name)
-    most = int(settings.text_config.max_position_embeddings)
-    texts = list(queries)
-    if kind in GROUNDING_DINO:
-        most = min(int(settings.max_text_len), most)
-        texts = [". ".join(query.strip().lower().rstrip(".") for query in queries) + "."]
+    most = room_for_tokens(settings)
+    texts = [grounding_text(queries)] if kind in GROUNDING_DINO else list(queries)
     lengths = [len(tokenizer(text)["input_ids"]) for text in texts]
     if max(lengths) > most:
         too_long = repr(queries[lengths.index(max(lengths))])
@@ -232,8 +276,7 @@ def _encode_queries(
             f"{KEY}.queries: {too_long} are {max(lengths)} tokens, but {name!r} has room for {most};"
             " shorten them"
         )
-    padding = {"padding": "max_length", "max_length": most} if kind in OWL else {"padding": True}
-    encoded = dict(tokenizer(texts, return_tensors="pt", **padding))
+    encoded = encode_texts(tokenizer, settings, texts)
     if kind in OWL:
         return encoded, {number: to_label(query) for number, query in enumerate(queries)}
     # Grounding DINO names a box by the token that it fits best; the queries stand between full stops

@@ -48,7 +48,8 @@ def of_others(methods: Mapping[str, MethodConfig], coverage: Mapping[str, tuple[
     sentences = {}
     for name, method in methods.items():
         answered, asked = coverage[name]
-        sentence = f"{method.supervision.rstrip('.')}."
+        prompted = f"{method.detector}, prompted with each expression. " if method.detector else ""
+        sentence = f"{prompted}{method.supervision.rstrip('.')}."
         if answered < asked:
             sentence += f" It answers {answered:,} of {asked:,} expressions; the others count as wrong."
         sentences[f"Boxes of {name}"] = sentence

@@ -165,8 +165,9 @@ class StudyConfig(Section):
     proposals and, seed by seed, matcher and Grad-CAM."""
     methods: dict[VariantName, MethodConfig] = Field(default={})
     """Somebody else's boxes by the name of their row, such as {mdetr: {boxes: mdetr.json, supervision:
-    "Boxes of RefCOCO."}}: rows of the table, its tests, the report and MLflow. Each has the keys boxes,
-    supervision and max_rejected_share (0.01)."""
+    "Boxes of RefCOCO."}}: rows of the table, its tests, the report and MLflow. Each has the keys boxes, a
+    file, or detector, the name on the hub or the folder of an open-vocabulary detector that is prompted with
+    each expression; supervision; and max_rejected_share (0.01)."""
     data: DataConfig = DataConfig()
     proposals: ProposalsConfig = ProposalsConfig()
     tuning: TuningConfig = TuningConfig()
@@ -265,7 +266,8 @@ class StudyConfig(Section):
             yield f"data_root: data.kind is {kind}, so give its folder: --config data_root=DIR"
         if kind == "folder" and self.data_root is not None and not Path(self.data_root).is_dir():
             yield f"data_root: no folder {self.data_root}"
-        boxes = {f"methods.{name}.boxes": method.boxes for name, method in self.methods.items()}
+        methods = self.methods.items()
+        boxes = {f"methods.{name}.boxes": method.boxes for name, method in methods if method.boxes}
         for key, file in (self.proposals.user_files | boxes).items():
             if not Path(file).is_file():
                 yield f"{key}: no file {file}"
