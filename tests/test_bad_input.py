@@ -631,15 +631,17 @@ def test_bad_input_is_answered(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("camground.data.kinds.FEWEST", 1)
+    # to this test's own standard error, and as it was afterwards
+    for name, value in (("handlers", []), ("propagate", False)):
+        monkeypatch.setattr(log, name, value)
+    start_log("a stage")
     try:
         answer = str(case.run(tmp_path))
     except UserError as error:
         answer = str(error)
     assert case.said in answer
-    # to a terminal, which takes no lone surrogate; to this test's own standard error
-    for name, value in (("handlers", []), ("propagate", False)):
-        monkeypatch.setattr(log, name, value)
-    start_log("a stage").error(answer)
+    # to a terminal, which takes no lone surrogate
+    log.error(answer)
     answer.encode()
     assert "Traceback" not in capfd.readouterr().err
     assert not (tmp_path / "ran").exists()
