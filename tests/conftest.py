@@ -8,11 +8,13 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from file_server import Server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "config.yaml", "configs", "envs", "profiles", "rules", "src", "workflow")
@@ -102,6 +104,15 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, Run]:
     """A copy in which configs/smoke.yaml has run, and that run. Leave its files as they are."""
     made = copy_workflow(tmp_path_factory.mktemp("smoke"))
     return made, made.run("--configfile", "configs/smoke.yaml")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A file server on loopback."""
+    made = Server()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,6 @@ from conftest import Workflow
 from file_server import QUICK, Server, sha256, zipped
 
 ARCHIVE = zipped(set__data__json="{}", set__refs="1")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
 
 
 def source(*addresses: str, **other: Any) -> Source:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,6 @@ import pytest
 from camground.data.download.transfer import PIECE, Expected, digest, transfer
 from camground.study.errors import UserError
 from file_server import CONTENT, HALF, QUICK, Server, sha256
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
 
 
 @pytest.fixture

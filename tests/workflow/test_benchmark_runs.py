@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -57,14 +56,6 @@ class Study:
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
 
 
 @pytest.mark.workflow
