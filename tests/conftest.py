@@ -106,6 +106,14 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, Run]:
     return made, made.run("--configfile", "configs/smoke.yaml")
 
 
+@pytest.fixture(autouse=True)
+def no_store_of_another_test() -> Iterator[None]:
+    """MLflow keeps the address of its last store in the environment, where it wins over a study's own."""
+    yield
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        os.environ.pop(name, None)
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A file server on loopback."""
