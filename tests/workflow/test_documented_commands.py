@@ -32,7 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.workflow
 @pytest.mark.parametrize("command", commands())
 def test_the_command_dry_runs(command: str, workflow: Workflow, folder: Path) -> None:
     for boxes in ("ours.json", "theirs.json"):
