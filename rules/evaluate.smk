@@ -66,6 +66,8 @@ rule baselines:
         study("logs/baselines.log"),
     benchmark:
         study("benchmarks/baselines.tsv")
+    # not last, alone on one core
+    priority: 1
     conda:
         "../envs/camground.yaml"
     threads: 1
