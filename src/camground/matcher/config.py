@@ -41,8 +41,6 @@ class MatcherOptimiserConfig(OptimiserConfig):
     """Expressions of each image in a batch, at most."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     """Learning rate after the first epoch."""
-    patience: Annotated[int, Field(ge=0)] = 3
-    """Epochs without a better val score that end a training; 0: the limit alone does."""
 
 
 class MatcherConfig(Section):
