@@ -17,6 +17,7 @@ from camground.data.boxes import area
 from camground.evaluation import metrics
 from camground.evaluation.config import EvaluateConfig
 from camground.evaluation.metric_table import WORD_CLASS
+from camground.evaluation.phrase_heads import head_groups
 from camground.evaluation.word_classes import word_classes
 from camground.matcher import map_geometry
 from camground.matcher import maps as cam_maps
@@ -141,7 +142,7 @@ class GroundTruth:
 
         size: of the largest target box, by its share of the image. words: by the words of the text
         between white space. word_class: a tuple, the classes of words in the text, since an expression may
-        be in several of these groups or in none.
+        be in several of these groups or in none. head: of the phrase, the most frequent ones.
         """
         image_area = self.image_sizes.prod(axis=1)
         share = self.all_targets.maximum(area(self.all_targets.boxes_xyxy)) / image_area
@@ -161,6 +162,7 @@ class GroundTruth:
                 ).astype(object),
                 "words": lengths[np.searchsorted(WORD_EDGES, words, side="left")],
                 WORD_CLASS: pd.Series([word_classes(text) for text in texts], dtype=object),
+                "head": head_groups(texts),
             }
         )
 

@@ -132,4 +132,5 @@ GROUPINGS = {
     "distractors": "distractors of its category",
     "words": "number of words",
     WORD_CLASS: "class of words",
+    "head": "head of the phrase",
 }

@@ -72,7 +72,7 @@ def document(root: Path, command: str, commit: str) -> str:
         ),
         *(
             _section(f"{heading} by {GROUPINGS[key]}", "", by_group(table, key))
-            for key in ("flavour", "word_class")
+            for key in ("flavour", "size", "word_class", "head")
         ),
         _section(
             "The model's own Grad-CAM and attention mining",
