@@ -197,12 +197,12 @@ def test_few_images_are_passed_over_until_there_are_enough_steps() -> None:
 
     assert fitted(epochs=1, min_steps=9, steps=4).epochs == 3
     assert fitted(epochs=5, min_steps=9, steps=4).epochs == 5
-    # patience ends it all the same
-    scores = iter([1.0, 0.0, 0.0, 0.0])
+    # patience waits for as many
+    scores = iter([1.0, *[0.0] * 9])
     _, ended = fit_number(
-        lambda weight, *_: {"loss": weight.square()}, scores, epochs=1, min_steps=99, patience=2
+        lambda weight, *_: {"loss": weight.square()}, scores, epochs=9, min_steps=18, steps=4, patience=2
     )
-    assert (ended.epochs, ended.limit_reached) == (3, False)
+    assert (ended.epochs, ended.best_epoch, ended.limit_reached) == (5, 0, False)
 
 
 def test_a_value_of_some_steps_is_logged_as_its_mean_over_those_steps() -> None:

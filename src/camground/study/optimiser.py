@@ -17,7 +17,7 @@ class OptimiserConfig(Section):
     """Passes over the training images, at most."""
     min_steps: Annotated[int, Field(ge=0)] = 0
     """Where `epochs` passes are fewer steps than these, as over few images, the limit is as many passes as
-    make them."""
+    make them; and patience ends no training before."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Images in a batch."""
     per_image: Annotated[int, Field(ge=1)] = 1

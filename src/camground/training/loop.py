@@ -129,7 +129,8 @@ def fit(
     limit = max(config.epochs, math.ceil(config.min_steps / max(1, steps_per_epoch)))
 
     def out_of_patience() -> bool:
-        return bool(config.patience) and done - 1 - best_epoch >= config.patience
+        waited = step >= config.min_steps  # a pass over few images changes little
+        return waited and bool(config.patience) and done - 1 - best_epoch >= config.patience
 
     began = time.monotonic()
     while done < limit and not out_of_patience():
