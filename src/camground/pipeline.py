@@ -172,7 +172,7 @@ class GroundingPipeline:
         output = model(
             *(features, proposals, tokens, mask, owner, shown, has_cam), map_boxes=predict.map_boxes
         )
-        chosen = read_out(predict.voting, output.candidates, output.scores, output.proposal_count)
+        chosen = read_out(predict.voting, output.candidates, output.choice, output.proposal_count)
         in_pixels = (chosen.cpu().numpy() * np.tile(size, 2)).tolist()
         probability = self.calibration.probability(output.image_score.logit).tolist()
         answers: Answers = [
@@ -185,9 +185,9 @@ class GroundingPipeline:
             for answer, own, matcher in maps:
                 answer |= {"own_cam": own, "matcher_cam": matcher}
         if candidates:
-            order = output.scores.argsort(-1, descending=True).cpu()
+            order = output.choice.argsort(-1, descending=True).cpu()
             for answer, rows, scores, drawn in zip(
-                answers, order, output.scores.cpu(), output.candidates.boxes.cpu(), strict=True
+                answers, order, output.choice.cpu(), output.candidates.boxes.cpu(), strict=True
             ):
                 answer["candidates"] = (drawn[rows].numpy() * np.tile(size, 2)).astype(np.float32)
                 answer["candidate_scores"] = scores[rows].numpy()

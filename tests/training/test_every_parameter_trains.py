@@ -36,7 +36,9 @@ def objective(config: StudyConfig, variant: Variant) -> Objective:
     """As `train_grounder` builds it, but narrow."""
     torch.manual_seed(0)
     matcher = Matcher(config.matcher.model_copy(update={"width": 16}), CHANNELS, TEXT_WIDTH)
-    grounder = Grounder(matcher, variant.grounder, variant.losses.of_candidates, has_labels(config))
+    losses = variant.losses
+    parts = losses.of_candidates, has_labels(config), bool(losses.region_contrast)
+    grounder = Grounder(matcher, variant.grounder, *parts)
     features = tiny_batch().features
     return (
         Objective(grounder, variant.losses, lambda rows, mask: erase(features[rows], mask)).double().train()

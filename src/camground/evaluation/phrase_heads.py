@@ -22,8 +22,10 @@ _WORD = re.compile(r"[\w'-]*\w")
 
 
 def phrase_head(text: str) -> str | None:
-    """The last word before the first that begins a description: "man" of "the old man in a red shirt". A phrase
-    that begins with a description, or has no word, has none."""
+    """The last word before the first that begins a description: "man" of "the old man in a red shirt".
+
+    A phrase that begins with a description, or has no word, has none.
+    """
     lowered = text.casefold()
     description = _DESCRIBES.search(lowered)
     words = _WORD.findall(lowered[: description.start()] if description else lowered)

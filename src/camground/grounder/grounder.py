@@ -21,6 +21,7 @@ from camground.grounder.cam_encoder import CamEncoder
 from camground.grounder.config import GrounderConfig
 from camground.grounder.fusion import Fusion
 from camground.grounder.map_boxes import boxes_around
+from camground.grounder.region_contrast import RegionContrast, standardised
 from camground.grounder.regions import (
     Labels,
     Proposals,
@@ -36,7 +37,8 @@ from camground.matcher.matcher import Matcher, Texts, smooth_max
 @dataclass
 class Images:
     """B images as tokens: the CNN's map (B, width, H, W), its proposals with their `inside_and_ring` on the
-    map's grid and tokens (B, K, width), grid tokens (B, N, width), and `Fusion.pairs` of the proposals."""
+    map's grid and tokens (B, K, width), grid tokens (B, N, width), `Fusion.pairs` of the proposals, and their
+    tokens (B, K, width) for `RegionContrast`."""
 
     map: Tensor
     proposals: Proposals
@@ -44,13 +46,14 @@ class Images:
     regions: Tensor
     grid: Tensor
     pairs: Tensor | None
+    contrasted: Tensor | None = None
 
     def take(self, rows: Tensor) -> Images:
         """The images at these rows, in that order."""
         parts = (self.map, self.weights, self.regions, self.grid)
         visual, weights, regions, grid = (part[rows] for part in parts)
-        pairs = None if self.pairs is None else self.pairs[rows]
-        return Images(visual, self.proposals.take(rows), weights, regions, grid, pairs)
+        pairs, contrasted = (None if each is None else each[rows] for each in (self.pairs, self.contrasted))
+        return Images(visual, self.proposals.take(rows), weights, regions, grid, pairs, contrasted)
 
 
 @dataclass
@@ -71,7 +74,7 @@ class GroundingOutput:
     K proposals, then E boxes around the own CAM; `regions` (P, K + E, width) are their tokens. image_score:
     see `ImageScore`. own_cam (P, H, W): the model's own Grad-CAM, at least 0, unscaled, or None where nothing
     reads it. images, texts: the tokens of the P pairs. stem (B, width, H, W): what the trunk's first layer
-    makes of the B images.
+    makes of the B images. region_evidence (P, K + E): `RegionContrast.evidence`, None without that part.
     """
 
     scores: Tensor
@@ -82,6 +85,20 @@ class GroundingOutput:
     images: Images
     texts: Texts
     stem: Tensor
+    region_evidence: Tensor | None = None
+
+    @property
+    def choice(self) -> Tensor:
+        """(P, K + E): what chooses a candidate and reads out its box, minus infinity where there is none.
+
+        The scores; where there is region contrast, the standardised scores plus its evidence, so that the two
+        weigh the same whatever the scale of the scores.
+        """
+        if self.region_evidence is None:
+            return self.scores
+        valid = self.candidates.valid
+        chosen = standardised(self.scores, valid) + self.region_evidence
+        return chosen.masked_fill(~valid, -torch.inf)
 
     @property
     def proposal_count(self) -> int:
@@ -94,10 +111,16 @@ class Grounder(nn.Module):
 
     It has no part that nothing reads or trains. own_map: whether what the own Grad-CAM says of a candidate
     counts in its score, for which a loss on the candidates' scores is needed. labels: whether there are any.
+    region_contrast: whether there is a loss for it.
     """
 
     def __init__(
-        self, matcher: Matcher, config: GrounderConfig, own_map: bool = True, labels: bool = False
+        self,
+        matcher: Matcher,
+        config: GrounderConfig,
+        own_map: bool = True,
+        labels: bool = False,
+        region_contrast: bool = False,
     ) -> None:
         super().__init__()
         regions_only = config.regions_only
@@ -138,6 +161,7 @@ class Grounder(nn.Module):
             # starts from what the language encoder knows, the cosine alone
             self.label_weight = nn.Parameter(torch.tensor(2.0))
             self.label = from_zero(nn.Linear(matcher.text.skip.in_features, width, bias=False))
+        self.region_contrast = RegionContrast(width) if region_contrast else None
 
     def forward(
         self,
@@ -198,8 +222,13 @@ class Grounder(nn.Module):
             # in the mining alone
             numbers = map_features(own_cam.detach(), candidates.boxes)
             scores = scores + self.own_map(numbers).squeeze(-1)
+        evidence = None
+        if self.region_contrast is not None and images.contrasted is not None:
+            evidence = self.region_contrast.evidence(
+                images.contrasted, images.proposals, texts, candidates.boxes
+            ).detach()
         return GroundingOutput(
-            scores, candidates, extended.regions, image_score, own_cam, images, texts, stem
+            scores, candidates, extended.regions, image_score, own_cam, images, texts, stem, evidence
         )
 
     def see(self, visual: Tensor, proposals: Proposals) -> Images:
@@ -209,7 +238,9 @@ class Grounder(nn.Module):
         weights = inside_and_ring(proposals.boxes, (height, width))
         content, context = (weights @ cells).chunk(2, 1)  # (B, K, width)
         shape = torch.cat([geometry(proposals.boxes), proposals.objectness.unsqueeze(-1)], dim=-1)
-        regions = self.region(torch.cat([content, content - context], -1)) + self.geometry(shape)
+        content = torch.cat([content, content - context], -1)
+        regions = self.region(content) + self.geometry(shape)
+        contrasted = None if self.region_contrast is None else self.region_contrast(content, shape)
         grid = regions[:, :0]  # where nothing looks at it
         if self.grid_position is not None:
             pooled = functional.adaptive_avg_pool2d(visual, self.config.transformer.grid)
@@ -221,7 +252,7 @@ class Grounder(nn.Module):
                 tokens = block(tokens, mask)
             regions, grid = tokens.split([regions.shape[1], grid.shape[1]], 1)
         pairs = None if self.fusion is None else self.fusion.pairs(proposals.boxes)
-        return Images(visual, proposals, weights, regions, grid, pairs)
+        return Images(visual, proposals, weights, regions, grid, pairs, contrasted)
 
     def image_score(self, images: Images, texts: Texts, similarity: Tensor | None = None) -> ImageScore:
         """S(I, q), without the matcher's CAM: the proposals' scores pooled, and a smooth maximum of the

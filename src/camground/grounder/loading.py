@@ -54,7 +54,8 @@ def load_grounder(folder: str | Path, device: torch.device | str = "cpu") -> Tra
         own = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
         matcher = Matcher.like(saved, own, "matcher.")
         config = GrounderConfig.parse(saved["grounder"], "grounder")
-        model = Grounder(matcher, config, "own_map.weight" in own, "label.weight" in own)
+        parts = ("own_map.weight", "label.weight", "region_contrast.scale")
+        model = Grounder(matcher, config, *(part in own for part in parts))
         model.load_state_dict(own)
         features = _beside(FeaturesConfig.parse(saved["features"], "features"), Path(folder))
         tuned, mining = saved["train"]["tuned"], saved["losses"]["attention_mining"]

@@ -94,10 +94,10 @@ def prediction_rows(
     presence, presence_other = (
         calibration.probability(logits).cpu().numpy() for logits in (output.image_score.logit, foreign)
     )
-    best, chosen = (part.cpu().numpy() for part in output.scores.max(-1))
+    best, chosen = (part.cpu().numpy() for part in output.choice.max(-1))
     count = output.proposal_count
     chosen_boxes = output.candidates.boxes.cpu().numpy()[np.arange(len(chosen)), chosen]
-    boxes = read_out(config.voting, output.candidates, output.scores, count).cpu().numpy()
+    boxes = read_out(config.voting, output.candidates, output.choice, count).cpu().numpy()
     assert output.own_cam is not None  # drawn whenever a model is not in training
     peak = output.own_cam.amax((1, 2), keepdim=True).clamp(min=1e-9)
     maps = (output.own_cam / peak).cpu().numpy()

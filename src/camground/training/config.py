@@ -88,6 +88,9 @@ class LossesConfig(Section):
     """Whether swaps are negatives of the contrastive and the matching loss."""
     swap_ranking: Weight = 1.0
     """The proposal that an expression means scores higher by it than by its swap."""
+    region_contrast: Weight = 0.0
+    """Phrases against the images of a batch by their proposals alone (RefCLIP, Jin et al. 2023); with it the
+    grounder has a second expert, whose word joins its scores where the box is read out."""
     reconstruction: Weight = 0.0
     """The expression is reconstructed from the proposals that it attends to (ARN, Liu et al. 2019)."""
     distillation: DistillationConfig = DistillationConfig()

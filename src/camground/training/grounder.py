@@ -65,7 +65,9 @@ def train_grounder(
     trained_matcher = load_matcher(matcher)
     torch.manual_seed(seed)
     labels = bool(table.label_names)
-    grounder = Grounder(trained_matcher, grounder_config, losses.of_candidates, labels)
+    grounder = Grounder(
+        trained_matcher, grounder_config, losses.of_candidates, labels, bool(losses.region_contrast)
+    )
     erase_image = None
     if losses.attention_mining.weight and losses.attention_mining.erase == "image":
         frozen = losses.attention_mining.scorer == "frozen"
@@ -125,7 +127,7 @@ def validated(
     output: GroundingOutput = objective.grounder(*batch.inputs)
     terms = objective.without_mining(batch, output)
     values = {name: float(value) for name, value in terms.items()}
-    best, chosen = output.scores.max(-1)
+    best, chosen = output.choice.max(-1)
     boxes = output.candidates.boxes[torch.arange(len(best), device=device), chosen]
     boxes = boxes.masked_fill(~best.isfinite().unsqueeze(1), torch.nan).cpu()
     sizes = data.proposals.sizes[data.pairs.image_rows[indices.expressions]]

@@ -95,6 +95,12 @@ class Objective(nn.Module):
                 + distillation(plain, target, valid, batch.taught)
             )
             loss = loss + config.distillation.weight * values["distillation"]
+        expert = self.grounder.region_contrast
+        if expert is not None and images.contrasted is not None:
+            temperature = self.grounder.matcher.config.temperature
+            of_regions = expert.logits(images.contrasted, images.proposals.valid, output.texts, temperature)
+            values["region_contrast"] = info_nce(of_regions.float(), positive)
+            loss = loss + config.region_contrast * values["region_contrast"]
         if self.reconstruction is not None:
             values["reconstruction"] = self.reconstruction(
                 output.scores, output.regions, valid, output.texts.vector, batch.text_ids
