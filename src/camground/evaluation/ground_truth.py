@@ -162,7 +162,7 @@ class GroundTruth:
                 ).astype(object),
                 "words": lengths[np.searchsorted(WORD_EDGES, words, side="left")],
                 WORD_CLASS: pd.Series([word_classes(text) for text in texts], dtype=object),
-                "head": head_groups(texts),
+                "head": head_groups(texts.tolist()),
             }
         )
 
