@@ -88,15 +88,6 @@ def copy_workflow(folder: Path) -> Workflow:
     return Workflow(folder)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a study which has run go to one process, or each process would run it."""
-    for item in items:
-        for study in ("smoke", "tiny"):
-            if study in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(study))
-
-
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
