@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from camground.study import devices
 from camground.study.devices import prepare_torch
 from camground.study.errors import UserError
 from camground.study.optimiser import OptimiserConfig
@@ -264,7 +265,9 @@ def test_the_average_is_validated_and_the_weights_train_on() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_model_is_validated_in_the_precision_of_its_training(precision: str) -> None:
+def test_a_model_is_validated_in_the_precision_of_its_training(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = nn.Linear(2, 1)
     seen: dict[str, torch.dtype] = {}
 
@@ -278,6 +281,7 @@ def test_a_model_is_validated_in_the_precision_of_its_training(precision: str) -
         return Validation({"score": 0.0})
 
     config = OptimiserConfig(epochs=1, precision=precision)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device_type: True)
     fit(model, lambda rng: iter(range(2)), 2, losses, validate, config, 0, label="it")
     assert seen == {"training": getattr(torch, precision), "validation": getattr(torch, precision)}
 

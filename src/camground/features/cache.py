@@ -23,7 +23,7 @@ from camground.features.config import FeaturesConfig
 from camground.features.language import LanguageEncoder
 from camground.study import tables
 from camground.study.ahead import map_ahead
-from camground.study.devices import use_threads
+from camground.study.devices import autocast, use_threads
 from camground.study.errors import UserError
 from camground.study.progress import log, track
 
@@ -74,7 +74,7 @@ def write_visual(
 
     def seen(batch: torch.Tensor) -> np.ndarray:
         batch = batch.to(device).float().contiguous(memory_format=torch.channels_last)
-        with _autocast(config, device):
+        with autocast(config.precision, device):
             levels: np.ndarray = backbone(batch).cpu().to(torch.float16).numpy()
         return levels
 
@@ -105,7 +105,7 @@ def write_tokens(
     stops = np.cumsum(lengths)
 
     def read(tokenised: tuple[Any, torch.Tensor]) -> np.ndarray:
-        with _autocast(config, device):
+        with autocast(config.precision, device):
             hidden, mask = encoder.read(*tokenised)
         kept: np.ndarray = hidden[mask].float().cpu().numpy().astype(np.float16)
         return kept
@@ -157,7 +157,3 @@ def _new_array(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
                 os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         yield array
         array.flush()
-
-
-def _autocast(config: FeaturesConfig, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")

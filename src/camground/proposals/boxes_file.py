@@ -64,7 +64,7 @@ class BoxesFileProposer(Proposer):
         if bare:
             log.warning(
                 "%s: every box of %d of %d images is too small (proposals.min_size) or nearly the whole"
-                " image, such as those of %s; each has the whole image as its only proposal",
+                " image, such as those of %s; each has only the whole image from this file",
                 *(path, len(bare), len(photographs), ", ".join(bare[:SHOWN])),
             )
 
@@ -148,10 +148,10 @@ def read_boxes(config: BoxesFileConfig, photographs: Sequence[Photograph], rejec
         text = f"{path}: {count} images of the study have no entry, such as {few}"
         if len(without) > max_share * len(photographs):
             raise UserError(
-                f"{text}; find boxes in them too, or raise {share_key} to give each the whole image as its"
-                " only proposal"
+                f"{text}; find boxes in them too, or raise {share_key} to give each only the whole image from"
+                " this file"
             )
-        log.warning("%s; each has the whole image as its only proposal", text)
+        log.warning("%s; each has only the whole image from it", text)
     return boxes
 
 

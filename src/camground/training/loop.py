@@ -26,7 +26,7 @@ from camground.data.pairs import PairBatch, Pairs
 from camground.study import tables
 from camground.study.checkpoints import save_checkpoint
 from camground.study.code_closure import code_files
-from camground.study.devices import use_threads
+from camground.study.devices import autocast, use_threads
 from camground.study.errors import UserError
 from camground.study.optimiser import OptimiserConfig
 from camground.study.progress import log
@@ -122,9 +122,6 @@ def fit(
             )
         return value
 
-    def precision() -> torch.autocast:
-        return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-
     # few images make few steps a pass
     limit = max(config.epochs, math.ceil(config.min_steps / max(1, steps_per_epoch)))
 
@@ -139,7 +136,7 @@ def fit(
         model.train()
         logged: dict[str, list[float]] = {}
         for batch in batches(rng):
-            with precision():
+            with autocast(config.precision, device):
                 values = losses(batch, step, step / steps_per_epoch)
             optimiser.zero_grad(set_to_none=True)
             values["loss"].backward()
@@ -153,7 +150,7 @@ def fit(
             for name, value in {**values, "gradient_norm": norm}.items():
                 logged.setdefault(name, []).append(float(value.detach()))
         model.eval()
-        with torch.no_grad(), average.in_the_model(), precision():
+        with torch.no_grad(), average.in_the_model(), autocast(config.precision, device):
             validation = validate()
         means = {f"train/{name}": float(np.mean(each)) for name, each in logged.items()}
         means |= {f"val/{name}": value for name, value in validation.values.items()}
