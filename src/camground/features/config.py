@@ -78,5 +78,5 @@ class FeaturesConfig(Section):
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Photographs in a batch; texts go through in batches of four times as many."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the frozen passes. bfloat16 is about 3 times faster on machines that have it; on others it is
-    float32 all the same, and the log says so."""
+    """Arithmetic of the frozen passes. bfloat16 is about 3 times faster on machines that have it; on others
+    it is float32 all the same, and the log says so."""

@@ -52,14 +52,13 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 @cache
 def has_bfloat16(device_type: str) -> bool:
     """Whether these devices compute in bfloat16 themselves; says so, once, where they do not."""
+    has = True
     if device_type == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device_type == "cpu":
         # what PyTorch knows of the processor: avx512_bf16 and amx_bf16, on ARM bf16
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         has = any(value for name, value in capabilities.items() if name.endswith("bf16"))
-    else:
-        has = True
     if not has:
         log.info("float32 instead of bfloat16, which this %s only imitates, slowly", device_type)
     return has

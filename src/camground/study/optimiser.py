@@ -27,7 +27,7 @@ class OptimiserConfig(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate after the first epoch."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward pass, validation's too. bfloat16 is faster on processors and GPUs that have it; on others it
-    is float32 all the same."""
+    """Of the forward pass, validation's too. bfloat16 is faster on processors and GPUs that have it; on
+    others it is float32 all the same."""
     patience: Annotated[int, Field(ge=0)] = 2
     """Epochs without a better val score that end a training; 0: the limit alone does."""
