@@ -20,8 +20,9 @@ from camground.study.layers import merge
 from conftest import Run, Workflow, copy_workflow
 from file_server import Server
 
-# refcoco as smoke runs: with a difference between variants and the model that is served.
-VARIANTS = {"refcoco": ("full", "baseline")}
+# refcoco as smoke runs: with a difference between variants and the model that is served. What is left out
+# differs from it in what is read and not in what is trained.
+VARIANTS = {"refcoco": ("full", "baseline"), "refcoco+": ("full",), "flickr30k": ("full",)}
 
 
 class Study:
@@ -36,8 +37,10 @@ class Study:
     def snakemake(self, *arguments: str, **changes: Any) -> Run:
         """Run the study's config, a tiny one by `changes` too, on two cores."""
         sources = self.site.table(self.file.with_name("sources.yaml"))
-        difference = tiny(self.root, self.results, sources, VARIANTS.get(self.name, ("full",)))
-        difference["tracking"] = {"log_model": self.name in VARIANTS}
+        variants = VARIANTS.get(self.name, ())
+        difference = tiny(self.root, self.results, sources, variants)
+        difference["ablation"]["reference"] = variants[0] if variants else "random"
+        difference["tracking"] = {"log_model": self.name == "refcoco"}
         self.file.write_text(yaml.safe_dump(merge(difference, changes)))
         files = ("--configfile", f"configs/{self.name}.yaml", str(self.file))
         return self.workflow.snakemake("--cores", "2", *arguments, *files)
@@ -90,7 +93,8 @@ def test_from_download_to_report(name: str, server: Server, tmp_path: Path) -> N
     accuracy = table[(table["metric"] == "acc@0.5") & (table["group"] == "all")]
     # every phrase, less those of Flickr30k that mean a scene, nothing, or what is not to be seen
     assert set(accuracy["n"]) == {(4 if name in REFER else 5) * EVALUATED}
-    assert {"full", "oracle", "gradcam_box"} <= set(accuracy["variant"])
+    rows = {"gradcam_box", *VARIANTS[name]} if name in VARIANTS else {"random"}
+    assert {"oracle", *rows} <= set(accuracy["variant"])
     oracle = accuracy[accuracy["variant"] == "oracle"]
     assert (oracle["mean"] > 0.5).all(), "the drawn things are not among the proposals"
     images = tables.read("images", study.path / "data" / "images.parquet")

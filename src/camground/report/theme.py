@@ -36,8 +36,12 @@ MARKERS = Theme("#010203", "#040506", "#070809", "#0a0b0c")
 VARIABLES = {
     colour: f"var(--{name})" for colour, name in zip(MARKERS, ("ink", "soft", "grid", "card"), strict=True)
 }
-# Told apart on white and on near black, and by most colour-blind readers (after Okabe and Ito).
-SERIES = ("#2f7de1", "#e8870c", "#12a37a", "#d1538f", "#8b6fe0", "#b59a00", "#27a9c9", "#d9534f")
+# The first eight are told apart on white and on near black, and by most colour-blind readers (after Okabe and
+# Ito); the others, for large studies, are less far from those.
+SERIES = (
+    *("#2f7de1", "#e8870c", "#12a37a", "#d1538f", "#8b6fe0", "#b59a00", "#27a9c9", "#d9534f"),
+    *("#a0622d", "#6f9e3f", "#6c7fb8", "#c07ab8"),
+)
 # Inches, so narrow that a chart's text is legible on a page of 400 pixels.
 WIDTH = 6.2
 NEUTRAL = "#8a94a6"
