@@ -45,6 +45,13 @@ def test_float32_where_it_would_only_be_imitated_said_once(
     assert line == "float32 instead of bfloat16, which this cpu only imitates, slowly"
 
 
+def test_what_is_asked_for_where_pytorch_cannot_tell(
+    capabilities: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert product("bfloat16") == torch.bfloat16
+
+
 def test_an_unknown_device_is_named() -> None:
     with pytest.raises(UserError, match="device 'quantum': cannot be used here"):
         find_device("quantum")

@@ -55,10 +55,9 @@ def has_bfloat16(device_type: str) -> bool:
     has = True
     if device_type == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device_type == "cpu":
-        # what PyTorch knows of the processor: avx512_bf16 and amx_bf16, on ARM bf16
-        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-        has = any(value for name, value in capabilities.items() if name.endswith("bf16"))
+    elif device_type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # older versions cannot tell
+        # avx512_bf16 and amx_bf16, on ARM bf16
+        has = any(value for name, value in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
     if not has:
         log.info("float32 instead of bfloat16, which this %s only imitates, slowly", device_type)
     return has
