@@ -29,9 +29,9 @@ smoke: $(PACKAGE) ## the same on a tiny study, in under two minutes
 	snakemake --cores $(CORES) --configfile configs/smoke.yaml
 
 test: lint unit ## every check and every test
-	pytest -m workflow --durations 5
+	pytest --numprocesses 2 --dist loadgroup -m workflow --durations 5
 
-# The workflow's tests fill the cores by themselves; these run side by side, one thread each.
+# Side by side, one thread each.
 unit: $(PACKAGE) $(DEVELOPMENT) ## the tests that run no workflow
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 -m "not workflow"
 

@@ -106,6 +106,14 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, Run]:
     return made, made.run("--configfile", "configs/smoke.yaml")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that read one finished study run in one process, which makes it once (`--dist loadgroup`)."""
+    for item in items:
+        for study in {"smoke", "tiny"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(study))
+
+
 @pytest.fixture(autouse=True)
 def no_store_of_another_test() -> Iterator[None]:
     """MLflow keeps the address of its last store in the environment, where it wins over a study's own."""

@@ -3,9 +3,10 @@
     python tests/kill_and_resume.py --kills 100
 
 Runs in copies of the checkout below a temporary folder. Each kill waits for a stage, the next of all in
-turn, and a random share of the time that it takes; then it kills all processes, Snakemake alone or the
-stage's job alone, with SIGKILL. A study that is finished is deleted and begun again. The exit status is 1
-when a run fails, a file differs from the undisturbed run's (times aside) or something is left behind.
+turn or one after it where that is done already, and a random share of the time that it takes; then it kills
+all processes, Snakemake alone or the stage's jobs alone, with SIGKILL. A study that is finished is deleted
+and begun again. The exit status is 1 when a run fails, a file differs from the undisturbed run's (times
+aside) or something is left behind.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -65,38 +67,50 @@ def leftovers(results: Path) -> list[str]:
     return sorted(str(file) for file in [*hidden, *results.glob("*/resume/*/*")])
 
 
-def jobs(snakemake: psutil.Process, stage: str) -> list[psutil.Process]:
-    """The processes `camground <stage>` below a Snakemake."""
+def jobs(snakemake: psutil.Process, stages: Sequence[str]) -> list[tuple[str, psutil.Process]]:
+    """The processes `camground <stage>` of these stages below a Snakemake, each with its stage."""
     found = []
     for process in snakemake.children(recursive=True):
         try:
             words = process.cmdline()
         except psutil.Error:
             continue
-        if any(Path(a).name == "camground" and b == stage for a, b in itertools.pairwise(words)):
-            found.append(process)
+        found += [
+            (stage, process)
+            for program, stage in itertools.pairwise(words)
+            if Path(program).name == "camground" and stage in stages
+        ]
     return found
 
 
-def kill(process: subprocess.Popen[bytes], stage: str, victim: str, delay: float) -> bool:
-    """Wait for `stage` and so many seconds, then kill; False when the run ended before."""
+def kill(
+    process: subprocess.Popen[bytes],
+    stages: Sequence[str],
+    victim: str,
+    share: float,
+    seconds: dict[str, float],
+) -> tuple[str, float] | None:
+    """Wait for a job of `stages` and this share of its stage's `seconds`, then kill; returns which stage it
+    was and how long the wait, None when the run or the job ended before."""
     snakemake = psutil.Process(process.pid)
     while process.poll() is None:
-        if jobs(snakemake, stage):
-            time.sleep(delay)
+        if found := jobs(snakemake, stages):
+            stage = found[0][0]
+            time.sleep(share * seconds[stage])
             break
         time.sleep(0.05)
     if process.poll() is not None:
-        return False
+        return None
+    alive = jobs(snakemake, [stage])
     if victim == "everything":
         os.killpg(process.pid, signal.SIGKILL)
     elif victim == "snakemake":
         process.kill()
     else:
-        for job in jobs(snakemake, stage):
+        for _, job in alive:
             job.kill()
     process.wait()
-    return True
+    return (stage, share * seconds[stage]) if alive or victim != "job" else None
 
 
 def main() -> int:
@@ -132,8 +146,8 @@ def main() -> int:
         while done < options.kills:
             for path in (results, broken / ".snakemake"):
                 shutil.rmtree(path, ignore_errors=True)
-            for stage in STAGES:
-                victim, delay = rng.choice(VICTIMS), rng.uniform(0, seconds[stage])
+            for number in range(len(STAGES)):
+                victim, share = rng.choice(VICTIMS), rng.random()
                 with (
                     (broken / "run.log").open("wb") as log,
                     subprocess.Popen(
@@ -145,10 +159,10 @@ def main() -> int:
                         start_new_session=True,
                     ) as process,
                 ):
-                    struck = kill(process, stage, victim, delay)
-                done += struck
+                    struck = kill(process, STAGES[number:], victim, share, seconds)
                 if struck:
-                    print(f"{done}: {victim}, {delay:.1f} s into {stage}", flush=True)
+                    done += 1
+                    print(f"{done}: {victim}, {struck[1]:.1f} s into {struck[0]}", flush=True)
                 if done == options.kills:
                     break
             end = subprocess.run(command, cwd=broken, env=environment, capture_output=True, text=True)

@@ -34,6 +34,7 @@ def names(requirements: Iterable[str]) -> set[str]:
     return {re.split(r"[ <>=!~;\[]", text)[0].lower().replace("_", "-") for text in requirements}
 
 
+DISTRIBUTIONS = packages_distributions()  # reads every installed package
 CORE = names(PROJECT["project"]["dependencies"])
 
 
@@ -53,13 +54,12 @@ def mentions(file: Path) -> tuple[frozenset[str], frozenset[str]]:
 
 def foreign(files: Iterable[Path]) -> Iterator[tuple[Path, set[str]]]:
     """Files and the distributions that a module of theirs is from, imported by `import_module` too."""
-    distributions = packages_distributions()
     for file in files:
         imported, constants = mentions(file)
-        modules = imported | {text for text in constants if text in distributions and "_" in text}
+        modules = imported | {text for text in constants if text in DISTRIBUTIONS and "_" in text}
         for module in modules - sys.stdlib_module_names - {"camground"}:
-            assert module in distributions, f"{file} imports {module}, which is not installed"
-            yield file, {name.lower().replace("_", "-") for name in distributions[module]}
+            assert module in DISTRIBUTIONS, f"{file} imports {module}, which is not installed"
+            yield file, {name.lower().replace("_", "-") for name in DISTRIBUTIONS[module]}
 
 
 def undeclared(files: Iterable[Path], declared: set[str]) -> list[str]:
