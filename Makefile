@@ -29,7 +29,7 @@ smoke: $(PACKAGE) ## the same on a tiny study, in under two minutes
 	snakemake --cores $(CORES) --configfile configs/smoke.yaml
 
 test: lint unit ## every check and every test
-	pytest --numprocesses 2 --dist loadgroup -m workflow --durations 5
+	pytest --numprocesses 2 --dist loadscope -m workflow --durations 5
 
 # Side by side, one thread each.
 unit: $(PACKAGE) $(DEVELOPMENT) ## the tests that run no workflow

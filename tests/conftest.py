@@ -11,12 +11,18 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from file_server import Server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# What reads the finished study of a session's fixture.
+READERS = {
+    "smoke": ("test_pipeline", "test_serving", "test_slurm", "test_workflow"),
+    "tiny": ("test_kills", "test_same_bytes"),
+}
 PARTS = ("Snakefile", "config.yaml", "configs", "envs", "profiles", "rules", "src", "workflow")
 
 
@@ -106,12 +112,19 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, Run]:
     return made, made.run("--configfile", "configs/smoke.yaml")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that read one finished study run in one process, which makes it once (`--dist loadgroup`)."""
-    for item in items:
-        for study in {"smoke", "tiny"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(study))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadscope`, files that read one finished study go to one process, which makes it once; of
+    all others each test goes by itself."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByStudy(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            stem = Path(nodeid.partition("::")[0]).stem
+            return next((study for study, files in READERS.items() if stem in files), nodeid)
+
+    return ByStudy(config, log)
 
 
 @pytest.fixture(autouse=True)
