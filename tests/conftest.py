@@ -112,6 +112,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, Run]:
     return made, made.run("--configfile", "configs/smoke.yaml")
 
 
+@pytest.hookimpl(optionalhook=True)  # of a plugin that need not be there
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `--dist loadscope`, files that read one finished study go to one process, which makes it once; of
     all others each test goes by itself."""
