@@ -158,7 +158,7 @@ def tiny_batch(
     inputs = tiny_inputs()
     images = torch.tensor(owner).unique()
     rows = torch.tensor(list(swapped), dtype=torch.long)
-    swaps = None
+    owners, swaps = torch.tensor(owner), None
     if len(rows):
         swaps = SwapBatch(rows, -inputs.tokens[rows], inputs.mask[rows], torch.tensor(list(false)))
     return GroundingBatch(
@@ -167,7 +167,7 @@ def tiny_batch(
         proposals=inputs.proposals.take(images),
         tokens=inputs.tokens,
         mask=inputs.mask,
-        owner=torch.tensor(owner),
+        owner=owners,
         text_ids=torch.arange(PAIRS),
         matcher_cam=inputs.cam,
         has_cam=torch.ones(PAIRS, dtype=torch.bool),
@@ -175,4 +175,5 @@ def tiny_batch(
         cam_boxes=torch.tensor([[[0.1, 0.1, 0.5, 0.6], [0.2, 0.2, 0.4, 0.5]]] * PAIRS).double(),
         taught=torch.ones(PAIRS, dtype=torch.bool),
         swaps=swaps,
+        side_by_side=(owners == owners.unsqueeze(1)) & ~torch.eye(PAIRS, dtype=torch.bool),
     )

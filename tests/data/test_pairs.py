@@ -37,6 +37,27 @@ def test_an_epoch_shows_every_image_once(pairs: Pairs) -> None:
         assert np.bincount(batch.owner).max() <= 2
 
 
+def test_what_a_caption_names_side_by_side(tmp_path: Path) -> None:
+    images, expressions = write_pairs(tmp_path)
+    rows = tables.read_arrow("expressions", expressions).to_pylist()
+    texts = {"i3#0": "girl", "i3#1": "pink dress", "i3#2": "little girl", "i3#3": "Boat", "i4#0": "dress"}
+    rows = [{**row, "text": texts.get(row["expression_id"], row["text"])} for row in rows]
+    captions = {"c0": ("i3", "A girl, in a pink dress."), "c1": ("i3", "The little girl likes a boat")}
+    rows += [
+        {**rows[0], "expression_id": name, "image_id": image, "text": text, "kind": "sentence"}
+        for name, (image, text) in captions.items()
+    ]
+    tables.write("expressions", rows, expressions)
+    pairs = Pairs(images, expressions, "train", ["phrase"])
+    (batch,) = pairs.in_order(100)
+    names = np.array(pairs.expression_ids)[batch.expressions]
+    together = pairs.side_by_side(batch)
+    assert (together == together.T).all()
+    found = {tuple(sorted(names[[a, b]])) for a, b in zip(*together.nonzero(), strict=True)}
+    # "girl" of the second caption is the "little girl" there, yet it has the boat beside it
+    assert found == {("i3#0", "i3#1"), ("i3#2", "i3#3"), ("i3#0", "i3#3")}
+
+
 def test_an_epoch_may_end_after_so_many_images_drawn_anew(pairs: Pairs) -> None:
     rng = np.random.default_rng(0)
     shown = [np.concatenate([batch.images for batch in pairs.epoch(2, 1, rng, 3)]) for _ in range(9)]

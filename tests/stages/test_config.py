@@ -186,6 +186,10 @@ def test_every_key_is_described_and_every_default_valid(path: str, section: type
             " losses: {contrastive: 0, matching: 0, swap_ranking: 0, distillation: {weight: 0}}}}}",
             "variants.a: losses: no loss trains the grounder; give one of them a weight",
         ),
+        (
+            "{variants: {a: {losses: {exclusion: 1}}}}",
+            "variants.a: losses.exclusion: it needs two expressions of an image; set train.optimiser",
+        ),
     ],
 )
 def test_a_mistake_is_named(difference: str, message: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,11 @@ def _grouped(keys: np.ndarray) -> dict[int, np.ndarray]:
     return dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True) if len(keys) else [])
 
 
+def _words(text: str) -> str:
+    """A text's words, with a blank before and after each."""
+    return " ".join(["", *re.findall(r"\w+", text.lower()), ""])
+
+
 class Pairs:
     """The image-sentence pairs of one split.
 
@@ -74,6 +81,10 @@ class Pairs:
         self.image_rows = np.array([row_of[image_id] for image_id in table["image_id"]], dtype=int)
         _, self.text_ids = np.unique(np.array(self.texts, dtype=object), return_inverse=True)
         self.swaps = self._read_swaps(of_split)
+        captions = of_split[(of_split["kind"] == "sentence") & of_split["image_id"].isin(row_of)]
+        self._captions: dict[int, list[str]] = {}
+        for image_id, text in zip(captions["image_id"], captions["text"], strict=True):
+            self._captions.setdefault(row_of[image_id], []).append(_words(text))
         self._expressions_of_image = _grouped(self.image_rows)
         self._swaps_of_expression = _grouped(self.swaps.origin)
         _, word_class, count = np.unique(self.swaps.word_classes, return_inverse=True, return_counts=True)
@@ -91,6 +102,20 @@ class Pairs:
             np.array([row_of[origin] for origin in table["swap_of"]], dtype=int),
             table["false_of_image"].to_numpy(dtype=bool),
         )
+
+    def side_by_side(self, batch: PairBatch) -> np.ndarray:
+        """(M, M) bool, symmetric: which of a batch's M expressions one caption of their image has, each in
+        words of its own."""
+        together = np.zeros((len(batch.expressions),) * 2, dtype=bool)
+        words = [_words(self.texts[row]) for row in batch.expressions]
+        for image in np.flatnonzero(np.bincount(batch.owner) > 1):
+            captions = self._captions.get(int(batch.images[image]), [])
+            for a, b in itertools.combinations(np.flatnonzero(batch.owner == image).tolist(), 2):
+                one, other = words[a], words[b]
+                # the rest of a caption, without the one's words, still has the other's
+                found = any(one in each and other in each.replace(one, " | ", 1) for each in captions)
+                together[a, b] = together[b, a] = found and one not in other and other not in one
+        return together
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -134,7 +134,8 @@ class GroundingBatch:
     for equal texts. matcher_cam (M, h, w) in [0, 1]: what the CAM encoder sees, the expressions' CAMs or a
     control's; has_cam (M,): False where an expression's CAM is unknown or all zero, so that nothing is shown.
     teacher_cam (M, h, w) with cam_boxes (M, E, 4) xyxy in [0, 1] around each: what the teacher is made of;
-    taught (M,): where it is known. swaps: None where no expression has one.
+    taught (M,): where it is known. swaps: None where no expression has one. side_by_side (M, M): of
+    `Pairs.side_by_side`.
     """
 
     image_rows: np.ndarray
@@ -150,6 +151,7 @@ class GroundingBatch:
     cam_boxes: Tensor
     taught: Tensor
     swaps: SwapBatch | None
+    side_by_side: Tensor
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -202,6 +204,7 @@ class GroundingData:
             cam_boxes=torch.from_numpy(self.teacher.boxes[rows]).to(device),
             taught=torch.from_numpy(self.teacher.has_cam[rows]).to(device),
             swaps=self._swaps(batch, device),
+            side_by_side=torch.from_numpy(self.pairs.side_by_side(batch)).to(device),
         )
 
     def _swaps(self, batch: PairBatch, device: torch.device) -> SwapBatch | None:

@@ -98,6 +98,11 @@ class Variant(Section):
                 " scores that see the CAM; set cam_encoder.enabled to false, or give one of these losses a"
                 " weight"
             )
+        if losses.exclusion and self.train.optimiser.per_image < 2:
+            raise ValueError(
+                "losses.exclusion: it needs two expressions of an image; set train.optimiser.per_image to 2"
+                " or more"
+            )
         return self
 
 

@@ -91,6 +91,8 @@ class LossesConfig(Section):
     region_contrast: Weight = 0.0
     """Phrases against the images of a batch by their proposals alone (RefCLIP, Jin et al. 2023); with it the
     grounder has a second expert, whose word joins its scores where the box is read out."""
+    exclusion: Weight = 0.0
+    """Two phrases of one caption do not share a box; needs train.optimiser.per_image of 2 or more."""
     reconstruction: Weight = 0.0
     """The expression is reconstructed from the proposals that it attends to (ARN, Liu et al. 2019)."""
     distillation: DistillationConfig = DistillationConfig()

@@ -15,6 +15,7 @@ from camground.training.attention_mining import AttentionMining, EraseImage
 from camground.training.config import LossesConfig
 from camground.training.contrastive import info_nce, positives, recall_at_1
 from camground.training.distillation import distillation, teacher
+from camground.training.exclusion import exclusion, unlike
 from camground.training.matching import matching
 from camground.training.reconstruction import Reconstruction
 
@@ -95,6 +96,14 @@ class Objective(nn.Module):
                 + distillation(plain, target, valid, batch.taught)
             )
             loss = loss + config.distillation.weight * values["distillation"]
+        if config.exclusion:
+            apart = batch.side_by_side & unlike(output.texts.vector)
+            shown, plain = (
+                exclusion(scores, output.candidates.boxes, valid, apart)
+                for scores in (output.scores, output.image_score.proposal_scores)
+            )
+            values["exclusion"] = 0.5 * (shown + plain)
+            loss = loss + config.exclusion * values["exclusion"]
         expert = self.grounder.region_contrast
         if expert is not None and images.contrasted is not None:
             temperature = self.grounder.matcher.config.temperature
