@@ -62,6 +62,7 @@ def load(folder: Path, control: str, absent: tuple[int, ...] = ()) -> GroundingB
         image_rows=images,
         text_ids=np.zeros(COUNT, dtype=int),
         swaps=Swaps([], [], [], nothing, nothing.astype(bool)),
+        side_by_side=lambda batch: np.zeros((len(batch.expressions),) * 2, dtype=bool),
     )
     store: Any = Store()
     proposals: Any = NoProposals()
