@@ -2,7 +2,7 @@
 
 A caption that says "a girl in a pink dress" names two things, and a map that cannot tell a dress from its
 wearer gives both the same box. Their beliefs over the image's proposals are therefore kept from agreeing: an
-unlikelihood (Welleck et al. 2020, eq. 3) of naming one thing. Boxes that lie in one another may both be
+unlikelihood (Welleck et al. 2020) of naming one thing. Boxes that lie in one another may both be
 believed in; what counts is the squared IoU.
 """
 
