@@ -256,6 +256,7 @@ def make(
             "text": one["text"],
             "kind": "phrase",
             "split": one["split"],
+            "boxed": True,
             "swap_of": None,
             "word_class": None,
             "false_of_image": None,

@@ -40,7 +40,12 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             text = replaced(row["text"], word_class, old, new, random)
             assert text
             swap = {"expression_id": f"s{image}.{word_class}", "text": text, "kind": "swap"}
-            swap |= {"swap_of": row["expression_id"], "word_class": word_class, "false_of_image": True}
+            swap |= {
+                "boxed": None,
+                "swap_of": row["expression_id"],
+                "word_class": word_class,
+                "false_of_image": True,
+            }
             made.append({**row, **swap})
     tables.write("expressions", [*rows, *made], paths["expressions"])
     return paths

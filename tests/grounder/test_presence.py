@@ -41,7 +41,7 @@ def pairs_of(folder: Path, texts: dict[str, list[str]]) -> Pairs:
         for name, listed in texts.items()
         for n, text in enumerate(listed)
     ]
-    empty = {"swap_of": None, "word_class": None, "false_of_image": None}
+    empty = {"boxed": None, "swap_of": None, "word_class": None, "false_of_image": None}
     tables.write("images", images, folder / "images.parquet")
     tables.write("expressions", [row | empty for row in rows], folder / "expressions.parquet")
     return Pairs(folder / "images.parquet", folder / "expressions.parquet", "val", ["phrase"])

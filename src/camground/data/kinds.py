@@ -72,9 +72,18 @@ def image_row(image_id: str, path: Path | str, size: tuple[int, int], split: str
 
 
 def expression_row(expression_id: str, image_id: str, text: str, kind: str, split: str, **swap: Any) -> Row:
-    """A row of `expressions`. kind: "phrase", "sentence", or "swap", which has further columns."""
+    """A row of `expressions`. kind: "phrase", "sentence", or "swap", which has further columns. `boxed` is
+    filled in where the row is added with its targets."""
     values = {"expression_id": expression_id, "image_id": image_id, "text": text, "kind": kind}
     return _row("expressions", **values, split=split, **swap)
+
+
+def mark_boxed(expressions: list[Row], targets: list[Row]) -> None:
+    """Fill in `boxed` of the phrases among some photographs' `expressions`, of which `targets` are all."""
+    known = {row["expression_id"] for row in targets}
+    for row in expressions:
+        if row["kind"] == "phrase":
+            row["boxed"] = row["expression_id"] in known
 
 
 def target_row(expression_id: str, boxes_xyxy: list[Any], **columns: Any) -> Row:
@@ -93,6 +102,7 @@ class DataTables:
 
     def add(self, image: Row, expressions: list[Row], targets: list[Row]) -> None:
         """One photograph with its expressions and their targets; written in groups of ROW_GROUP rows."""
+        mark_boxed(expressions, targets)
         self._trainable.update({row["split"] for row in expressions if row["kind"] == "phrase"})
         for name, rows in zip(self._writers, ([image], expressions, targets), strict=True):
             waiting = self._waiting[name]

@@ -63,7 +63,8 @@ class Pairs:
     """The image-sentence pairs of one split.
 
     texts, expression_ids: lists of N; image_rows (N,): row of the `images` table of each;
-    text_ids (N,): equal for equal texts; swaps: those of these texts.
+    text_ids (N,): equal for equal texts; measured (N,) bool: whose answers can be measured, or all where the
+    split has no boxes at all; swaps: those of these texts.
     """
 
     def __init__(self, images: str | Path, expressions: str | Path, split: str, kinds: Sequence[str]) -> None:
@@ -80,6 +81,8 @@ class Pairs:
         self.expression_ids: list[str] = table["expression_id"].tolist()
         self.image_rows = np.array([row_of[image_id] for image_id in table["image_id"]], dtype=int)
         _, self.text_ids = np.unique(np.array(self.texts, dtype=object), return_inverse=True)
+        boxed = table["boxed"].eq(True).to_numpy(dtype=bool)
+        self.measured = boxed if boxed.any() else np.ones(len(boxed), dtype=bool)
         self.swaps = self._read_swaps(of_split)
         captions = of_split[(of_split["kind"] == "sentence") & of_split["image_id"].isin(row_of)]
         self._captions: dict[int, list[str]] = {}
@@ -157,12 +160,17 @@ class Pairs:
         whole, rest = divmod(count if limit is None else min(limit, count), batch_size)
         return whole + (rest >= min(batch_size, 2))
 
-    def in_order(self, size: int) -> Iterator[PairBatch]:
-        """Every expression once, grouped by image, in batches of about `size` expressions."""
+    def in_order(self, size: int, only: np.ndarray | None = None) -> Iterator[PairBatch]:
+        """Every expression once, or those where `only` (N,) bool holds, grouped by image, in batches of about
+        `size` expressions."""
         images: list[int] = []
         expressions: list[int] = []
         owner: list[int] = []
         for row, of_image in self._expressions_of_image.items():
+            if only is not None:
+                of_image = of_image[only[of_image]]
+            if not len(of_image):
+                continue
             for part in np.array_split(of_image, -(-len(of_image) // size)):
                 if expressions and len(expressions) + len(part) > size:
                     yield _without_swaps(images, expressions, owner)

@@ -1,4 +1,4 @@
-"""Grounding every phrase of the evaluated splits with a trained grounder, and scoring their word swaps."""
+"""Grounding the phrases of the evaluated splits with a trained grounder, and scoring their word swaps."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def predict(
     calibration: Path,
     device: torch.device,
 ) -> None:
-    """Write the tables `predictions` (`output`) and `swap_scores` (`swaps`) of the splits' phrases, and the
-    `calibration` of the image score, on val with the `detected` proposals, which are those that training saw
+    """Write the tables `predictions` (`output`) and `swap_scores` (`swaps`) of the splits' phrases that can be
+    measured, or of all of a split without boxes, and the `calibration` of the image score, on val with the `detected` proposals, which are those that training saw
     and that there are of a new photograph."""
     trained = load_grounder(checkpoint, device)
     store = trained.open_store(features, images)
@@ -60,7 +60,10 @@ def predict(
         for split in splits:
             pairs = Pairs(images, expressions, split, ["phrase"])
             data = GroundingData(pairs, store, table, cams, control=control)
-            batches, others = list(pairs.in_order(config.batch_size)), other_phrases(pairs)
+            batches = list(pairs.in_order(config.batch_size, only=pairs.measured))
+            others = other_phrases(pairs)
+            if not pairs.measured.all():
+                log.info("%s: %d of %d phrases have boxes", split, pairs.measured.sum(), len(pairs))
             for indices in track(batches, f"grounding {split} (batches)"):
                 rows = prediction_rows(trained, data, indices, others, calibrated, config, device)
                 without += len(indices.expressions) - len(rows)

@@ -53,6 +53,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         # "swap": a phrase with one word changed, which no longer means its object
         kind=TEXT,
         split=TEXT,
+        # of a phrase: whether the data say where it is, so that an answer can be measured; where, `targets`
+        # alone knows. Null for others
+        boxed=_nullable(BOOL),
         # of a swap: the expression it was made from, the class of the changed word, and whether it
         # is known to be false of the image (it may also mean another object)
         swap_of=_nullable(TEXT),

@@ -22,7 +22,7 @@ from camground.study.progress import log
 from camground.study.schemas import SCHEMAS
 
 VERSION = "1"
-REVISED = {"proposals": "2", "predictions": "2"}  # tables that have changed since
+REVISED = {"proposals": "2", "predictions": "2", "expressions": "2"}  # tables that have changed since
 Rows: TypeAlias = "pd.DataFrame | pa.Table | Iterable[dict[str, Any]]"
 
 

@@ -20,7 +20,7 @@ from numpy.random import PCG64, Generator, SeedSequence
 from pycocotools import mask as coco_mask
 
 from camground.data.config import DataConfig, ScenesConfig
-from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, target_row
+from camground.data.kinds import Outputs, Row, data_tables, expression_row, image_row, mark_boxed, target_row
 from camground.data.rejected import Rejected
 from camground.data.scenes.expressions import Expression, draw_expressions
 from camground.data.scenes.layout import compose
@@ -150,6 +150,7 @@ def _block(config: DataConfig, split: str, start: int, stop: int, pictures: Path
         images.append(image_row(image_id, (relative / path).as_posix(), (side, side), split))
         expressions += _expressions(scene, image_id, split)
         targets += _targets(scene, image_id)
+    mark_boxed(expressions, targets)
     return rows
 
 
