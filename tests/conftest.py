@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from file_server import Server
+
+# a machine that does other work too is no fault of the code's
+hypothesis.settings.register_profile("camground", deadline=None)
+hypothesis.settings.load_profile("camground")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # What reads the finished study of a session's fixture.

@@ -73,6 +73,7 @@ def make(
                     "text": text,
                     "kind": "phrase",
                     "split": split,
+                    "boxed": None,
                     "swap_of": None,
                     "word_class": None,
                     "false_of_image": None,

@@ -168,7 +168,7 @@ def study(folder: Path, images: int = 3, side: int = 64) -> Path:
             row = {"image_id": name, "path": f"{name}.png", "width": side, "height": side}
             rows.append({**row, "split": split})
             text = {"expression_id": name, "image_id": name, "text": TEXTS[n % len(TEXTS)]}
-            no_swap = dict.fromkeys(("swap_of", "word_class", "false_of_image"))
+            no_swap = dict.fromkeys(("boxed", "swap_of", "word_class", "false_of_image"))
             expressions.append({**text, **no_swap, "kind": "phrase", "split": split})
     tables.write("images", rows, folder / "images.parquet")
     tables.write("expressions", expressions, folder / "expressions.parquet")

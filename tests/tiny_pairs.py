@@ -25,6 +25,7 @@ def write_pairs(folder: Path) -> tuple[Path, Path]:
             "text": f"thing {n * k}",
             "kind": "phrase",
             "split": "train",
+            "boxed": None,
             "swap_of": None,
             "word_class": None,
             "false_of_image": None,

@@ -96,6 +96,11 @@ def test_some_photographs_with_phrases_can_choose(folder: Folder) -> None:
     expressions, targets = folder.table("expressions"), folder.table("targets")
     targeted = expressions[expressions.expression_id.isin(targets.expression_id)]
     assert sorted(targeted.split) == ["test", "test", "val"]
+    # the noun phrases of val's captions have none
+    phrases = expressions[expressions.kind == "phrase"]
+    assert (phrases.boxed == phrases.expression_id.isin(targets.expression_id)).all()
+    assert set(phrases[phrases.split == "val"].boxed) == {True, False}
+    assert expressions[expressions.kind == "sentence"].boxed.isna().all()
 
 
 def test_a_photograph_with_captions_and_boxes_is_not_trained_on(folder: Folder) -> None:

@@ -37,6 +37,20 @@ def test_an_epoch_shows_every_image_once(pairs: Pairs) -> None:
         assert np.bincount(batch.owner).max() <= 2
 
 
+def test_measured_are_the_phrases_with_boxes_or_all_where_there_are_none(tmp_path: Path) -> None:
+    images, expressions = write_pairs(tmp_path)
+    rows = tables.read_arrow("expressions", expressions).to_pylist()
+    for boxed in ({"i2#1", "i4#0", "i4#3"}, set[str]()):
+        rows = [{**row, "boxed": row["expression_id"] in boxed} for row in rows]
+        tables.write("expressions", rows, expressions)
+        pairs = Pairs(images, expressions, "train", ["phrase"])
+        batches = list(pairs.in_order(2, only=pairs.measured))
+        listed = [pairs.expression_ids[row] for batch in batches for row in batch.expressions]
+        assert sorted(listed) == sorted(boxed or pairs.expression_ids)
+        for batch in batches:
+            assert (pairs.image_rows[batch.expressions] == batch.images[batch.owner]).all()
+
+
 def test_what_a_caption_names_side_by_side(tmp_path: Path) -> None:
     images, expressions = write_pairs(tmp_path)
     rows = tables.read_arrow("expressions", expressions).to_pylist()

@@ -114,6 +114,7 @@ def test_the_cache_holds_what_the_networks_say(tmp_path):
                 "text": f"thing {n}",
                 "kind": "phrase",
                 "split": "train",
+                "boxed": None,
                 "swap_of": None,
                 "word_class": None,
                 "false_of_image": None,
@@ -145,7 +146,7 @@ def test_the_cache_holds_what_the_networks_say(tmp_path):
 
 def write_expressions(texts, path):
     same = {"image_id": "i", "kind": "phrase", "split": "train"}
-    same |= dict.fromkeys(("swap_of", "word_class", "false_of_image"))
+    same |= dict.fromkeys(("boxed", "swap_of", "word_class", "false_of_image"))
     rows = [{**same, "expression_id": str(n), "text": text} for n, text in enumerate(texts)]
     tables.write("expressions", rows, path)
     return path

@@ -156,6 +156,14 @@ def test_the_stage_writes_both_tables_and_needs_no_targets(paths: dict[str, Path
     assert scored["split"].to_dict()["s8"] == "val"
 
     expressions = tables.read("expressions", paths["expressions"])
+    some = expressions.assign(boxed=expressions["expression_id"].isin([*sorted(answered)[::2], "e6.0"]))
+    tables.write("expressions", some, tmp_path / "expressions.parquet")
+    output, swaps = run_predict(
+        {**paths, "expressions": tmp_path / "expressions.parquet"}, folder, tmp_path, batch_size=5
+    )
+    assert set(read(output).index) == set(sorted(answered)[::2])
+    assert sorted(tables.read("swap_scores", swaps)["expression_id"]) == sorted(scored.index)
+
     plain = expressions[expressions["kind"] != "swap"]
     tables.write("expressions", plain, tmp_path / "expressions.parquet")
     without = {**paths, "expressions": tmp_path / "expressions.parquet"}

@@ -80,7 +80,7 @@ def study(tmp_path) -> Path:
         images.append([name, f"{name}.png", width, height, split])
     for number, (image, text) in enumerate(zip(("one", "one", "two"), TEXTS, strict=True)):
         split = "train" if image == "one" else "test"
-        expressions.append([f"e{number}", image, text, "phrase", split, None, None, None])
+        expressions.append([f"e{number}", image, text, "phrase", split, None, None, None, None])
     for name, rows in (("images", images), ("expressions", expressions)):
         columns = tables.schema(name).names
         tables.write(name, pd.DataFrame(rows, columns=columns), tmp_path / f"{name}.parquet")

@@ -71,7 +71,7 @@ def test_of_a_new_photograph_what_the_method_finds_or_nothing(tmp_path: Path) ->
 
 def write_truth(folder: Path, expression_of: dict[str, str], targets: list[dict]) -> dict[str, Path]:
     """The paths of the tables `targets` and `expressions`; expression_of: the image of each expression."""
-    no_swap = dict.fromkeys(("swap_of", "word_class", "false_of_image"))
+    no_swap = dict.fromkeys(("boxed", "swap_of", "word_class", "false_of_image"))
     expressions = [
         {"expression_id": e, "image_id": i, "text": "it", "kind": "phrase", "split": "test"} | no_swap
         for e, i in expression_of.items()

@@ -39,9 +39,9 @@ def predict(
     calibration: Path,
     device: torch.device,
 ) -> None:
-    """Write the tables `predictions` (`output`) and `swap_scores` (`swaps`) of the splits' phrases that can be
-    measured, or of all of a split without boxes, and the `calibration` of the image score, on val with the `detected` proposals, which are those that training saw
-    and that there are of a new photograph."""
+    """Write the tables `predictions` (`output`), of the splits' phrases that can be measured, or of all of a
+    split without boxes, and `swap_scores` (`swaps`), and the `calibration` of the image score, on val with
+    the `detected` proposals, which are those that training saw and that there are of a new photograph."""
     trained = load_grounder(checkpoint, device)
     store = trained.open_store(features, images)
     labels = store if trained.model.label is not None else None

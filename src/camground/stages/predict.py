@@ -36,7 +36,10 @@ def predict(
     calibration: command.OutputFile,
     threads: command.Threads = 1,
 ) -> None:
-    """Ground every phrase of the evaluated splits and score its word swaps.
+    """Ground the phrases of the evaluated splits and score their word swaps.
+
+    Of a split that has boxes for some of its phrases, those alone are grounded; which they are stands in the
+    table expressions, the boxes do not.
 
     Writes the tables predictions (--output) and swap_scores (--swaps), and what makes the image score the
     probability that a phrase is in the picture, fitted on captions of val (--calibration).
