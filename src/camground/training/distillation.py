@@ -47,12 +47,14 @@ def teacher(
 ) -> Tensor:
     """The teacher's distribution (P, K) over the candidates of P pairs.
 
-    cam (P, H, W) in [0, 1]; cam_boxes (P, E, 4) xyxy in [0, 1] around the thresholded map; text
-    (P, text_width): `Texts.vector`, which only `config.label` needs. Of a CAM of zeros
-    only objectness and labels are left, which is no teaching: `distillation` leaves such a pair out.
+    cam (P, H, W) in [0, 1]; cam_boxes (P, E, 4) xyxy in [0, 1] around the thresholded map, which only
+    `config.box` needs; text (P, text_width): `Texts.vector`, which only `config.label` needs. Of a CAM of
+    zeros only objectness and labels are left, which is no teaching: `distillation` leaves such a pair out.
     """
     boxes, valid = candidates.boxes, candidates.valid
-    score = config.box * pairwise_iou(boxes, cam_boxes).mean(-1) + config.objectness * candidates.objectness
+    score = config.objectness * candidates.objectness
+    if config.box:
+        score = score + config.box * pairwise_iou(boxes, cam_boxes).mean(-1)
     if config.contrast:
         score = score + config.contrast * contrast(cam, boxes, valid)
     if config.ranking:
