@@ -60,7 +60,7 @@ def train_grounder(
     reads_labels = grounder_config.labels.enabled or losses.distillation.label
     table = ProposalTable(images, proposals, store if reads_labels else None)
     control = grounder_config.cam_encoder.control
-    # where they count for nothing, boxes around the maps of all of train are a tenth of the work
+    # drawn around the maps of all of train, which takes long where it counts for nothing
     thresholds = losses.distillation.thresholds if losses.distillation.box else ()
     data, val = (GroundingData(each, store, table, cams, thresholds, control, teacher_cams) for each in pairs)
     trained_matcher = load_matcher(matcher)
