@@ -200,13 +200,13 @@ def results_of(variant):
 
 def store_is_whole(wildcards):
     """No file; a store that lacks what was written to it has the stage `tracking` run again."""
-    # Brings pandas, and each job of a cluster reads this file twice.
-    from camground.tracking.store import find_store, is_whole
-
     written = study("tracking.json")
-    store = find_store(STUDY.results_dir, STUDY.tracking.uri)
-    if Path(written).exists() and not is_whole(Path(written), store):
-        workflow.dag.forcefiles.add(written)
+    if Path(written).exists():
+        # Brings pandas, and each job of a cluster reads this file twice.
+        from camground.tracking.store import find_store, is_whole
+
+        if not is_whole(Path(written), find_store(STUDY.results_dir, STUDY.tracking.uri)):
+            workflow.dag.forcefiles.add(written)
     return []
 
 

@@ -33,7 +33,7 @@ def code_files(module: str, package: Path = PACKAGE, without: str | None = COMMA
         for file in _files(waiting.pop(), package):
             if file not in files | left_out:
                 files.add(file)
-                waiting += _imports(file, package)
+                waiting += _imports(file, package, file.stat().st_mtime_ns)
                 if file.name == "__init__.py" and file.parent != package:
                     files.update(_data_files(file.parent))
     return sorted(files)
@@ -52,25 +52,29 @@ def _files(module: str, package: Path) -> list[Path]:
 
 
 @cache
-def _parsed(file: Path, changed: int) -> ast.Module:
-    return ast.parse(file.read_text(), str(file))
+def _imports(file: Path, package: Path, changed: int) -> frozenset[str]:
+    """Names that may be modules of the package: `from a import b` gives both `a` and `a.b`.
 
-
-def _imports(file: Path, package: Path) -> Iterator[str]:
-    """Names that may be modules of the package: `from a import b` gives both `a` and `a.b`."""
+    `changed`: the file's time of change. Thirteen stages read much the same files.
+    """
     parents = [package.name, *file.relative_to(package).with_suffix("").parts][:-1]
-    for node in ast.walk(_parsed(file, file.stat().st_mtime_ns)):
+    named = _named(ast.parse(file.read_text(), str(file)), parents, package.name)
+    return frozenset(name for name in named if name.partition(".")[0] == package.name)
+
+
+def _named(source: ast.Module, parents: list[str], package: str) -> Iterator[str]:
+    for node in ast.walk(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = parents[: len(parents) - node.level + 1] if node.level else []
-            source = ".".join([*above, *([node.module] if node.module else [])])
-            yield source
-            yield from (f"{source}.{alias.name}" for alias in node.names)
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
         elif (
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
-            and node.value.startswith(f"{package.name}.")
+            and node.value.startswith(f"{package}.")
             and node.value.isascii()
             and node.value.replace(".", "_").isidentifier()
         ):
