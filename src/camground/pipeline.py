@@ -167,7 +167,8 @@ class GroundingPipeline:
         objectness = torch.from_numpy(found.objectness.astype(np.float32)).unsqueeze(0)
         labels = self._labels(boxes, objectness, found.labels)
         valid = torch.ones(objectness.shape, dtype=torch.bool)
-        proposals = Proposals(boxes, objectness, valid, labels).to(self.device)
+        labelled = torch.tensor([[label is not None for label in found.labels]])
+        proposals = Proposals(boxes, objectness, valid, labels, labelled).to(self.device)
         predict = self.settings.predict
         output = model(
             *(features, proposals, tokens, mask, owner, shown, has_cam), map_boxes=predict.map_boxes

@@ -18,6 +18,7 @@ from camground.features.language import text_vectors
 from camground.grounder.batches import GroundingData, ProposalTable
 from camground.grounder.config import PredictConfig
 from camground.grounder.map_boxes import boxes_around
+from camground.grounder.read_out import read_out
 from camground.study import tables
 from camground.training import distillation
 from camground.training.config import DistillationConfig
@@ -60,6 +61,8 @@ def test_the_teacher_is_that_of_training(tmp_path: Path, config: DistillationCon
     target = distillation.teacher(
         config, batch.teacher_cam, batch.cam_boxes, candidates, text_vectors(batch.tokens, batch.mask)
     )
+    voted = read_out(predict.voting, candidates, target, count).numpy()
+    assert choice.voted_xyxy is not None
     ranks = pd.Series(choice.rank, truth.ids)
     answered = set(truth.ids[choice.present])
     for row, expression in enumerate(indices.expressions):
@@ -72,3 +75,8 @@ def test_the_teacher_is_that_of_training(tmp_path: Path, config: DistillationCon
             at = truth.ids.get_loc(name)
             mine = np.concatenate([shares[truth.proposals.owner == at], around_map.scores[at]])
             np.testing.assert_allclose(mine, target[row][candidates.valid[row]].numpy(), atol=1e-6)
+            # and so is the box, that of a detector left as it is
+            size = np.tile(truth.image_sizes[at], 2)
+            np.testing.assert_allclose(choice.voted_xyxy[at], voted[row] * size, atol=1e-3)
+            if best < count and candidates.labelled[row, best]:
+                np.testing.assert_allclose(voted[row], candidates.boxes[row, best], atol=1e-6)

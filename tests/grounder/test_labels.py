@@ -180,7 +180,10 @@ def test_the_table_gives_the_vectors_of_the_labels_that_the_images_have(tmp_path
     assert torch.equal(both.vectors, features.vectors(["dog", "red boat"]))
     unread = ProposalTable(tmp_path / "i.parquet", tmp_path / "p.parquet")
     assert unread.label_names == []
-    assert unread.take(torch.tensor([0]).numpy()).labels is None
+    plain = unread.take(torch.tensor([0]).numpy())
+    assert plain.labels is None
+    assert plain.labelled is not None
+    assert plain.labelled.tolist() == [[True, False]]
 
 
 def test_a_training_without_labels_is_the_same_bytes_and_reads_no_text(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -38,6 +40,21 @@ def test_boxes_that_overlap_the_best_vote_by_their_rank_among_them() -> None:
     assert equal[0].tolist() == pytest.approx([0, 0, 0.4, 0.5])
     tied = read_out(config(decay=0.25), proposals, torch.ones(1, 3), 3)
     assert torch.equal(tied, equal)
+
+
+def test_a_chosen_box_with_a_label_is_not_moved() -> None:
+    """A detector's fits; one that is not chosen votes as any other."""
+    proposals, scores = candidates()
+    voted = read_out(config(), proposals, scores, 3)
+    named = replace(proposals, labelled=torch.tensor([[True, False, False]])).extended(proposals.boxes[:, :1])
+    more = torch.cat([scores, scores[:, 2:]], 1)
+    assert torch.equal(read_out(config(), named, more, 3)[0], proposals.boxes[0, 0])
+    assert not torch.equal(voted[0], proposals.boxes[0, 0])
+    other = replace(proposals, labelled=torch.tensor([[False, True, False]]))
+    assert torch.equal(read_out(config(), other, scores, 3), voted)
+    both = other.take(torch.tensor([0, 0])).to(torch.device("cpu"))
+    highest = torch.stack([scores[0], scores[0].flip(0)])
+    assert read_out(config(), both, highest, 3)[0].tolist() == voted[0].tolist()
 
 
 def test_the_scale_of_the_scores_does_not_matter() -> None:

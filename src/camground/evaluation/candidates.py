@@ -88,7 +88,8 @@ def _proposals(truth: GroundTruth, store: FeatureStore | None = None) -> Proposa
     if store is not None and len(names):
         vectors = store.vectors(names.tolist())
         labels = Labels.of(padded_boxes, objectness, _padded(truth, index, -1), vectors)
-    return Proposals(padded_boxes, objectness, _padded(truth, np.ones(len(owner), dtype=bool), False), labels)
+    valid, labelled = (_padded(truth, each, False) for each in (np.ones(len(owner), dtype=bool), index >= 0))
+    return Proposals(padded_boxes, objectness, valid, labels, labelled)
 
 
 def _padded(truth: GroundTruth, values: np.ndarray, empty: float) -> Tensor:

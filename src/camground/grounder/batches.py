@@ -28,7 +28,8 @@ class ProposalTable:
 
     boxes (N, K, 4) float32 xyxy as shares of the image, objectness (N, K), valid (N, K) bool, sizes (N, 2)
     float32, width and height in pixels; in the order of the `images` table, whose ids are image_ids.
-    label_names: the distinct labels, which `store` gives vectors of; none without a store.
+    labelled (N, K) bool: which a detector has named. label_names: the distinct labels, which `store` gives
+    vectors of; none without a store.
     """
 
     def __init__(self, images: str | Path, proposals: str | Path, store: FeatureStore | None = None) -> None:
@@ -45,11 +46,13 @@ class ProposalTable:
         self.boxes = np.zeros((len(table), count, 4), dtype=np.float32)
         self.objectness = np.zeros((len(table), count), dtype=np.float32)
         self.valid = np.zeros((len(table), count), dtype=bool)
+        self.labelled = np.zeros((len(table), count), dtype=bool)
         if len(rows):
             boxes = np.array(rows["box_xyxy"].tolist(), dtype=np.float32)
             self.boxes[image, rank] = boxes / np.tile(self.sizes[image], 2)
             self.objectness[image, rank] = rows["objectness"].to_numpy()
             self.valid[image, rank] = True
+            self.labelled[image, rank] = rows["label"].notna()
         self._store = store
         # in the order of the alphabet, -1 for none
         label, names = pd.factorize(rows["label"] if store is not None else rows["label"][:0], sort=True)
@@ -62,7 +65,8 @@ class ProposalTable:
     def take(self, rows: np.ndarray) -> Proposals:
         """The proposals of the images at these rows of the `images` table."""
         boxes, objectness = torch.from_numpy(self.boxes[rows]), torch.from_numpy(self.objectness[rows])
-        return Proposals(boxes, objectness, torch.from_numpy(self.valid[rows]), self._take_labels(rows))
+        valid, labelled = torch.from_numpy(self.valid[rows]), torch.from_numpy(self.labelled[rows])
+        return Proposals(boxes, objectness, valid, self._take_labels(rows), labelled)
 
     def _take_labels(self, rows: np.ndarray) -> Labels | None:
         if not self.label_names or self._store is None:

@@ -83,7 +83,8 @@ class GrounderConfig(Section):
 
 class VotingConfig(Section):
     """How the box is read out: the mean of the candidates around the chosen one, by the rank of their scores;
-    the same for every method that scores candidates, those without training included."""
+    the same for every method that scores candidates, those without training included. A chosen box with a
+    label, which a detector drew, is the answer as it is."""
 
     iou: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Overlap with the chosen box from which a candidate votes; 1: the chosen box alone."""

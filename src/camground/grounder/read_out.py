@@ -2,7 +2,8 @@
 
 The mean of the boxes that overlap the chosen one. Proposals that follow edges and boxes of a coarse map err
 differently: those of the map lie on the object that is meant, those of the image end where it ends, so the
-former choose and the latter vote. The paper weighs a vote by its score; here the score's rank decides, so
+former choose and the latter vote. A detector has learnt where its boxes end, and none of them is moved by the
+vote of boxes that have not. The paper weighs a vote by its score; here the score's rank decides, so
 that methods whose scores spread differently, learned or not, are read out alike.
 """
 
@@ -23,7 +24,8 @@ def read_out(config: VotingConfig, candidates: Proposals, scores: Tensor, propos
     candidate, the one of the highest score, always votes. Of the valid ones that overlap it by `config.iou`,
     one with r of its own kind above it among them votes with the weight decay ** r, equal scores with equal
     weights; boxes around maps have `map_weight` times that weight. Ranked in one list, the boxes of a map,
-    which are alike and score alike, would leave the proposals no say.
+    which are alike and score alike, would leave the proposals no say. A chosen box that has a label is the
+    answer as it is.
     """
     chosen = scores.argmax(-1)
     rows = torch.arange(len(scores), device=scores.device)
@@ -32,6 +34,8 @@ def read_out(config: VotingConfig, candidates: Proposals, scores: Tensor, propos
         return best
     near = pairwise_iou(best.unsqueeze(1), candidates.boxes).squeeze(1) >= config.iou
     near &= candidates.valid
+    if candidates.labelled is not None:
+        near &= ~candidates.labelled[rows, chosen].unsqueeze(-1)
     near[rows, chosen] = True
     falling = -scores.masked_fill(~near, -torch.inf)
     kinds = falling.split([proposal_count, falling.shape[1] - proposal_count], 1)

@@ -50,17 +50,20 @@ class Labels:
 @dataclass
 class Proposals:
     """Proposals of B images, padded to K: boxes (B, K, 4) xyxy in [0, 1], objectness (B, K) in [0, 1],
-    valid (B, K) bool; labels: None where there are none or nothing reads them.
+    valid (B, K) bool; labels: None where there are none or nothing reads them. labelled (B, K) bool: which a
+    detector has named, read or not; None where none is.
     """
 
     boxes: Tensor
     objectness: Tensor
     valid: Tensor
     labels: Labels | None = None
+    labelled: Tensor | None = None
 
     def take(self, rows: Tensor) -> Proposals:
         labels = None if self.labels is None else self.labels.take(rows)
-        return Proposals(self.boxes[rows], self.objectness[rows], self.valid[rows], labels)
+        labelled = None if self.labelled is None else self.labelled[rows]
+        return Proposals(self.boxes[rows], self.objectness[rows], self.valid[rows], labels, labelled)
 
     def extended(self, boxes: Tensor) -> Proposals:
         """With more boxes (B, E, 4) after the others, each as much an object as the one it overlaps most, and
@@ -76,11 +79,14 @@ class Proposals:
             torch.cat([self.objectness, objectness], 1),
             torch.cat([self.valid, valid], 1),
             self.labels,
+            None if self.labelled is None else torch.cat([self.labelled, torch.zeros_like(valid)], 1),
         )
 
     def to(self, device: torch.device) -> Proposals:
         labels = None if self.labels is None else self.labels.to(device)
-        return Proposals(self.boxes.to(device), self.objectness.to(device), self.valid.to(device), labels)
+        labelled = None if self.labelled is None else self.labelled.to(device)
+        boxes, objectness, valid = (part.to(device) for part in (self.boxes, self.objectness, self.valid))
+        return Proposals(boxes, objectness, valid, labels, labelled)
 
     def detach(self) -> Proposals:
         """Without the graph of the labels' vectors."""

@@ -18,7 +18,8 @@ _SYMBOLS = str.maketrans({"±": r"$\pm$", "−": "$-$", "≥": r"$\geq$", "–":
 PRESENCE = ("presence_auc", "found", "false_box")
 READ_OUT_NOTE = (
     "Every method that scores candidates is read out alike: those that overlap the best one vote on where the"
-    " box ends, by the ranks of their scores. “No vote” is the best candidate's own box."
+    " box ends, by the ranks of their scores, unless a detector drew the best one. “No vote” is the best"
+    " candidate's own box."
 )
 
 
