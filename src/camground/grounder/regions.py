@@ -51,7 +51,7 @@ class Labels:
 class Proposals:
     """Proposals of B images, padded to K: boxes (B, K, 4) xyxy in [0, 1], objectness (B, K) in [0, 1],
     valid (B, K) bool; labels: None where there are none or nothing reads them. labelled (B, K) bool: which a
-    detector has named, read or not; None where none is.
+    detector has named, read or not; None stands for none.
     """
 
     boxes: Tensor
