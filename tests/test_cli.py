@@ -30,9 +30,10 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         f"print('heavy:', [name for name in {HEAVY} if name in sys.modules])\n"
     )
-    start = processor_seconds()
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "heavy: []" in done.stdout, done.stderr
+    for _ in range(2):  # the first start of a new environment compiles what it imports
+        start = processor_seconds()
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert "heavy: []" in done.stdout, done.stderr
     assert processor_seconds() - start < 0.5
 
 
