@@ -12,6 +12,8 @@ PACKAGE := $(VENV)/.package
 SNAKEFILES := Snakefile workflow/Snakefile $(wildcard rules/*.smk)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SHELL := /bin/bash
+# Modules are compiled as they are first imported (see INSTALL): Python must be let keep them.
+export PYTHONDONTWRITEBYTECODE :=
 UV := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	--custom-compile-command "make lock" $(UPGRADE)
 

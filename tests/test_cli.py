@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from camground import __version__
 from camground.cli import STAGES, TOOLS, app
-from conftest import processor_seconds
 
 RULES = Path(__file__).resolve().parents[1] / "rules"
 HEAVY = ("torch", "pandas", "numpy", "pyarrow", "mlflow", "transformers", "matplotlib", "snakemake")
@@ -23,18 +22,18 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, re.sub(r"\x1b\[[0-9;]*m", "", result.output)
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_little_and_nothing_heavy() -> None:
+    """Modules are counted: seconds depend on the machine, and on whether they were compiled."""
     program = (
         "import sys\nsys.argv = ['camground', '--help']\n"
         "from camground.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        f"print('heavy:', [name for name in {HEAVY} if name in sys.modules])\n"
+        f"print('heavy:', [name for name in {HEAVY} if name in sys.modules], len(sys.modules))\n"
     )
-    for _ in range(2):  # the first start of a new environment compiles what it imports
-        start = processor_seconds()
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-        assert "heavy: []" in done.stdout, done.stderr
-    assert processor_seconds() - start < 0.5
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    heavy, count = done.stdout.splitlines()[-1].rsplit(" ", 1)
+    assert heavy == "heavy: []", done.stderr
+    assert int(count) < 450  # 320 when this was written; numpy alone brings 100, torch 1,000
 
 
 def test_help_lists_every_stage_in_order_and_every_tool() -> None:
