@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from functools import cache
 
 import torch
@@ -30,15 +32,27 @@ def use_threads(threads: int | None) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@cache
+def _keep_memory() -> None:
+    """Have glibc keep what tensors free: each step frees and asks again for the same large ones, and whatever
+    went back to the system in between is mapped and cleared anew, a sixth of a matcher's training."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(-4, 0)  # M_MMAP_MAX: no tensor, however large, in a mapping of its own
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: and nothing back from the end of the heap
+
+
 def prepare_torch(threads: int, seed: int = 0) -> torch.device:
     """`use_threads` for networks that are differentiated: the seed fixed, and attention by the math kernel.
 
     That one alone has a double backward, which exact attention mining needs. The kernels round differently,
     on the CPU too, so the frozen features, which come from the faster ones, are computed without this.
+    What tensors free stays with the process (see `_keep_memory`).
     """
     torch.manual_seed(seed)
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
+    _keep_memory()
     return use_threads(threads)
 
 

@@ -35,9 +35,9 @@ from camground.training.average import WeightAverage
 
 WEIGHT_DECAY = 0.01  # of matrices; vectors do not decay
 CLIP_NORM = 1.0
-# What chooses the epoch: images of val, and expressions of each, at most. Without a limit, a benchmark's
-# 1,500 images would cost more than the 800 that an epoch trains on.
-VAL_IMAGES, VAL_PER_IMAGE = 400, 3
+# What chooses the epoch: images of val, and expressions of each, at most. Epochs are compared on the same
+# ones; without a limit, a benchmark's 1,500 images would cost more than the 800 that an epoch trains on.
+VAL_IMAGES, VAL_PER_IMAGE = 200, 3
 
 
 @dataclass(frozen=True)
