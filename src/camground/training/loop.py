@@ -35,9 +35,9 @@ from camground.training.average import WeightAverage
 
 WEIGHT_DECAY = 0.01  # of matrices; vectors do not decay
 CLIP_NORM = 1.0
-# What chooses the epoch: images of val, and expressions of each, at most. Epochs are compared on the same
-# ones; without a limit, a benchmark's 1,500 images would cost more than the 800 that an epoch trains on.
-VAL_IMAGES, VAL_PER_IMAGE = 200, 3
+# What chooses the epoch: images of val, at most this share of those that an epoch trains on, so that it costs
+# little beside it, but so many in any case; and expressions of each, at most.
+VAL_SHARE, VAL_IMAGES, VAL_PER_IMAGE = 0.25, 100, 3
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,9 @@ def run_training(
     code, with the files `inputs`, the parameters depend on. parameters: those of the checkpoint, as they then
     are. resume: the folder to resume an interrupted training from, emptied at the end.
     """
-    checks = list(val.epoch(config.batch_size, VAL_PER_IMAGE, np.random.default_rng(0), VAL_IMAGES))
+    images = min(len(train.images), config.images_per_epoch or len(train.images))
+    chosen = max(VAL_IMAGES, round(VAL_SHARE * images))
+    checks = list(val.epoch(config.batch_size, VAL_PER_IMAGE, np.random.default_rng(0), chosen))
     steps_per_epoch = train.batches_per_epoch(config.batch_size, config.images_per_epoch)
     resume_file = resume / "resume.pt" if resume else None
     fitted = fit(
