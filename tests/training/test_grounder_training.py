@@ -182,11 +182,18 @@ def test_the_boxes_that_each_epoch_chooses_on_val_are_recorded(
         np.testing.assert_allclose(row.box_xyxy, named[row.expression_id].numpy(), atol=1e-3)
 
 
-@pytest.mark.parametrize(("limit", "images"), [(2, 2), (400, 3)])
+@pytest.mark.parametrize(("at_least", "share", "images"), [(2, 0.0, 2), (100, 0.0, 3), (1, 0.7, 2)])
 def test_so_many_images_of_val_choose_the_epoch(
-    limit: int, images: int, paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at_least: int,
+    share: float,
+    images: int,
+    paths: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop, "VAL_IMAGES", limit)
+    """Three of train and three of val with expressions: 0.7 of the former are two."""
+    monkeypatch.setattr(loop, "VAL_IMAGES", at_least)
+    monkeypatch.setattr(loop, "VAL_SHARE", share)
     folder = run_train(paths, tmp_path / "out", epochs=2, batch_size=3)
     rows = tables.read("val_boxes", folder / "val_boxes.parquet")
     first, second = (of["expression_id"].tolist() for _, of in rows.groupby("epoch"))
